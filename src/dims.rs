@@ -1,0 +1,65 @@
+//! The sizes of a Whisper network, and the numbers every Whisper shares.
+//!
+//! All signal constants derive from four numbers, as in `openai/whisper`'s `audio.py`.
+
+/// Samples per second that the network hears.
+pub const SAMPLE_RATE: usize = 16_000;
+/// Samples under one STFT window (25 ms).
+pub const N_FFT: usize = 400;
+/// Samples from one mel frame to the next (10 ms).
+pub const HOP_LENGTH: usize = 160;
+/// Seconds in one window.
+pub const CHUNK_LENGTH_S: usize = 30;
+/// Samples in one window (480,000).
+pub const N_SAMPLES: usize = CHUNK_LENGTH_S * SAMPLE_RATE;
+/// Mel frames in one window (3,000).
+pub const N_FRAMES: usize = N_SAMPLES / HOP_LENGTH;
+/// Samples behind one encoder position, which is also one timestamp step (320, 20 ms).
+pub const N_SAMPLES_PER_TOKEN: usize = HOP_LENGTH * 2;
+/// Mel frames per second (100).
+pub const FRAMES_PER_SECOND: usize = SAMPLE_RATE / HOP_LENGTH;
+/// Encoder positions per second (50).
+pub const TOKENS_PER_SECOND: usize = SAMPLE_RATE / N_SAMPLES_PER_TOKEN;
+/// Mel frames behind one encoder position (2).
+pub const INPUT_STRIDE: usize = 2;
+/// Seconds from one timestamp token to the next.
+pub const TIME_PRECISION_S: f64 = 0.02;
+
+/// `ModelDimensions` of openai/whisper, under the same names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelDimensions {
+    /// Mel bins: 80, or 128 for large-v3 and turbo.
+    pub n_mels: usize,
+    /// Vocabulary size, timestamps included.
+    pub n_vocab: usize,
+    /// Encoder positions in one window (1,500).
+    pub n_audio_ctx: usize,
+    /// Encoder width.
+    pub n_audio_state: usize,
+    /// Encoder attention heads.
+    pub n_audio_head: usize,
+    /// Encoder blocks.
+    pub n_audio_layer: usize,
+    /// Decoder positions (448).
+    pub n_text_ctx: usize,
+    /// Decoder width.
+    pub n_text_state: usize,
+    /// Decoder attention heads.
+    pub n_text_head: usize,
+    /// Decoder blocks.
+    pub n_text_layer: usize,
+}
+
+impl ModelDimensions {
+    /// Whether the vocabulary is one of the multilingual ones.
+    #[must_use]
+    pub fn is_multilingual(&self) -> bool {
+        self.n_vocab >= 51_865
+    }
+
+    /// How many languages the vocabulary has tokens for (99, or 100 from large-v3 on).
+    #[must_use]
+    pub fn num_languages(&self) -> usize {
+        (self.n_vocab - 51_765).saturating_sub(usize::from(self.is_multilingual()))
+    }
+}

@@ -1,0 +1,189 @@
+//! What a request asks for. Names and defaults are openai/whisper's.
+
+use crate::error::{Error, Result};
+
+/// What to do with the speech.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Task {
+    /// Write it down in its own language.
+    #[default]
+    Transcribe,
+    /// Write it down in English.
+    Translate,
+}
+
+impl Task {
+    /// The name in openai/whisper's options and special tokens.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Task::Transcribe => "transcribe",
+            Task::Translate => "translate",
+        }
+    }
+}
+
+/// Which tokens are never sampled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SuppressTokens {
+    /// openai's `"-1"`: the tokenizer's non-speech tokens, and then these too.
+    NonSpeechAnd(Vec<u32>),
+    /// Only these (and the special tokens, which are always suppressed).
+    Only(Vec<u32>),
+}
+
+impl Default for SuppressTokens {
+    fn default() -> Self {
+        Self::NonSpeechAnd(Vec::new())
+    }
+}
+
+/// openai's `DecodingOptions`: how one window is decoded at one temperature.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecodingOptions {
+    /// Transcribe or translate.
+    pub task: Task,
+    /// Language code; `None` asks the model.
+    pub language: Option<String>,
+    /// 0 takes the best token (or beam), above 0 samples.
+    pub temperature: f64,
+    /// Most tokens to sample; `None` is half the text context.
+    pub sample_len: Option<usize>,
+    /// Independent samples to draw where the temperature is above 0.
+    pub best_of: Option<usize>,
+    /// Beams where the temperature is 0; `None` is greedy.
+    pub beam_size: Option<usize>,
+    /// Beam search ends after `patience × beam_size` finished candidates (arXiv 2204.05424).
+    pub patience: Option<f64>,
+    /// Google's length penalty α (0 to 1); `None` divides by the length.
+    pub length_penalty: Option<f64>,
+    /// Text of earlier windows, as tokens, for the decoder to continue.
+    pub prompt: Vec<u32>,
+    /// Tokens that the window's own text must begin with.
+    pub prefix: Vec<u32>,
+    /// Tokens that are never sampled.
+    pub suppress_tokens: SuppressTokens,
+    /// Whether a blank or an immediate end of text is suppressed.
+    pub suppress_blank: bool,
+    /// Whether to sample text only.
+    pub without_timestamps: bool,
+    /// Latest first timestamp, in seconds.
+    pub max_initial_timestamp: Option<f64>,
+    /// Seed of the sampling of this window.
+    pub seed: u64,
+}
+
+impl Default for DecodingOptions {
+    fn default() -> Self {
+        Self {
+            task: Task::Transcribe,
+            language: None,
+            temperature: 0.0,
+            sample_len: None,
+            best_of: None,
+            beam_size: None,
+            patience: None,
+            length_penalty: None,
+            prompt: Vec::new(),
+            prefix: Vec::new(),
+            suppress_tokens: SuppressTokens::default(),
+            suppress_blank: true,
+            without_timestamps: false,
+            max_initial_timestamp: Some(1.0),
+            seed: 0,
+        }
+    }
+}
+
+/// When a window counts as failed or silent, and what is tried next.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gates {
+    /// Temperatures to try in order; at least one.
+    pub temperatures: Vec<f64>,
+    /// A higher ratio of text bytes to zlib bytes fails the window (it repeats itself).
+    pub compression_ratio_threshold: Option<f64>,
+    /// A lower mean log-probability fails the window.
+    pub logprob_threshold: Option<f64>,
+    /// With a higher no-speech probability and a low log-probability the window is silent.
+    pub no_speech_threshold: Option<f64>,
+}
+
+impl Default for Gates {
+    fn default() -> Self {
+        Self {
+            temperatures: vec![0.0, 0.2, 0.4, 0.6, 0.8, 1.0],
+            compression_ratio_threshold: Some(2.4),
+            logprob_threshold: Some(-1.0),
+            no_speech_threshold: Some(0.6),
+        }
+    }
+}
+
+/// What one file asks for: openai's `transcribe()` options.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TranscribeOptions {
+    /// How each window is decoded; its `temperature`, `prompt` and `seed` are set per window.
+    pub decoding: DecodingOptions,
+    /// Temperatures and thresholds.
+    pub gates: Gates,
+    /// Whether a window is given the text before it.
+    pub condition_on_previous_text: bool,
+    /// Text to put before the first window, to set style and spelling.
+    pub initial_prompt: Option<String>,
+    /// Whether the initial prompt is put before every window.
+    pub carry_initial_prompt: bool,
+    /// Text that each window's text must begin with.
+    pub prefix: Option<String>,
+    /// Start and end seconds of the stretches to process; the last end may be missing.
+    pub clip_timestamps: Vec<f64>,
+}
+
+impl Default for TranscribeOptions {
+    fn default() -> Self {
+        Self {
+            decoding: DecodingOptions::default(),
+            gates: Gates::default(),
+            condition_on_previous_text: true,
+            initial_prompt: None,
+            carry_initial_prompt: false,
+            prefix: None,
+            clip_timestamps: Vec::new(),
+        }
+    }
+}
+
+impl TranscribeOptions {
+    /// Checks every value once, so that nothing behind this needs to.
+    ///
+    /// # Errors
+    /// [`Error::Option`] naming the first option whose value makes no sense.
+    pub fn validate(&self) -> Result<()> {
+        let bad = |option, reason: String| Err(Error::Option { option, reason });
+        let d = &self.decoding;
+        if self.gates.temperatures.is_empty() {
+            return bad("temperature", "at least one temperature is needed".into());
+        }
+        if let Some(t) = self.gates.temperatures.iter().find(|t| !(0.0..=2.0).contains(*t)) {
+            return bad("temperature", format!("{t} is not between 0 and 2"));
+        }
+        if d.beam_size == Some(0) || d.best_of == Some(0) {
+            return bad("beam_size", "beam_size and best_of start at 1".into());
+        }
+        if d.patience.is_some() && d.beam_size.is_none() {
+            return bad("patience", "patience requires beam_size to be given".into());
+        }
+        if d.patience.is_some_and(|p| !p.is_finite() || p <= 0.0) {
+            return bad("patience", "must be above 0".into());
+        }
+        if d.length_penalty.is_some_and(|p| !(0.0..=1.0).contains(&p)) {
+            return bad("length_penalty", "should be a value between 0 and 1".into());
+        }
+        if d.max_initial_timestamp.is_some_and(|t| !(0.0..=30.0).contains(&t)) {
+            return bad("max_initial_timestamp", "must be between 0 and 30 seconds".into());
+        }
+        if self.clip_timestamps.iter().any(|t| !t.is_finite() || *t < 0.0) {
+            return bad("clip_timestamps", "must be seconds from 0 on".into());
+        }
+        Ok(())
+    }
+}
