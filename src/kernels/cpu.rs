@@ -1,0 +1,45 @@
+//! What kernels run on: a vector level and a pool of threads.
+
+use std::sync::Arc;
+
+use super::level::SimdLevel;
+use super::pool::Pool;
+
+/// What kernels run on: an instruction set and a pool of threads. Cheap to clone.
+#[derive(Clone)]
+pub struct Cpu(Arc<Parts>);
+
+struct Parts {
+    level: SimdLevel,
+    pool: Pool,
+}
+
+impl Cpu {
+    /// `threads` in all (default: as many as the system offers), at `level` (default: the best).
+    pub fn new(threads: Option<usize>, level: Option<SimdLevel>) -> Cpu {
+        let offered = || std::thread::available_parallelism().map_or(1, usize::from);
+        let pool = Pool::new(threads.unwrap_or_else(offered));
+        Cpu(Arc::new(Parts { level: level.unwrap_or_else(SimdLevel::best), pool }))
+    }
+
+    /// The instruction set that kernels use.
+    pub fn level(&self) -> SimdLevel {
+        self.0.level
+    }
+
+    /// The threads.
+    pub fn pool(&self) -> &Pool {
+        &self.0.pool
+    }
+
+    /// Threads that work on a kernel, the caller included.
+    pub fn threads(&self) -> usize {
+        self.pool().threads()
+    }
+}
+
+impl std::fmt::Debug for Cpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Cpu({}, {} threads)", self.level(), self.threads())
+    }
+}
