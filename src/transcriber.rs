@@ -1,0 +1,327 @@
+//! The main path: load once, then audio → mel → windows → segments → sink. Read this first.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::attention::{self, AttentionBackend};
+use crate::audio::{self, Input};
+use crate::decoding::{DecodingResult, LanguageProbabilities};
+use crate::engine::{Batcher, Cancel, WindowJob};
+use crate::error::{Error, Result};
+use crate::kernels::{Cpu, SimdLevel};
+use crate::longform::{self, DecodeWindow, WindowRequest};
+use crate::mel::{self, LogMel};
+use crate::model::{ComputeType, Whisper};
+use crate::options::{DecodingOptions, Gates, Task, TranscribeOptions};
+use crate::tokenizer::Tokenizer;
+use crate::transcript::{Segment, SegmentSink, Transcript};
+use crate::weights::hub::{self, HubConfig, ModelFiles};
+
+/// A loaded model, ready for any number of files from any number of threads. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine(Arc<Loaded>);
+
+struct Loaded {
+    files: ModelFiles,
+    model: Arc<Whisper>,
+    tokenizer: Arc<Tokenizer>,
+    batcher: Batcher,
+    any_task: bool,
+    sources: AtomicU64,
+}
+
+/// How an [`Engine`] is to be loaded.
+pub struct EngineBuilder {
+    model: String,
+    hub: HubConfig,
+    compute: ComputeType,
+    threads: Option<usize>,
+    level: Option<SimdLevel>,
+    attention: attention::Request,
+    backends: Vec<Arc<dyn AttentionBackend>>,
+    slots: usize,
+    any_task: bool,
+}
+
+/// How far a file is, and how to stop it.
+#[derive(Clone, Default)]
+pub struct Control {
+    /// Stops the work at its next step.
+    pub cancel: Cancel,
+    /// Told after every window.
+    pub progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
+}
+
+/// How far a file is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// Seconds of audio done.
+    pub done_s: f64,
+    /// Seconds of audio in all.
+    pub total_s: f64,
+}
+
+impl Default for EngineBuilder {
+    fn default() -> Self {
+        Self {
+            model: "base".into(),
+            hub: HubConfig::default(),
+            compute: ComputeType::default(),
+            threads: None,
+            level: None,
+            attention: attention::Request::default(),
+            backends: Vec::new(),
+            slots: 8,
+            any_task: false,
+        }
+    }
+}
+
+impl EngineBuilder {
+    /// A catalogue name, a hub repository `owner/name`, a folder or a file. Default: `base`.
+    #[must_use]
+    pub fn model(mut self, model: impl Into<String>) -> Self {
+        self.model = model.into();
+        self
+    }
+
+    /// Where models may come from and where they are kept.
+    #[must_use]
+    pub fn hub(mut self, hub: HubConfig) -> Self {
+        self.hub = hub;
+        self
+    }
+
+    /// In what precision to compute. Default: 32-bit floats.
+    #[must_use]
+    pub fn compute_type(mut self, compute: ComputeType) -> Self {
+        self.compute = compute;
+        self
+    }
+
+    /// Threads to compute with. Default: one per core.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Computes with a lower vector level than the processor has.
+    #[must_use]
+    pub fn simd_level(mut self, level: SimdLevel) -> Self {
+        self.level = Some(level);
+        self
+    }
+
+    /// Which attention backends to use, and as which machine to choose them.
+    #[must_use]
+    pub fn attention(mut self, request: attention::Request) -> Self {
+        self.attention = request;
+        self
+    }
+
+    /// Puts a backend of the caller's in front of the built-in ones.
+    #[must_use]
+    pub fn backend(mut self, backend: Arc<dyn AttentionBackend>) -> Self {
+        self.backends.push(backend);
+        self
+    }
+
+    /// How many windows are decoded side by side, at most.
+    #[must_use]
+    pub fn slots(mut self, slots: usize) -> Self {
+        self.slots = slots;
+        self
+    }
+
+    /// Lets a model translate that was not trained to.
+    #[must_use]
+    pub fn allow_any_task(mut self, allow: bool) -> Self {
+        self.any_task = allow;
+        self
+    }
+
+    /// Finds the model, downloading it if need be, and loads it.
+    ///
+    /// # Errors
+    /// A model that cannot be had or is damaged; an attention plan that is impossible.
+    pub fn build(self) -> Result<Engine> {
+        self.build_with(&mut |_| {})
+    }
+
+    /// [`build`](Self::build), told of the download's progress.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn build_with(self, progress: &mut dyn FnMut(hub::Progress)) -> Result<Engine> {
+        let files = hub::resolve(&self.model, &self.hub, progress)?;
+        let source = crate::weights::open(&files.weights)?;
+        let dims = source.dims().clone();
+        let tokenizer = Arc::new(load_tokenizer(&files, dims.n_vocab)?);
+        let cpu = Cpu::new(self.threads, self.level);
+        let registry = attention::Registry::with(self.backends, &cpu, self.compute);
+        let plan = attention::plan(&self.attention, &registry, &dims)?;
+        let model = Arc::new(Whisper::load(source.as_ref(), self.compute, cpu, plan)?);
+        let batcher = Batcher::new(model.clone(), tokenizer.clone(), self.slots);
+        let sources = AtomicU64::new(0);
+        let any_task = self.any_task;
+        Ok(Engine(Arc::new(Loaded { files, model, tokenizer, batcher, any_task, sources })))
+    }
+}
+
+fn load_tokenizer(files: &ModelFiles, n_vocab: usize) -> Result<Tokenizer> {
+    match &files.tokenizer {
+        Some(path) => Tokenizer::from_file(path, n_vocab),
+        None => Err(Error::Weights {
+            file: files.weights.clone(),
+            tensor: None,
+            reason: "there is no tokenizer.json beside it".into(),
+        }),
+    }
+}
+
+impl Engine {
+    /// Starts from the defaults: model `base`, 32-bit floats, every core.
+    #[must_use]
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::default()
+    }
+
+    /// Writes the speech down in its own language (or as `options` say).
+    ///
+    /// # Errors
+    /// Input that cannot be read or decoded, an option that makes no sense.
+    pub fn transcribe(
+        &self,
+        input: impl Into<Input>,
+        options: &TranscribeOptions,
+    ) -> Result<Transcript> {
+        self.run(input.into(), options, &mut |_: &Segment| Ok(()), &Control::default())
+    }
+
+    /// Writes the speech down in English.
+    ///
+    /// # Errors
+    /// As [`transcribe`](Self::transcribe); and [`Error::ModelCannot`] for a model that was not
+    /// trained to translate.
+    pub fn translate(
+        &self,
+        input: impl Into<Input>,
+        options: &TranscribeOptions,
+    ) -> Result<Transcript> {
+        let mut options = options.clone();
+        options.decoding.task = Task::Translate;
+        self.transcribe(input, &options)
+    }
+
+    /// The segments one by one, as their windows close. Dropping the iterator stops the work.
+    pub fn segments(
+        &self,
+        input: impl Into<Input>,
+        options: &TranscribeOptions,
+    ) -> impl Iterator<Item = Result<Segment>> + use<> {
+        let (send, receive) = std::sync::mpsc::sync_channel(16);
+        let (engine, input, options) = (self.clone(), input.into(), options.clone());
+        std::thread::spawn(move || {
+            let mut sink = |segment: &Segment| {
+                send.send(Ok(segment.clone())).map_err(|_| Error::Cancelled)
+            };
+            if let Err(error) = engine.run(input, &options, &mut sink, &Control::default()) {
+                // Nobody listens any more if this fails.
+                let _ = send.send(Err(error));
+            }
+        });
+        receive.into_iter()
+    }
+
+    /// The main path, with segments handed to `sink` as their windows close.
+    ///
+    /// # Errors
+    /// As [`transcribe`](Self::transcribe), what the sink returns, and [`Error::Cancelled`].
+    pub fn run(
+        &self,
+        input: Input,
+        options: &TranscribeOptions,
+        sink: &mut dyn SegmentSink,
+        control: &Control,
+    ) -> Result<Transcript> {
+        options.validate()?;
+        self.check_task(options.decoding.task)?;
+        let mel = self.log_mel(input)?;
+        let mut client = self.client(&mel, control);
+        let language = match &options.decoding.language {
+            Some(language) => language.clone(),
+            None => client.detect_language()?,
+        };
+        let mut options = options.clone();
+        options.decoding.language = Some(language);
+        let mut report = |done_s| {
+            if let Some(progress) = &control.progress {
+                progress(Progress { done_s, total_s: mel.content_seconds() });
+            }
+        };
+        longform::transcribe_sequential(
+            mel.content_frames(),
+            &self.0.tokenizer,
+            &options,
+            &mut client,
+            sink,
+            &mut report,
+        )
+    }
+
+    /// Every language's probability, from the first 30 s of the audio.
+    ///
+    /// # Errors
+    /// Input that cannot be read or decoded; a model that knows only English.
+    pub fn detect_language(&self, input: impl Into<Input>) -> Result<LanguageProbabilities> {
+        if !self.0.tokenizer.is_multilingual() {
+            return Err(self.cannot("knows only English, so there is nothing to detect"));
+        }
+        let samples = audio::first_samples(input.into(), crate::dims::N_SAMPLES)?;
+        let mel = mel::log_mel_spectrogram(&samples, self.0.model.dims().n_mels);
+        self.0.batcher.detect_language(self.job(mel.into(), Gates::default(), Cancel::default()))
+    }
+
+    /// The model's files and where they came from.
+    #[must_use]
+    pub fn files(&self) -> &ModelFiles {
+        &self.0.files
+    }
+
+    /// The network.
+    #[must_use]
+    pub fn model(&self) -> &Whisper {
+        &self.0.model
+    }
+
+    /// The tokenizer.
+    #[must_use]
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.0.tokenizer
+    }
+
+    fn log_mel(&self, input: Input) -> Result<LogMel> {
+        let stream = audio::open(input)?;
+        mel::from_stream(stream, self.0.model.dims().n_mels)
+    }
+
+    fn check_task(&self, task: Task) -> Result<()> {
+        let trained = self.0.files.translates(self.0.model.dims());
+        if task == Task::Transcribe || trained || self.0.any_task {
+            return Ok(());
+        }
+        let able = hub::translating_models().join(", ");
+        Err(self.cannot(&format!("was not trained to translate; models that can: {able}")))
+    }
+
+    fn cannot(&self, reason: &str) -> Error {
+        Error::ModelCannot { model: self.0.files.name.clone(), reason: reason.into() }
+    }
+
+    fn client<'a>(&'a self, mel: &'a LogMel, control: &'a Control) -> Client<'a> {
+        let source = self.0.sources.fetch_add(1, Ordering::Relaxed);
+        Client { engine: self, mel, control, source }
+    }
+}

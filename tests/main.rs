@@ -1,0 +1,6 @@
+//! All integration tests in one binary.
+
+mod parity;
+mod stages;
+mod support;
+mod tidy;

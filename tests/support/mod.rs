@@ -1,0 +1,63 @@
+//! What several tests need: the stored references, and engines with real weights.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use undertone::model::ComputeType;
+use undertone::weights::hub::HubConfig;
+use undertone::Engine;
+
+/// The folder of stored references, or `None` with a loud line.
+pub fn reference() -> Option<PathBuf> {
+    let Some(folder) = std::env::var_os("UNDERTONE_REFERENCE") else {
+        eprintln!("SKIPPED: UNDERTONE_REFERENCE is not set, so nothing is compared with openai/whisper");
+        return None;
+    };
+    let folder = PathBuf::from(folder);
+    assert!(folder.join("reference").is_dir(), "UNDERTONE_REFERENCE holds no reference/");
+    Some(folder)
+}
+
+/// Where models are found: the same places as on the command line.
+pub fn hub() -> HubConfig {
+    undertone::cli::hub_config_from_environment()
+}
+
+/// The named model with real weights in f32, loaded once, or `None` with a loud line.
+pub fn engine(model: &'static str) -> Option<&'static Engine> {
+    static BASE: OnceLock<Option<Engine>> = OnceLock::new();
+    static TINY_EN: OnceLock<Option<Engine>> = OnceLock::new();
+    let cell = if model == "base" { &BASE } else { &TINY_EN };
+    cell.get_or_init(|| {
+        let built = Engine::builder().model(model).hub(hub()).compute_type(ComputeType::F32).build();
+        match built {
+            Ok(engine) => Some(engine),
+            Err(error) => {
+                eprintln!("SKIPPED: no real weights: {error}");
+                None
+            }
+        }
+    })
+    .as_ref()
+}
+
+/// One row of the manifest of recordings.
+pub struct Recording {
+    pub file: String,
+    pub language: String,
+    pub seconds: f64,
+}
+
+/// The manifest, tab-separated without quoting.
+pub fn recordings(folder: &Path) -> Vec<Recording> {
+    let text = std::fs::read_to_string(folder.join("audio/manifest.tsv")).unwrap();
+    let row = |line: &str| {
+        let mut cells = line.split('\t');
+        Recording {
+            file: cells.next().unwrap().into(),
+            language: cells.next().unwrap().into(),
+            seconds: cells.next().unwrap().parse().unwrap(),
+        }
+    };
+    text.lines().skip(1).map(row).collect()
+}
