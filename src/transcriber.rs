@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::attention::{self, AttentionBackend};
 use crate::audio::{self, Input};
 use crate::decoding::{DecodingResult, LanguageProbabilities};
+use crate::dims::{FRAMES_PER_SECOND, N_SAMPLES};
 use crate::engine::{Batcher, Cancel, WindowJob};
 use crate::error::{Error, Result};
 use crate::kernels::{Cpu, SimdLevel};
-use crate::longform::{self, DecodeWindow, WindowRequest};
+use crate::longform::{self, DecodeWindow, Sequential, WindowRequest};
 use crate::mel::{self, LogMel};
 use crate::model::{ComputeType, Whisper};
 use crate::options::{DecodingOptions, Gates, Task, TranscribeOptions};
@@ -254,21 +255,14 @@ impl Engine {
             Some(language) => language.clone(),
             None => client.detect_language()?,
         };
-        let mut options = options.clone();
-        options.decoding.language = Some(language);
-        let mut report = |done_s| {
-            if let Some(progress) = &control.progress {
-                progress(Progress { done_s, total_s: mel.content_seconds() });
-            }
+        let recording = Sequential {
+            tokenizer: &self.0.tokenizer,
+            n_text_ctx: self.0.model.dims().n_text_ctx,
+            content_frames: mel.content_frames(),
+            language: &language,
+            options,
         };
-        longform::transcribe_sequential(
-            mel.content_frames(),
-            &self.0.tokenizer,
-            &options,
-            &mut client,
-            sink,
-            &mut report,
-        )
+        recording.run(&mut client, sink, &mut Watch(control))
     }
 
     /// Every language's probability, from the first 30 s of the audio.
@@ -279,9 +273,16 @@ impl Engine {
         if !self.0.tokenizer.is_multilingual() {
             return Err(self.cannot("knows only English, so there is nothing to detect"));
         }
-        let samples = audio::first_samples(input.into(), crate::dims::N_SAMPLES)?;
+        let samples = audio::first_samples(input.into(), N_SAMPLES)?;
         let mel = mel::log_mel_spectrogram(&samples, self.0.model.dims().n_mels);
-        self.0.batcher.detect_language(self.job(mel.into(), Gates::default(), Cancel::default()))
+        let job = WindowJob {
+            mel: mel.into(),
+            options: DecodingOptions::default(),
+            gates: Gates::default(),
+            source: self.0.sources.fetch_add(1, Ordering::Relaxed),
+            cancel: Cancel::default(),
+        };
+        self.0.batcher.detect_language(job)
     }
 
     /// The model's files and where they came from.
@@ -322,6 +323,54 @@ impl Engine {
 
     fn client<'a>(&'a self, mel: &'a LogMel, control: &'a Control) -> Client<'a> {
         let source = self.0.sources.fetch_add(1, Ordering::Relaxed);
-        Client { engine: self, mel, control, source }
+        Client { engine: self, mel, cancel: &control.cancel, source }
+    }
+}
+
+/// One recording's windows on their way to the batcher and back.
+struct Client<'a> {
+    engine: &'a Engine,
+    mel: &'a LogMel,
+    cancel: &'a Cancel,
+    source: u64,
+}
+
+impl Client<'_> {
+    /// The language of the first 30 s; English where the model knows nothing else.
+    fn detect_language(&mut self) -> Result<String> {
+        if !self.engine.tokenizer().is_multilingual() {
+            return Ok("en".into());
+        }
+        let job = self.job(self.mel.detection_window(), DecodingOptions::default(), Gates::default());
+        Ok(self.engine.0.batcher.detect_language(job)?.best)
+    }
+
+    fn job(&self, mel: Vec<f32>, options: DecodingOptions, gates: Gates) -> WindowJob {
+        let cancel = self.cancel.clone();
+        WindowJob { mel: mel.into(), options, gates, source: self.source, cancel }
+    }
+}
+
+impl DecodeWindow for Client<'_> {
+    fn decode(&mut self, window: WindowRequest<'_>) -> Result<DecodingResult> {
+        let mel = self.mel.window(window.seek_frames, window.segment_frames);
+        let job = self.job(mel, window.options.clone(), window.gates.clone());
+        self.engine.0.batcher.submit(job)?.wait()
+    }
+}
+
+/// Lets the caller's control see and stop a recording.
+struct Watch<'a>(&'a Control);
+
+impl longform::Control for Watch<'_> {
+    fn progress(&mut self, done_frames: usize, content_frames: usize) {
+        let seconds = |frames: usize| frames as f64 / FRAMES_PER_SECOND as f64;
+        if let Some(progress) = &self.0.progress {
+            progress(Progress { done_s: seconds(done_frames), total_s: seconds(content_frames) });
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.0.cancel.is_cancelled()
     }
 }

@@ -1,0 +1,76 @@
+//! What was typed. This step only checks its form; `resolve` gives it meaning.
+//!
+//! Names and defaults are those of openai/whisper's command line, with dashes or underscores.
+
+mod normalize;
+mod speech;
+#[cfg(test)]
+mod tests;
+mod tools;
+mod values;
+
+use std::ffi::OsString;
+
+use clap::{Parser, Subcommand};
+
+pub use normalize::normalize;
+pub use speech::{
+    AttentionArgs, DecodingArgs, DetectArgs, GateArgs, ModelArgs, OutputArgs, RunArgs, SpeechArgs,
+};
+pub use tools::{
+    AttentionCommand, BenchArgs, CheckArgs, CompareArgs, EvalArgs, ExplainArgs, ModelsCommand,
+};
+pub use values::{Setting, parse_bool};
+
+/// Whisper speech recognition and translation on the CPU.
+#[derive(Parser, Debug)]
+#[command(name = "undertone", version, disable_help_subcommand = true)]
+#[command(after_help = "Without a command, `transcribe` is meant: undertone interview.mp3")]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Write speech down in its own language
+    Transcribe(Box<SpeechArgs>),
+    /// Write speech down in English
+    Translate(Box<SpeechArgs>),
+    /// Say which language the first 30 seconds are in
+    DetectLanguage(Box<DetectArgs>),
+    /// List, fetch, locate, check and remove models
+    #[command(subcommand)]
+    Models(ModelsCommand),
+    /// Show which attention backend is chosen, and why
+    #[command(subcommand)]
+    Attention(AttentionCommand),
+    /// Time every stage on audio files, beside what this processor can do
+    Bench(Box<BenchArgs>),
+    /// Score transcripts against references: word and character error rates
+    Eval(Box<EvalArgs>),
+    /// Show what this machine has and what undertone makes of it
+    Doctor(Box<RunArgs>),
+}
+
+/// The names that are commands rather than files.
+pub const COMMANDS: &[&str] = &[
+    "transcribe",
+    "translate",
+    "detect-language",
+    "models",
+    "attention",
+    "bench",
+    "eval",
+    "doctor",
+];
+
+/// Parses a command line, program name first.
+///
+/// # Errors
+/// What clap says of it; its exit code is 2 for wrong usage and 0 for help.
+pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Args, clap::Error> {
+    Args::try_parse_from(normalize(arguments))
+}

@@ -1,0 +1,248 @@
+//! The options of `transcribe`, `translate` and `detect-language`.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args};
+
+use super::values::{Setting, parse_bool};
+
+/// Which model, and how the engine computes.
+#[derive(Args, Debug, Clone)]
+pub struct ModelArgs {
+    /// Catalogue name, hub repository (owner/name), folder or file
+    #[arg(short, long, default_value = "base", help_heading = "Model")]
+    pub model: String,
+    /// Folder to keep models in instead of the cache
+    #[arg(long, value_name = "DIR", help_heading = "Model")]
+    pub model_dir: Option<PathBuf>,
+}
+
+/// How the engine computes.
+#[derive(Args, Debug, Clone)]
+pub struct RunArgs {
+    /// Model options.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Where to compute; only cpu exists here
+    #[arg(long, default_value = "cpu", help_heading = "Computing")]
+    pub device: String,
+    /// Precision: auto, f32 or int8
+    #[arg(long, default_value = "auto", value_parser = ["auto", "f32", "int8"], help_heading = "Computing")]
+    pub compute_type: String,
+    /// Threads to compute with [default: one per core]
+    #[arg(long, help_heading = "Computing")]
+    pub threads: Option<usize>,
+    /// Highest vector level to use, for example avx2 [default: the processor's]
+    #[arg(long, value_name = "LEVEL", help_heading = "Computing")]
+    pub simd_level: Option<String>,
+    /// Attention options.
+    #[command(flatten)]
+    pub attention: AttentionArgs,
+}
+
+/// Which attention backends to use, and as which machine to choose them.
+#[derive(Args, Debug, Clone, Default)]
+pub struct AttentionArgs {
+    /// Attention backend of the decoder, or auto
+    #[arg(long, value_name = "NAME", help_heading = "Attention")]
+    pub attention_backend: Option<String>,
+    /// Backend for one kind of attention; may repeat
+    #[arg(long, value_name = "KIND=NAME", help_heading = "Attention")]
+    pub attention_backend_for: Vec<String>,
+    /// Choose as this platform would: cpu, rocm, cuda or auto
+    #[arg(long, help_heading = "Attention")]
+    pub platform: Option<String>,
+    /// GPU architecture of the simulated machine, for example gfx942:sramecc+:xnack-
+    #[arg(long, help_heading = "Attention")]
+    pub arch: Option<String>,
+    /// The simulated machine has the aiter package and VLLM_ROCM_USE_AITER=1
+    #[arg(long, help_heading = "Attention")]
+    pub aiter: bool,
+    /// Packages the simulated machine has, separated by commas
+    #[arg(long, value_name = "PACKAGES", value_delimiter = ',', help_heading = "Attention")]
+    pub installed: Vec<String>,
+    /// Environment variable of the simulated machine; may repeat
+    #[arg(long = "env", value_name = "K=V", help_heading = "Attention")]
+    pub environment: Vec<String>,
+    /// Data type the simulated machine loads the model in
+    #[arg(long, help_heading = "Attention")]
+    pub dtype: Option<String>,
+    /// Rule set: 2026-03 or 2026-08
+    #[arg(long, help_heading = "Attention")]
+    pub rules: Option<String>,
+}
+
+/// `detect-language`.
+#[derive(Args, Debug)]
+pub struct DetectArgs {
+    /// Audio files; - is standard input
+    #[arg(required = true)]
+    pub audio: Vec<PathBuf>,
+    /// Print every language's probability as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Engine options.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `transcribe` and `translate`.
+#[derive(Args, Debug)]
+pub struct SpeechArgs {
+    /// Audio files; - is standard input
+    #[arg(required = true)]
+    pub audio: Vec<PathBuf>,
+    /// Engine options.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// What to do with the speech [default: the command's]
+    #[arg(long, value_parser = ["transcribe", "translate"])]
+    pub task: Option<String>,
+    /// Language code or name [default: detected]
+    #[arg(short, long)]
+    pub language: Option<String>,
+    /// Translate even with a model that was not trained to
+    #[arg(long)]
+    pub force_task: bool,
+    /// Files decoded side by side [default: by size]
+    #[arg(short, long)]
+    pub jobs: Option<usize>,
+    /// Decode a long file in windows of its own, this many side by side
+    #[arg(long, value_name = "N")]
+    pub batch_size: Option<usize>,
+    /// Where output goes.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// How windows are decoded.
+    #[command(flatten)]
+    pub decoding: DecodingArgs,
+    /// When a window counts as failed.
+    #[command(flatten)]
+    pub gates: GateArgs,
+    /// Word times.
+    #[command(flatten)]
+    pub words: WordArgs,
+}
+
+/// Where output goes.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// Folder to write files to [default: the current one, if a format is given]
+    #[arg(short, long, value_name = "DIR")]
+    pub output_dir: Option<PathBuf>,
+    /// txt, vtt, srt, tsv, json or all; may repeat [default: all, if a folder is given]
+    #[arg(short = 'f', long, value_name = "FORMAT", value_parser = ["txt", "vtt", "srt", "tsv", "json", "all"])]
+    pub output_format: Vec<String>,
+    /// Show segments as they are found, even when files are written
+    #[arg(short, long, value_name = "BOOL", value_parser = parse_bool, action = ArgAction::Set)]
+    pub verbose: Option<bool>,
+    /// Show neither progress nor text
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Underline each word as it is spoken, in srt and vtt
+    #[arg(long, value_name = "BOOL", value_parser = parse_bool, default_value = "false", action = ArgAction::Set)]
+    pub highlight_words: bool,
+    /// Longest line in srt and vtt, in characters
+    #[arg(long, value_name = "N", default_value = "none")]
+    pub max_line_width: Setting<usize>,
+    /// Most lines in a cue in srt and vtt
+    #[arg(long, value_name = "N", default_value = "none")]
+    pub max_line_count: Setting<usize>,
+    /// Most words in a line in srt and vtt
+    #[arg(long, value_name = "N", default_value = "none")]
+    pub max_words_per_line: Setting<usize>,
+}
+
+/// How windows are decoded.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Decoding")]
+pub struct DecodingArgs {
+    /// 0 takes the best tokens, above 0 samples
+    #[arg(long, default_value_t = 0.0)]
+    pub temperature: f64,
+    /// How much the temperature rises when a window fails, or none
+    #[arg(long, value_name = "STEP", default_value = "0.2")]
+    pub temperature_increment_on_fallback: Setting<f64>,
+    /// Samples to choose from where the temperature is above 0
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub best_of: Setting<usize>,
+    /// Beams where the temperature is 0; 1 or none is greedy
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub beam_size: Setting<usize>,
+    /// Beam search goes on for this many times the beam size of candidates
+    #[arg(long, value_name = "X", default_value = "none")]
+    pub patience: Setting<f64>,
+    /// Google's length penalty, 0 to 1 [default: divide by the length]
+    #[arg(long, value_name = "X", default_value = "none")]
+    pub length_penalty: Setting<f64>,
+    /// Most tokens in a window
+    #[arg(long, value_name = "N", default_value = "none")]
+    pub sample_len: Setting<usize>,
+    /// Token ids that are never chosen; -1 stands for what is not speech
+    #[arg(long, value_name = "IDS", default_value = "-1", allow_hyphen_values = true)]
+    pub suppress_tokens: String,
+    /// Never start a window with a blank
+    #[arg(long, value_name = "BOOL", value_parser = parse_bool, default_value = "true", action = ArgAction::Set)]
+    pub suppress_blank: bool,
+    /// Text before the first window, for names and style
+    #[arg(long, value_name = "TEXT")]
+    pub initial_prompt: Option<String>,
+    /// Put the initial prompt before every window
+    #[arg(long, value_name = "BOOL", value_parser = parse_bool, default_value = "false", action = ArgAction::Set)]
+    pub carry_initial_prompt: bool,
+    /// Text that every window's text begins with
+    #[arg(long, value_name = "TEXT")]
+    pub prefix: Option<String>,
+    /// Give each window the text before it
+    #[arg(long, value_name = "BOOL", value_parser = parse_bool, default_value = "true", action = ArgAction::Set)]
+    pub condition_on_previous_text: bool,
+    /// Sample text only; a window is then one segment
+    #[arg(long, value_name = "BOOL", value_parser = parse_bool, default_value = "false", action = ArgAction::Set)]
+    pub without_timestamps: bool,
+    /// Latest first timestamp of a window, in seconds, or none
+    #[arg(long, value_name = "S", default_value = "1.0")]
+    pub max_initial_timestamp: Setting<f64>,
+    /// Stretches to process: start,end,start,end,… in seconds
+    #[arg(long, value_name = "TIMES", default_value = "0")]
+    pub clip_timestamps: String,
+    /// Seed of the sampling
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Accepted for openai/whisper's sake; the CPU computes as --compute-type says
+    #[arg(long, value_name = "BOOL", value_parser = parse_bool, default_value = "true", action = ArgAction::Set)]
+    pub fp16: bool,
+}
+
+/// When a window counts as failed or silent.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Quality gates")]
+pub struct GateArgs {
+    /// A window that compresses better than this repeats itself, or none
+    #[arg(long, value_name = "X", default_value = "2.4")]
+    pub compression_ratio_threshold: Setting<f64>,
+    /// A window with a lower mean log-probability fails, or none
+    #[arg(long, value_name = "X", default_value = "-1.0", allow_hyphen_values = true)]
+    pub logprob_threshold: Setting<f64>,
+    /// A window that fails and is silent with this probability is skipped, or none
+    #[arg(long, value_name = "P", default_value = "0.6")]
+    pub no_speech_threshold: Setting<f64>,
+    /// Skip silence longer than this around invented text (needs word times)
+    #[arg(long, value_name = "S", default_value = "none")]
+    pub hallucination_silence_threshold: Setting<f64>,
+}
+
+/// Word times.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Words")]
+pub struct WordArgs {
+    /// Find each word's times
+    #[arg(long, value_name = "BOOL", value_parser = parse_bool, default_value = "false", action = ArgAction::Set)]
+    pub word_timestamps: bool,
+    /// Punctuation that belongs to the next word
+    #[arg(long, value_name = "CHARS", default_value = "\"'“¿([{-")]
+    pub prepend_punctuations: String,
+    /// Punctuation that belongs to the word before
+    #[arg(long, value_name = "CHARS", default_value = "\"'.。,，!！?？:：”)]}、")]
+    pub append_punctuations: String,
+}

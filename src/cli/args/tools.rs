@@ -1,0 +1,135 @@
+//! The options of the commands that look at models, attention and speed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::speech::{AttentionArgs, ModelArgs, RunArgs};
+
+/// `models`.
+#[derive(Subcommand, Debug)]
+pub enum ModelsCommand {
+    /// What the catalogue knows and what is here
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fetch a model
+    Pull(ModelName),
+    /// Print where a model's weights are
+    Path(ModelName),
+    /// Delete a model from the cache
+    Remove(ModelName),
+    /// Check a model's files against their hashes
+    Verify(ModelName),
+    /// Write a model in another format
+    Convert {
+        /// Catalogue name, folder or file
+        source: String,
+        /// Folder to write to
+        destination: PathBuf,
+        /// Format to write
+        #[arg(long, default_value = "safetensors")]
+        format: String,
+        /// Quantization to write, where the format has it
+        #[arg(long)]
+        quantize: Option<String>,
+    },
+}
+
+/// One model.
+#[derive(Args, Debug)]
+pub struct ModelName {
+    /// Catalogue name, hub repository, folder or file
+    pub model: String,
+}
+
+/// `attention`.
+#[derive(Subcommand, Debug)]
+pub enum AttentionCommand {
+    /// Each role's choice, and why every other backend was passed over
+    Explain(Box<ExplainArgs>),
+    /// The table of backends and what each can do
+    List,
+    /// Run a file of selection vectors
+    Check(CheckArgs),
+    /// Run one window through every backend that computes
+    Compare(Box<CompareArgs>),
+}
+
+/// `attention explain`.
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// Model options.
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Attention options.
+    #[command(flatten)]
+    pub attention: AttentionArgs,
+    /// Width of a head [default: the model's]
+    #[arg(long)]
+    pub head_size: Option<usize>,
+    /// Block size of the KV cache, as --block-size of vLLM
+    #[arg(long)]
+    pub block_size: Option<usize>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `attention check`.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// Tab-separated vectors with a header line
+    pub file: PathBuf,
+}
+
+/// `attention compare`.
+#[derive(Args, Debug)]
+pub struct CompareArgs {
+    /// Audio file
+    pub audio: PathBuf,
+    /// Engine options.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `bench`.
+#[derive(Args, Debug)]
+pub struct BenchArgs {
+    /// Audio files
+    #[arg(required = true)]
+    pub audio: Vec<PathBuf>,
+    /// Engine options.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Language code or name
+    #[arg(short, long, default_value = "en")]
+    pub language: String,
+    /// Beams; 1 is greedy
+    #[arg(long, default_value_t = 1)]
+    pub beam_size: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `eval`.
+#[derive(Args, Debug)]
+pub struct EvalArgs {
+    /// Tab-separated manifest with the columns file, language and reference
+    pub manifest: PathBuf,
+    /// Engine options.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// Only these languages, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    pub languages: Vec<String>,
+    /// Beams; 1 is greedy
+    #[arg(long, default_value_t = 1)]
+    pub beam_size: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

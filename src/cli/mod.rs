@@ -1,0 +1,61 @@
+//! The command line: what was typed (`args`), what it means (`resolve`), one file per command.
+
+pub mod args;
+mod detect;
+mod progress;
+mod resolve;
+mod transcribe;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+pub use resolve::hub_config as hub_config_from_environment;
+
+use args::Command;
+
+/// Everything went well.
+const FINE: u8 = 0;
+/// Some file or command failed; the others went on.
+const FAILED: u8 = 1;
+/// The command line makes no sense.
+const USAGE: u8 = 2;
+
+/// Runs a command line, program name first. Exit codes: 0 all fine, 1 some file failed, 2 usage.
+#[must_use]
+pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let args = match args::parse(arguments) {
+        Ok(args) => args,
+        Err(error) => error.exit(),
+    };
+    match dispatch(&args.command) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => report(&error),
+    }
+}
+
+fn dispatch(command: &Command) -> anyhow::Result<u8> {
+    use crate::options::Task;
+    match command {
+        Command::Transcribe(args) => transcribe::run(args, Task::Transcribe),
+        Command::Translate(args) => transcribe::run(args, Task::Translate),
+        Command::DetectLanguage(args) => detect::run(args),
+        _ => anyhow::bail!("not built in yet"),
+    }
+}
+
+/// Prints why nothing could be done, and says whose fault it was by the exit code.
+fn report(error: &anyhow::Error) -> ExitCode {
+    if broken_pipe(error) {
+        return ExitCode::from(FINE);
+    }
+    eprintln!("undertone: {error:#}");
+    let usage = error.is::<resolve::Usage>()
+        || matches!(error.downcast_ref(), Some(crate::Error::Option { .. }));
+    ExitCode::from(if usage { USAGE } else { FAILED })
+}
+
+/// Whoever read our output has seen enough: that is no failure.
+fn broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,93 @@
+//! What is shown on stderr while work goes on: only on a terminal, and never when quiet.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::transcriber::Progress;
+use crate::weights::hub;
+
+/// One line for one file: position, speed and time left.
+pub struct FileProgress {
+    bar: ProgressBar,
+    started: Instant,
+}
+
+impl FileProgress {
+    /// A line for the file called `name`; invisible if `quiet` or if stderr is no terminal.
+    pub fn new(name: &str, quiet: bool) -> Self {
+        let bar = ProgressBar::with_draw_target(None, target(quiet));
+        let style = ProgressStyle::with_template("{prefix:.bold} {bar:24} {percent:>3}% {msg}");
+        bar.set_style(style.expect("the template is well formed"));
+        bar.set_prefix(name.to_owned());
+        Self { bar, started: Instant::now() }
+    }
+
+    /// Moves the line.
+    pub fn update(&self, progress: Progress) {
+        let elapsed_s = self.started.elapsed().as_secs_f64();
+        let speed = progress.done_s / elapsed_s.max(1e-3);
+        let left = Duration::from_secs_f64((progress.total_s - progress.done_s).max(0.0) / speed.max(1e-3));
+        self.bar.set_length(milliseconds(progress.total_s));
+        self.bar.set_position(milliseconds(progress.done_s.min(progress.total_s)));
+        self.bar.set_message(format!("{speed:.1}× real time, {} left", clock(left)));
+    }
+
+    /// Prints above the line without tearing it.
+    pub fn suspend<R>(&self, print: impl FnOnce() -> R) -> R {
+        self.bar.suspend(print)
+    }
+
+    /// Takes the line away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// A bar for a download, made at the first report.
+pub struct DownloadProgress {
+    bar: Option<(String, ProgressBar)>,
+    quiet: bool,
+}
+
+impl DownloadProgress {
+    pub fn new(quiet: bool) -> Self {
+        Self { bar: None, quiet }
+    }
+
+    /// Moves the bar, or starts the next file's.
+    pub fn update(&mut self, progress: &hub::Progress) {
+        if self.bar.as_ref().is_none_or(|(file, _)| *file != progress.file) {
+            self.finish();
+            let bar = ProgressBar::with_draw_target(progress.total, target(self.quiet));
+            let template = "{prefix:.bold} {bar:24} {bytes:>10} of {total_bytes} {bytes_per_sec} {eta} left";
+            bar.set_style(ProgressStyle::with_template(template).expect("the template is well formed"));
+            bar.set_prefix(progress.file.clone());
+            self.bar = Some((progress.file.clone(), bar));
+        }
+        if let Some((_, bar)) = &self.bar {
+            bar.set_position(progress.done);
+        }
+    }
+
+    /// Takes the bar away.
+    pub fn finish(&mut self) {
+        if let Some((_, bar)) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn target(quiet: bool) -> ProgressDrawTarget {
+    if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "audio is shorter than ages")]
+fn milliseconds(seconds: f64) -> u64 {
+    (seconds.max(0.0) * 1000.0) as u64
+}
+
+fn clock(left: Duration) -> String {
+    let s = left.as_secs();
+    if s < 3600 { format!("{}:{:02}", s / 60, s % 60) } else { format!("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60) }
+}

@@ -1,0 +1,275 @@
+//! What was typed becomes what is meant. The only reader of the environment.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::args::{DecodingArgs, GateArgs, OutputArgs};
+use super::args::{AttentionArgs, RunArgs, SpeechArgs, parse_bool};
+use crate::audio::Input;
+use crate::model::ComputeType;
+use crate::options::{DecodingOptions, Gates, SuppressTokens, Task, TranscribeOptions};
+use crate::output::{OutputFormat, WriterOptions};
+use crate::tokenizer::language_code;
+use crate::transcriber::{Engine, EngineBuilder};
+use crate::weights::hub::HubConfig;
+
+/// A command line whose form is right and whose meaning is not.
+#[derive(Debug)]
+pub struct Usage(String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+fn usage<T>(message: impl Into<String>) -> Result<T> {
+    Err(Usage(message.into()).into())
+}
+
+/// What appears on stdout for each segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Nothing.
+    Nothing,
+    /// The text alone.
+    Text,
+    /// Times and text.
+    Timed,
+}
+
+/// A `transcribe` or `translate` command, understood.
+pub struct Job {
+    pub engine: EngineBuilder,
+    pub options: TranscribeOptions,
+    pub formats: Vec<OutputFormat>,
+    pub output_dir: PathBuf,
+    pub writer: WriterOptions,
+    pub shown: Shown,
+    pub quiet: bool,
+}
+
+/// Understands a `transcribe` or `translate` command.
+pub fn speech(args: &SpeechArgs, task: Task) -> Result<Job> {
+    let task = match args.task.as_deref() {
+        Some("translate") => Task::Translate,
+        Some(_) => Task::Transcribe,
+        None => task,
+    };
+    missing_parts(args)?;
+    let (formats, output_dir) = outputs(&args.output);
+    Ok(Job {
+        engine: engine(&args.run)?.allow_any_task(args.force_task),
+        options: options(args, task)?,
+        shown: shown(&args.output, &formats),
+        formats,
+        output_dir,
+        writer: WriterOptions {
+            max_line_width: args.output.max_line_width.0,
+            max_line_count: args.output.max_line_count.0,
+            max_words_per_line: args.output.max_words_per_line.0,
+            highlight_words: args.output.highlight_words,
+        },
+        quiet: args.output.quiet,
+    })
+}
+
+/// Options that openai/whisper has and this program does not serve yet are errors, not silence.
+fn missing_parts(args: &SpeechArgs) -> Result<()> {
+    let needs_words = [
+        ("--word-timestamps", args.words.word_timestamps),
+        ("--highlight-words", args.output.highlight_words),
+        ("--max-line-width", args.output.max_line_width.0.is_some()),
+        ("--max-line-count", args.output.max_line_count.0.is_some()),
+        ("--max-words-per-line", args.output.max_words_per_line.0.is_some()),
+        ("--hallucination-silence-threshold", args.gates.hallucination_silence_threshold.0.is_some()),
+    ];
+    match needs_words.iter().find(|(_, asked)| *asked) {
+        Some((option, _)) => usage(format!("{option}: word times are not built in yet")),
+        None => Ok(()),
+    }
+}
+
+fn options(args: &SpeechArgs, task: Task) -> Result<TranscribeOptions> {
+    let d = &args.decoding;
+    let options = TranscribeOptions {
+        decoding: decoding(d, task, args.language.as_deref())?,
+        gates: gates(d, &args.gates),
+        condition_on_previous_text: d.condition_on_previous_text,
+        initial_prompt: d.initial_prompt.clone(),
+        carry_initial_prompt: d.carry_initial_prompt,
+        prefix: d.prefix.clone(),
+        clip_timestamps: numbers("--clip-timestamps", &d.clip_timestamps)?,
+    };
+    options.validate()?;
+    Ok(options)
+}
+
+fn decoding(d: &DecodingArgs, task: Task, language: Option<&str>) -> Result<DecodingOptions> {
+    let language = language.filter(|l| !l.eq_ignore_ascii_case("none") && *l != "auto");
+    Ok(DecodingOptions {
+        task,
+        language: language.map(language_code).transpose()?.map(str::to_owned),
+        sample_len: d.sample_len.0,
+        best_of: d.best_of.0,
+        // A beam of one is greedy.
+        beam_size: d.beam_size.0.filter(|&n| n != 1),
+        patience: d.patience.0,
+        length_penalty: d.length_penalty.0,
+        suppress_tokens: suppressed(&d.suppress_tokens)?,
+        suppress_blank: d.suppress_blank,
+        without_timestamps: d.without_timestamps,
+        max_initial_timestamp: d.max_initial_timestamp.0,
+        seed: d.seed,
+        ..DecodingOptions::default()
+    })
+}
+
+/// openai/whisper's ladder: from the temperature up to 1 in steps, or the temperature alone.
+fn gates(d: &DecodingArgs, g: &GateArgs) -> Gates {
+    let mut temperatures = vec![d.temperature];
+    if let Some(step) = d.temperature_increment_on_fallback.0.filter(|step| *step > 0.0) {
+        // As numpy's arange(temperature, 1 + 1e-6, step): multiples, not sums.
+        let steps = (1..).map(|i| d.temperature + f64::from(i) * step);
+        temperatures.extend(steps.take_while(|t| *t < 1.0 + 1e-6));
+    }
+    Gates {
+        temperatures,
+        compression_ratio_threshold: g.compression_ratio_threshold.0,
+        logprob_threshold: g.logprob_threshold.0,
+        no_speech_threshold: g.no_speech_threshold.0,
+    }
+}
+
+fn suppressed(text: &str) -> Result<SuppressTokens> {
+    let ids = text.split(',').map(str::trim).filter(|id| !id.is_empty());
+    let (mut non_speech, mut only) = (false, Vec::new());
+    for id in ids {
+        match id.parse::<i64>() {
+            Ok(-1) => non_speech = true,
+            Ok(id) if u32::try_from(id).is_ok() => only.push(u32::try_from(id)?),
+            _ => return usage(format!("--suppress-tokens: {id} is not a token id")),
+        }
+    }
+    Ok(if non_speech { SuppressTokens::NonSpeechAnd(only) } else { SuppressTokens::Only(only) })
+}
+
+fn numbers(option: &str, text: &str) -> Result<Vec<f64>> {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let parse = |part: &str| match part.parse() {
+        Ok(number) => Ok(number),
+        Err(_) => usage(format!("{option}: {part} is not a number")),
+    };
+    parts.map(parse).collect()
+}
+
+/// Files are written only where `-o` or `-f` asks for them.
+fn outputs(args: &OutputArgs) -> (Vec<OutputFormat>, PathBuf) {
+    let folder = args.output_dir.clone().unwrap_or_else(|| ".".into());
+    let all = args.output_format.iter().any(|f| f == "all");
+    let formats = match (&args.output_dir, args.output_format.is_empty()) {
+        (None, true) => Vec::new(),
+        (Some(_), true) => OutputFormat::ALL.to_vec(),
+        _ if all => OutputFormat::ALL.to_vec(),
+        _ => args.output_format.iter().filter_map(|f| OutputFormat::parse(f)).collect(),
+    };
+    (formats, folder)
+}
+
+fn shown(args: &OutputArgs, formats: &[OutputFormat]) -> Shown {
+    let timed = if std::io::stdout().is_terminal() { Shown::Timed } else { Shown::Text };
+    match args.verbose {
+        _ if args.quiet => Shown::Nothing,
+        Some(true) => Shown::Timed,
+        Some(false) if formats.is_empty() => timed,
+        Some(false) => Shown::Nothing,
+        None if formats.is_empty() => timed,
+        None => Shown::Nothing,
+    }
+}
+
+/// A file, or standard input for `-`.
+pub fn input(file: &Path) -> Input {
+    if file == Path::new("-") { Input::stdin() } else { Input::from(file) }
+}
+
+/// What depends on the model: an English-only one takes no other language.
+pub fn for_model(mut job: Job, engine: &Engine) -> Job {
+    if !engine.tokenizer().is_multilingual() {
+        let language = &mut job.options.decoding.language;
+        if language.as_deref().is_some_and(|l| l != "en") {
+            eprintln!("undertone: {} is an English-only model; using English", engine.files().name);
+        }
+        *language = Some("en".into());
+    }
+    job
+}
+
+/// How the engine is to be loaded.
+pub fn engine(args: &RunArgs) -> Result<EngineBuilder> {
+    if !matches!(args.device.as_str(), "cpu" | "auto") {
+        return usage(format!("--device: {} is not built in; cpu is", args.device));
+    }
+    if args.threads == Some(0) {
+        return usage("--threads starts at 1");
+    }
+    let mut builder = Engine::builder()
+        .model(&args.model.model)
+        .hub(hub_config(args.model.model_dir.as_deref()))
+        .compute_type(compute_type(&args.compute_type)?)
+        .attention(attention(&args.attention)?);
+    if let Some(threads) = args.threads.filter(|n| *n > 0) {
+        builder = builder.threads(threads);
+    }
+    if let Some(level) = &args.simd_level {
+        match level.parse() {
+            Ok(level) => builder = builder.simd_level(level),
+            Err(reason) => return usage(format!("--simd-level: {reason}")),
+        }
+    }
+    Ok(builder)
+}
+
+fn compute_type(name: &str) -> Result<ComputeType> {
+    match name {
+        "f32" | "auto" => Ok(ComputeType::F32),
+        "int8" => Ok(ComputeType::Int8),
+        _ => usage(format!("--compute-type: {name} is none of auto, f32, int8")),
+    }
+}
+
+/// Where models are kept and may come from, by the usual variables: `XDG_CACHE_HOME`, `HF_HOME`,
+/// `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`.
+pub fn hub_config(model_dir: Option<&Path>) -> HubConfig {
+    let cache = path_variable("XDG_CACHE_HOME").unwrap_or_else(|| home().join(".cache"));
+    let hf_home = path_variable("HF_HOME").unwrap_or_else(|| cache.join("huggingface"));
+    let hf_cache = path_variable("HF_HUB_CACHE").unwrap_or_else(|| hf_home.join("hub"));
+    let models = model_dir.map_or_else(|| cache.join("undertone").join("models"), Path::to_owned);
+    let mut config = HubConfig::new(models, hf_cache);
+    config.endpoint = variable("HF_ENDPOINT");
+    config.token = variable("HF_TOKEN").or_else(|| saved_token(&hf_home));
+    config.offline = variable("HF_HUB_OFFLINE").is_some_and(|v| parse_bool(&v).unwrap_or(false));
+    config
+}
+
+/// The key that the Hub's own program keeps after a login.
+fn saved_token(hf_home: &Path) -> Option<String> {
+    let token = std::fs::read_to_string(hf_home.join("token")).ok()?;
+    Some(token.trim().to_owned()).filter(|token| !token.is_empty())
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn path_variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+fn home() -> PathBuf {
+    std::env::home_dir().unwrap_or_else(|| ".".into())
+}
