@@ -1,0 +1,133 @@
+//! Token id → bytes, and what `tokenizer.json` says. In: JSON. Out: the bytes of every token.
+
+use std::fmt;
+use std::io::Read as _;
+
+use flate2::read::ZlibDecoder;
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+
+/// The part of `tokenizer.json` that is used.
+#[derive(Deserialize)]
+pub(super) struct TokenizerJson {
+    #[serde(default)]
+    pub(super) added_tokens: Vec<AddedToken>,
+    pub(super) model: Model,
+}
+
+/// A token that is never split nor made by merging.
+#[derive(Deserialize)]
+pub(super) struct AddedToken {
+    pub(super) id: u32,
+    pub(super) content: String,
+}
+
+/// The byte-level BPE model.
+#[derive(Deserialize)]
+pub(super) struct Model {
+    #[serde(rename = "type", default)]
+    pub(super) kind: Option<String>,
+    #[serde(deserialize_with = "entries")]
+    pub(super) vocab: Vec<(String, u32)>,
+}
+
+fn entries<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, u32)>, D::Error> {
+    struct Entries;
+    impl<'de> Visitor<'de> for Entries {
+        type Value = Vec<(String, u32)>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object of tokens and their ids")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut all = Vec::with_capacity(52_000);
+            while let Some(entry) = map.next_entry()? {
+                all.push(entry);
+            }
+            Ok(all)
+        }
+    }
+    from.deserialize_map(Entries)
+}
+
+/// The bytes of every token, one after the other; ids without a token have none.
+#[derive(Clone, Default, Debug)]
+pub(super) struct TokenBytes {
+    bytes: Vec<u8>,
+    spans: Vec<(u32, u32)>,
+}
+
+impl TokenBytes {
+    /// The most ids that a vocabulary may have: far beyond Whisper's 51,866, and no danger to memory.
+    pub(super) const MOST_IDS: usize = 1 << 20;
+
+    /// No token: a span that lies in no bytes. (openai's token 50256 is there, and empty.)
+    const NONE: (u32, u32) = (u32::MAX, u32::MAX);
+
+    /// Sets the bytes of an id, which must be below [`Self::MOST_IDS`].
+    pub(super) fn set(&mut self, id: u32, token: &[u8]) {
+        let index = id as usize;
+        if self.spans.len() <= index {
+            self.spans.resize(index + 1, Self::NONE);
+        }
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(token);
+        self.spans[index] = (start as u32, self.bytes.len() as u32);
+    }
+
+    /// The bytes of an id, `None` where no token has it.
+    pub(super) fn token(&self, id: u32) -> Option<&[u8]> {
+        let (start, end) = *self.spans.get(id as usize)?;
+        self.bytes.get(start as usize..end as usize)
+    }
+
+    /// One past the highest id.
+    pub(super) fn len(&self) -> usize {
+        self.spans.len()
+    }
+}
+
+/// GPT-2's way of writing bytes as printable characters: those that are printable in Latin-1 stand for themselves, the
+/// others follow from U+0100 on.
+pub(super) struct ByteLevel {
+    /// By code point, the byte that the character stands for.
+    bytes: [Option<u8>; 256 + 68],
+}
+
+impl ByteLevel {
+    pub(super) fn new() -> Self {
+        let mut bytes = [None; 256 + 68];
+        let mut next = 256;
+        for byte in 0..=255u8 {
+            if matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..) {
+                bytes[usize::from(byte)] = Some(byte);
+            } else {
+                bytes[next] = Some(byte);
+                next += 1;
+            }
+        }
+        Self { bytes }
+    }
+
+    /// The bytes that a token stands for; `None` if a character stands for no byte.
+    pub(super) fn decode(&self, token: &str) -> Option<Vec<u8>> {
+        token
+            .chars()
+            .map(|c| *self.bytes.get(c as usize)?)
+            .collect()
+    }
+}
+
+/// The tokens of a file in `models/vocabulary`: a zlib stream of lengths, one byte each, and bytes.
+pub(super) fn stored_tokens(stored: &[u8]) -> std::io::Result<Vec<Vec<u8>>> {
+    let mut bytes = Vec::with_capacity(400_000);
+    ZlibDecoder::new(stored).read_to_end(&mut bytes)?;
+    let (mut tokens, mut rest) = (Vec::with_capacity(50_257), bytes.as_slice());
+    while let [length, more @ ..] = rest {
+        let (token, after) = more
+            .split_at_checked(usize::from(*length))
+            .ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        tokens.push(token.to_vec());
+        rest = after;
+    }
+    Ok(tokens)
+}
