@@ -1,0 +1,127 @@
+//! Beam search with patience: openai/whisper's `BeamSearchDecoder`.
+//!
+//! Python dictionaries and stable sorts decide ties there; here candidates stand in the order in
+//! which the dictionary would hold them. Two rows never hold the same tokens: the group starts as
+//! one row, and each step keeps different continuations.
+
+use std::cmp::Ordering;
+
+use crate::decoding::ranker::Candidate;
+use crate::decoding::rows::{NextRow, RowLogits};
+use crate::decoding::rules::LogitRules;
+
+/// A continuation of a row by one token.
+#[derive(Clone, Copy, Debug)]
+struct Continuation {
+    row: usize,
+    token: u32,
+    score: f32,
+}
+
+/// The live beams and the sequences that ended.
+#[derive(Clone, Debug)]
+pub struct BeamSearchDecoder {
+    eot: u32,
+    beam_size: usize,
+    max_candidates: usize,
+    rows: Vec<Candidate>,
+    finished: Vec<Candidate>,
+    next: Vec<NextRow>,
+    continuations: Vec<Continuation>,
+    best: Vec<(u32, f32)>,
+}
+
+impl BeamSearchDecoder {
+    /// A search that ends after `max_candidates` sequences have.
+    pub fn new(beam_size: usize, max_candidates: usize, eot: u32) -> Self {
+        Self {
+            eot,
+            beam_size,
+            max_candidates,
+            rows: vec![Candidate::default()],
+            finished: Vec::new(),
+            next: Vec::with_capacity(beam_size),
+            continuations: Vec::new(),
+            best: Vec::new(),
+        }
+    }
+
+    /// Moves every beam on by one token; true when enough sequences have ended.
+    pub fn update(&mut self, rules: &LogitRules, logits: RowLogits<'_>) -> bool {
+        self.continue_rows(rules, logits);
+        let newly_finished = self.keep_best();
+        let room = self.max_candidates.saturating_sub(self.finished.len());
+        self.finished.extend(newly_finished.into_iter().take(room));
+        // Rows at negative infinity stay there: no step can bring anything more.
+        let hopeless = self
+            .rows
+            .iter()
+            .all(|row| row.sum_logprob == f32::NEG_INFINITY);
+        hopeless || self.finished.len() >= self.max_candidates
+    }
+
+    /// Collects the best continuations of all rows, best first; equals keep their order.
+    fn continue_rows(&mut self, rules: &LogitRules, logits: RowLogits<'_>) {
+        self.continuations.clear();
+        for (index, row) in self.rows.iter().enumerate() {
+            let distribution = rules.apply(logits.row(index), &row.tokens);
+            distribution.top_k(self.beam_size + 1, &mut self.best);
+            let continued = self.best.iter().map(|(token, logprob)| Continuation {
+                row: index,
+                token: *token,
+                score: row.sum_logprob + logprob,
+            });
+            self.continuations.extend(continued);
+        }
+        self.continuations
+            .sort_by(|a, b| descending(a.score, b.score));
+    }
+
+    /// Keeps the `beam_size` best that go on; gives back the ended ones that rank among them.
+    fn keep_best(&mut self) -> Vec<Candidate> {
+        self.next.clear();
+        let mut kept = Vec::with_capacity(self.beam_size);
+        let mut ended = Vec::new();
+        for Continuation { row, token, score } in self.continuations.iter().copied() {
+            let mut tokens = self.rows[row].tokens.clone();
+            if token == self.eot {
+                ended.push(Candidate {
+                    tokens,
+                    sum_logprob: score,
+                });
+                continue;
+            }
+            tokens.push(token);
+            kept.push(Candidate {
+                tokens,
+                sum_logprob: score,
+            });
+            self.next.push(NextRow { parent: row, token });
+            if kept.len() == self.beam_size {
+                break;
+            }
+        }
+        self.rows = kept;
+        ended
+    }
+
+    /// The rows to run next: always `beam_size`.
+    pub fn next(&self) -> &[NextRow] {
+        &self.next
+    }
+
+    /// The ended sequences, filled up with the best live ones to `beam_size`.
+    pub fn finalize(mut self) -> Vec<Candidate> {
+        let missing = self.beam_size.saturating_sub(self.finished.len());
+        // Ascending and read backwards, so that among equals the last row comes first.
+        self.rows
+            .sort_by(|a, b| descending(b.sum_logprob, a.sum_logprob));
+        self.finished
+            .extend(self.rows.into_iter().rev().take(missing));
+        self.finished
+    }
+}
+
+fn descending(a: f32, b: f32) -> Ordering {
+    b.partial_cmp(&a).unwrap_or(Ordering::Equal)
+}

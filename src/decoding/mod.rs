@@ -1,0 +1,31 @@
+//! Decoding of one window: openai/whisper's `DecodingTask` as a state machine over logits.
+//!
+//! In go the options of one window at one temperature and, step by step, rows of logits; out come
+//! the tokens to feed next and, at the end, a [`DecodingResult`]. The machine never sees the
+//! model, so whoever steps it may put any number of windows into one batch. What stays true: a
+//! window's result depends on its own logits, options and seed only.
+
+mod beam;
+mod compression;
+pub mod fallback;
+mod greedy;
+mod language;
+mod rank;
+mod ranker;
+mod result;
+mod rows;
+mod rules;
+mod sampling;
+mod task;
+#[cfg(test)]
+mod tests;
+mod vocabulary;
+mod window;
+
+pub use compression::compression_ratio;
+pub use language::{LanguageProbabilities, detect_language};
+pub use result::{DecodingResult, strip};
+pub use rows::{NextRow, Step};
+pub use task::last_tokens;
+pub use vocabulary::Vocabulary;
+pub use window::WindowDecoder;

@@ -1,0 +1,27 @@
+//! What the decoding of one window gives.
+
+/// openai/whisper's `DecodingResult`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecodingResult {
+    /// The sampled tokens, timestamps included, without end of text.
+    pub tokens: Vec<u32>,
+    /// Their text, stripped.
+    pub text: String,
+    /// Mean log-probability of the tokens and the end of text.
+    pub avg_logprob: f64,
+    /// Probability of `<|nospeech|>` where the decoding starts; NaN if the vocabulary has none.
+    pub no_speech_prob: f64,
+    /// The temperature it was sampled at.
+    pub temperature: f64,
+    /// UTF-8 bytes over zlib bytes of the text.
+    pub compression_ratio: f64,
+    /// Code of the language that was decoded.
+    pub language: String,
+}
+
+/// Cuts the white space off both ends, as Python's `str.strip` sees it: the four ASCII separators
+/// count too.
+#[must_use]
+pub fn strip(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
+}

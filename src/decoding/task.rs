@@ -1,0 +1,216 @@
+//! One window's decoding over token ids alone: what openai/whisper's `DecodingTask` wires together.
+
+use crate::decoding::beam::BeamSearchDecoder;
+use crate::decoding::greedy::GreedyDecoder;
+use crate::decoding::rank::{Constraint, allowed_runs, summarize};
+use crate::decoding::ranker::{self, Candidate};
+use crate::decoding::rows::{RowLogits, Step};
+use crate::decoding::rules::LogitRules;
+use crate::decoding::vocabulary::Vocabulary;
+use crate::error::{Error, Result};
+use crate::options::DecodingOptions;
+
+/// How the next token is chosen.
+#[derive(Clone, Debug)]
+enum TokenDecoder {
+    Greedy(GreedyDecoder),
+    Beam(BeamSearchDecoder),
+}
+
+/// The state of one window at one temperature.
+#[derive(Clone, Debug)]
+pub struct DecodingTask {
+    /// What the prefill feeds.
+    pub prompt: Vec<u32>,
+    /// Where in the prompt the start of the transcript is.
+    pub sot_index: usize,
+    /// Rows after the prefill.
+    pub group: usize,
+    /// NaN until the prefill has been seen.
+    pub no_speech_prob: f64,
+    n_vocab: usize,
+    no_speech: Option<u32>,
+    /// Tokens that may be sampled at most.
+    budget: usize,
+    sampled: usize,
+    /// Decides which tokens are allowed.
+    rules: LogitRules,
+    /// Chooses among them.
+    decoder: TokenDecoder,
+    /// Ranks the finished sequences.
+    length_penalty: Option<f64>,
+}
+
+impl DecodingTask {
+    /// Wires a window's decoding from its options.
+    ///
+    /// # Errors
+    /// [`Error::Option`] naming an option that contradicts another or does not fit the model.
+    pub fn new(
+        vocabulary: &Vocabulary,
+        sot_sequence: &[u32],
+        options: &DecodingOptions,
+        n_text_ctx: usize,
+    ) -> Result<Self> {
+        verify(options, vocabulary.n_vocab)?;
+        let sample_len = options
+            .sample_len
+            .filter(|n| *n > 0)
+            .unwrap_or(n_text_ctx / 2);
+        let mut prompt = previous_text(vocabulary, &options.prompt, n_text_ctx);
+        let sot_index = prompt.len();
+        prompt.extend_from_slice(sot_sequence);
+        // By default no room is set aside for a prefix, and then all of it is kept.
+        let room = (n_text_ctx / 2) as isize - sample_len as isize;
+        prompt.extend_from_slice(last_tokens(&options.prefix, room));
+        if prompt.len() > n_text_ctx {
+            let reason = format!(
+                "the window begins with {} tokens, {n_text_ctx} fit",
+                prompt.len()
+            );
+            return Err(Error::Option {
+                option: "prefix",
+                reason,
+            });
+        }
+        let group = options.beam_size.or(options.best_of).unwrap_or(1);
+        Ok(Self {
+            sot_index,
+            group,
+            no_speech_prob: f64::NAN,
+            n_vocab: vocabulary.n_vocab,
+            no_speech: vocabulary.no_speech,
+            // One token may go past the context: it is sampled, but not fed again.
+            budget: sample_len.min(n_text_ctx + 1 - prompt.len()),
+            sampled: 0,
+            rules: LogitRules::new(vocabulary, options)?,
+            decoder: token_decoder(options, group, vocabulary.eot)?,
+            length_penalty: options.length_penalty,
+            prompt,
+        })
+    }
+
+    /// Takes the prefill's logits at the start of the transcript and at the last position.
+    pub fn start(&mut self, sot_logits: &[f32], last_logits: &[f32]) -> Step<'_> {
+        self.no_speech_prob = self
+            .no_speech
+            .map_or(f64::NAN, |t| probability(sot_logits, t));
+        self.update(RowLogits::shared(last_logits, self.n_vocab))
+    }
+
+    /// Takes the logits of the rows that the last step asked for.
+    pub fn step(&mut self, logits: &[f32]) -> Step<'_> {
+        self.update(RowLogits::each(logits, self.n_vocab))
+    }
+
+    fn update(&mut self, logits: RowLogits<'_>) -> Step<'_> {
+        if self.sampled >= self.budget {
+            return Step::Done;
+        }
+        self.sampled += 1;
+        let completed = match &mut self.decoder {
+            TokenDecoder::Greedy(decoder) => decoder.update(&self.rules, logits),
+            TokenDecoder::Beam(decoder) => decoder.update(&self.rules, logits),
+        };
+        if completed || self.sampled >= self.budget {
+            return Step::Done;
+        }
+        Step::Continue(match &self.decoder {
+            TokenDecoder::Greedy(decoder) => decoder.next(),
+            TokenDecoder::Beam(decoder) => decoder.next(),
+        })
+    }
+
+    /// The best sequence as things stand.
+    pub fn best(&self) -> Candidate {
+        let candidates = match self.decoder.clone() {
+            TokenDecoder::Greedy(decoder) => decoder.finalize(),
+            TokenDecoder::Beam(decoder) => decoder.finalize(),
+        };
+        ranker::best(candidates, self.length_penalty).unwrap_or_default()
+    }
+}
+
+fn verify(options: &DecodingOptions, n_vocab: usize) -> Result<()> {
+    let bad = |option, reason: &str| {
+        Err(Error::Option {
+            option,
+            reason: reason.into(),
+        })
+    };
+    if options.beam_size.is_some() && options.best_of.is_some() {
+        return bad("beam_size", "beam_size and best_of can't be given together");
+    }
+    if options.temperature == 0.0 && options.best_of.is_some() {
+        return bad("best_of", "needs a temperature above 0");
+    }
+    if options.patience.is_some() && options.beam_size.is_none() {
+        return bad("patience", "requires beam_size to be given");
+    }
+    if options
+        .beam_size
+        .or(options.best_of)
+        .is_some_and(|n| n == 0 || n >= n_vocab)
+    {
+        return bad(
+            "beam_size",
+            "beam_size and best_of start at 1 and stay below the vocabulary",
+        );
+    }
+    Ok(())
+}
+
+fn token_decoder(options: &DecodingOptions, group: usize, eot: u32) -> Result<TokenDecoder> {
+    let Some(beam_size) = options.beam_size else {
+        let decoder = GreedyDecoder::new(group, eot, options.temperature, options.seed);
+        return Ok(TokenDecoder::Greedy(decoder));
+    };
+    let patience = options.patience.filter(|p| *p != 0.0).unwrap_or(1.0);
+    let max_candidates = (beam_size as f64 * patience).round_ties_even();
+    if !(max_candidates >= 1.0 && max_candidates.is_finite()) {
+        let reason = format!("{patience} times beam_size {beam_size} leaves no candidate");
+        return Err(Error::Option {
+            option: "patience",
+            reason,
+        });
+    }
+    let decoder = BeamSearchDecoder::new(beam_size, max_candidates as usize, eot);
+    Ok(TokenDecoder::Beam(decoder))
+}
+
+/// The end of the earlier text that half the context has room for, opened by its token.
+fn previous_text(vocabulary: &Vocabulary, prompt: &[u32], n_text_ctx: usize) -> Vec<u32> {
+    if prompt.is_empty() {
+        return Vec::new();
+    }
+    let mut tokens = vec![vocabulary.sot_prev];
+    tokens.extend_from_slice(last_tokens(prompt, (n_text_ctx / 2) as isize - 1));
+    tokens
+}
+
+/// Python's `tokens[-n:]`: the last `n`; all of them where `n` is 0; without the first `-n` where
+/// it is negative.
+#[must_use]
+pub fn last_tokens(tokens: &[u32], n: isize) -> &[u32] {
+    let skipped = match n {
+        1.. => tokens.len().saturating_sub(n.unsigned_abs()),
+        _ => n.unsigned_abs().min(tokens.len()),
+    };
+    &tokens[skipped..]
+}
+
+/// Softmax probability of one token over the whole row.
+fn probability(logits: &[f32], token: u32) -> f64 {
+    let allowed = allowed_runs(logits.len(), &[]);
+    let text = 0..logits.len();
+    let constraint = Constraint {
+        allowed: &allowed,
+        text,
+        timestamps: 0..0,
+    };
+    let log_sum = summarize(logits, &constraint).text.log_sum_exp();
+    let logit = logits.get(token as usize).copied().unwrap_or(f32::NAN);
+    // Single precision, as the reference has it.
+    let probability = (f64::from(logit) - log_sum).exp() as f32;
+    f64::from(probability)
+}

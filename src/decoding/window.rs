@@ -1,0 +1,96 @@
+//! The decoding of one window at one temperature, from prompt to text.
+
+use std::sync::Arc;
+
+use crate::decoding::compression::compression_ratio;
+use crate::decoding::result::{DecodingResult, strip};
+use crate::decoding::rows::Step;
+use crate::decoding::task::DecodingTask;
+use crate::decoding::vocabulary::Vocabulary;
+use crate::error::Result;
+use crate::options::DecodingOptions;
+use crate::tokenizer::Tokenizer;
+
+/// One window at one temperature, as a state machine that is fed logits.
+///
+/// Run [`prompt`](Self::prompt) as one row, hand its logits to [`start`](Self::start), then run the
+/// rows that each [`Step`] names and hand theirs to [`step`](Self::step), until it is
+/// [`Step::Done`]. Logits come as the model gives them; filters are applied here.
+#[derive(Clone)]
+pub struct WindowDecoder {
+    task: DecodingTask,
+    tokenizer: Arc<Tokenizer>,
+    temperature: f64,
+    language: String,
+}
+
+impl WindowDecoder {
+    /// Sets up a window. `n_vocab` and `n_text_ctx` are the model's; no language means English.
+    ///
+    /// # Errors
+    /// [`Error::Option`](crate::error::Error::Option) naming an option that contradicts another or
+    /// does not fit the model.
+    pub fn new(
+        tokenizer: Arc<Tokenizer>,
+        n_vocab: usize,
+        options: &DecodingOptions,
+        n_text_ctx: usize,
+    ) -> Result<Self> {
+        let vocabulary = Vocabulary::new(&tokenizer, n_vocab);
+        let language = options.language.as_deref();
+        let sot_sequence =
+            tokenizer.sot_sequence(language, options.task, options.without_timestamps);
+        Ok(Self {
+            task: DecodingTask::new(&vocabulary, &sot_sequence, options, n_text_ctx)?,
+            tokenizer,
+            temperature: options.temperature,
+            language: language.unwrap_or("en").into(),
+        })
+    }
+
+    /// The tokens of the prefill: earlier text, the start sequence, the prefix. The whole group
+    /// starts from this one row.
+    #[must_use]
+    pub fn prompt(&self) -> &[u32] {
+        &self.task.prompt
+    }
+
+    /// The position in the prompt whose logits tell whether there is speech.
+    #[must_use]
+    pub fn sot_index(&self) -> usize {
+        self.task.sot_index
+    }
+
+    /// Rows after the prefill, at most: beams, or samples to draw.
+    #[must_use]
+    pub fn group(&self) -> usize {
+        self.task.group
+    }
+
+    /// Takes the prefill's logits, `(n_vocab)` each, at [`sot_index`](Self::sot_index) and at the
+    /// last position.
+    pub fn start(&mut self, sot_logits: &[f32], last_logits: &[f32]) -> Step<'_> {
+        self.task.start(sot_logits, last_logits)
+    }
+
+    /// Takes the logits, `(rows, n_vocab)`, of the rows that the last step named, in its order.
+    pub fn step(&mut self, logits: &[f32]) -> Step<'_> {
+        self.task.step(logits)
+    }
+
+    /// The result; before [`Step::Done`], the best there is so far.
+    #[must_use]
+    pub fn finish(&self) -> DecodingResult {
+        let best = self.task.best();
+        let text = strip(&self.tokenizer.decode(&best.tokens)).to_owned();
+        DecodingResult {
+            avg_logprob: f64::from(best.sum_logprob) / (best.tokens.len() + 1) as f64,
+            no_speech_prob: self.task.no_speech_prob,
+            temperature: self.temperature,
+            compression_ratio: compression_ratio(&text),
+            language: self.language.clone(),
+            tokens: best.tokens,
+            text,
+        }
+    }
+}
