@@ -1,0 +1,57 @@
+//! Attention as a plug-in: a trait, the kernels that implement it, and the rules that choose.
+//!
+//! Three questions are kept apart. *Can it*: a backend lists its [`Objection`]s to a query, and an
+//! empty list means yes. *Should it*: the preference of a platform, pure data ([`rocm`],
+//! [`encoder`], [`Registry`]). *Was it asked for*: a name that was given is used, or is an error
+//! that lists the objections; it is never swapped silently.
+//!
+//! What comes in are plain values ([`Machine`], [`Request`], [`AttentionQuery`]); what comes out
+//! is a [`Plan`] that names a backend for each [`Role`], made once at load. The selector mirrors
+//! vLLM's ROCm rules as of two dates ([`RuleSet`]), choices and words alike, so AMD machines are
+//! tested on a laptop. There is no global state, no I/O, and nothing reads the real machine.
+
+pub mod arch;
+pub mod backends;
+mod call;
+pub mod capability;
+pub mod encoder;
+pub mod env;
+pub mod founding;
+mod names;
+mod objections;
+mod plan;
+mod query;
+mod registry;
+pub mod rocm;
+mod select;
+pub mod vectors;
+
+
+pub use call::{Attended, AttentionCall, CrossRow, GrowingRow, Kv};
+pub use names::{BackendName, Kind, Requested, RequestedBackends, RuleSet};
+pub use objections::Objection;
+pub use plan::{Answer, Plan, Request, answers, block_size, default_dtype, kernel, plan};
+pub use query::{
+    AttentionQuery, AttentionType, Dtype, Flags, Machine, ModelKind, Platform, Role,
+};
+pub use registry::{Registry, SERVED_BY};
+pub use select::{How, Level, LogLine, Refusal, Rejection, Selection, select};
+
+pub use crate::kernels::kv::KvFormat;
+
+use crate::error::Result;
+
+/// One way to compute attention. Implement it, put it in a [`Registry`], ask for it by name.
+pub trait AttentionBackend: Send + Sync {
+    /// The name to ask for it by, in upper case.
+    fn name(&self) -> &str;
+
+    /// Everything that stands against serving the query, not only the first; empty means it can.
+    fn objections(&self, query: &AttentionQuery) -> Vec<Objection>;
+
+    /// Computes one call. `causal` is an input of every call, and no backend may assume it.
+    ///
+    /// # Errors
+    /// What the tensor library reports, or shapes that don't fit together.
+    fn attend(&self, call: &AttentionCall<'_>) -> Result<Attended>;
+}
