@@ -1,0 +1,150 @@
+//! Weights: from a file or folder of any known format to tensors under openai/whisper's names.
+//!
+//! In: a path (or, through [`hub`], a model's name). Out: a [`WeightSource`]. What stays true: the
+//! format is recognised by content, never by a file's name; no number in a file is trusted; once a
+//! source is open, every tensor of the model is there and has the shape that its sizes ask for.
+
+mod bytes;
+mod checkpoint;
+mod ct2;
+pub mod hub;
+mod names;
+mod safetensors;
+mod tensor;
+
+use std::path::{Path, PathBuf};
+
+use self::bytes::{Mapped, bad};
+pub use self::tensor::{Encoding, WeightData, WeightTensor};
+use crate::dims::ModelDimensions;
+use crate::error::Result;
+
+/// Where a model's tensors come from.
+pub trait WeightSource: Send + Sync {
+    /// The model's sizes, from the shapes of its tensors; the heads from the file's or folder's
+    /// configuration, else 64 wide.
+    fn dims(&self) -> &ModelDimensions;
+
+    /// A tensor by openai/whisper's name for it, for example
+    /// `decoder.blocks.0.cross_attn.query.weight`. Matrices are `(outputs, inputs)`, convolutions
+    /// `(outputs, inputs, width)`. The output layer is `decoder.token_embedding.weight` again, and
+    /// key projections have no bias.
+    ///
+    /// # Errors
+    /// [`Error::Weights`](crate::error::Error::Weights) where no Whisper of these sizes has such a
+    /// tensor.
+    fn tensor(&self, name: &str) -> Result<WeightTensor<'_>>;
+
+    /// A name for the content, to key caches with: a SHA-256 over each file's length, its times of
+    /// change and samples spread over it. It takes no full read; it also changes when the same
+    /// bytes are copied elsewhere, which costs a cache no more than a miss.
+    ///
+    /// # Errors
+    /// None today; a source over a network could fail to answer.
+    fn fingerprint(&self) -> Result<String>;
+
+    /// The format's name, for people.
+    fn format(&self) -> &'static str;
+
+    /// The file that was opened (the index, where there are shards).
+    fn file(&self) -> &Path;
+
+    /// The bytes of each token, in formats that carry them.
+    fn vocabulary(&self) -> Option<&[Vec<u8>]> {
+        None
+    }
+}
+
+/// Files that hold a whole model, in the order they are looked for in a folder.
+const KNOWN_NAMES: [&str; 3] = [
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model.bin",
+];
+/// How files are named that may hold a model, where a folder has none of the known names.
+const KNOWN_ENDINGS: [&str; 5] = ["safetensors", "bin", "pt", "gguf", "ggml"];
+
+/// Opens a file of weights, or the one in a folder.
+///
+/// # Errors
+/// [`Error::Weights`](crate::error::Error::Weights) naming the file, and the tensor where one is
+/// at fault.
+pub fn open(path: &Path) -> Result<Box<dyn WeightSource>> {
+    let file = weights_file(path)?;
+    let parts = if file.extension().is_some_and(|ending| ending == "json") {
+        safetensors::read_sharded(&file)?
+    } else {
+        let mapped = Mapped::open(&file)?;
+        reader(mapped.bytes()).ok_or_else(|| unknown(&file))?(&file)?
+    };
+    Ok(Box::new(checkpoint::assemble(parts)?))
+}
+
+type Recogniser = fn(&[u8]) -> bool;
+type Reader = fn(&Path) -> Result<checkpoint::Parts>;
+
+/// The reader of the format that a file's first bytes show.
+fn reader(bytes: &[u8]) -> Option<Reader> {
+    let readers: [(Recogniser, Reader); 2] = [
+        (ct2::recognises, ct2::read),
+        (safetensors::recognises, safetensors::read),
+    ];
+    readers
+        .into_iter()
+        .find(|(recognises, _)| recognises(bytes))
+        .map(|(_, reader)| reader)
+}
+
+fn unknown(file: &Path) -> crate::error::Error {
+    let known = "safetensors, CTranslate2";
+    bad(
+        file,
+        None,
+        format!("is in no format that can be read ({known})"),
+    )
+}
+
+/// The file of weights that a path means: itself, or the one in the folder.
+///
+/// # Errors
+/// [`Error::Weights`](crate::error::Error::Weights) where there is none, or more than one and none
+/// has a usual name.
+pub fn weights_file(path: &Path) -> Result<PathBuf> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    if let Some(file) = KNOWN_NAMES
+        .iter()
+        .map(|name| path.join(name))
+        .find(|file| file.is_file())
+    {
+        return Ok(file);
+    }
+    let entries = std::fs::read_dir(path).map_err(|e| bad(path, None, e.to_string()))?;
+    let mut candidates: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|file| {
+            let ending = file
+                .extension()
+                .and_then(|ending| ending.to_str())
+                .unwrap_or_default();
+            file.is_file() && KNOWN_ENDINGS.contains(&ending)
+        })
+        .collect();
+    match (candidates.pop(), candidates.len()) {
+        (Some(only), 0) => Ok(only),
+        (None, _) => Err(bad(
+            path,
+            None,
+            "the folder holds no file of weights".into(),
+        )),
+        (Some(_), _) => Err(bad(
+            path,
+            None,
+            "the folder holds several models; name one".into(),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

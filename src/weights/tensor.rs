@@ -1,0 +1,198 @@
+//! One tensor as it lies in its file, and the way from there to f32.
+
+use std::borrow::Cow;
+
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+
+/// How a tensor's numbers are stored. All are little-endian, rows one after another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// 32-bit floats.
+    F32,
+    /// IEEE 16-bit floats.
+    F16,
+    /// 32-bit floats without their lower half.
+    Bf16,
+    /// Bytes, each row with a scale of its own by which they are divided (CTranslate2).
+    I8,
+}
+
+impl Encoding {
+    /// How many bytes `numbers` numbers take, without scales. `None` where that overflows.
+    #[must_use]
+    pub fn byte_len(self, numbers: usize) -> Option<usize> {
+        match self {
+            Self::F32 => numbers.checked_mul(4),
+            Self::F16 | Self::Bf16 => numbers.checked_mul(2),
+            Self::I8 => Some(numbers),
+        }
+    }
+}
+
+/// A tensor of a checkpoint: a view of the mapped file, or numbers computed at load.
+#[derive(Clone, Debug)]
+pub struct WeightTensor<'a> {
+    shape: Vec<usize>,
+    data: WeightData<'a>,
+}
+
+/// The numbers of a [`WeightTensor`].
+#[derive(Clone, Debug)]
+pub enum WeightData<'a> {
+    /// Bytes of the file. They need not be aligned.
+    Stored {
+        /// What the bytes mean.
+        encoding: Encoding,
+        /// Exactly as many as the shape asks for.
+        bytes: &'a [u8],
+        /// For [`Encoding::I8`], what each row is divided by: as many as the first dimension.
+        row_scales: Vec<f32>,
+    },
+    /// Numbers that no file holds (the encoder's sinusoids).
+    Computed(Vec<f32>),
+}
+
+impl<'a> WeightTensor<'a> {
+    /// Bytes and shape must agree; the loaders check that before they call this.
+    pub(super) fn new(shape: Vec<usize>, data: WeightData<'a>) -> Self {
+        Self { shape, data }
+    }
+
+    /// The dimensions, outermost first.
+    #[must_use]
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The numbers as they are stored, for callers that repack them.
+    #[must_use]
+    pub fn data(&self) -> &WeightData<'a> {
+        &self.data
+    }
+
+    /// How many numbers the tensor has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether the tensor has no numbers.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The numbers as f32, rows one after another.
+    #[must_use]
+    pub fn to_f32(&self) -> Cow<'_, [f32]> {
+        match &self.data {
+            WeightData::Computed(numbers) => Cow::Borrowed(numbers),
+            WeightData::Stored {
+                encoding,
+                bytes,
+                row_scales,
+            } => Cow::Owned(decode(*encoding, bytes, row_scales)),
+        }
+    }
+}
+
+fn decode(encoding: Encoding, bytes: &[u8], row_scales: &[f32]) -> Vec<f32> {
+    match encoding {
+        Encoding::F32 => words(bytes).map(f32::from_le_bytes).collect(),
+        Encoding::F16 => halves(bytes, f16::from_le_bytes, |from, to| {
+            from.convert_to_f32_slice(to)
+        }),
+        Encoding::Bf16 => halves(bytes, bf16::from_le_bytes, |from, to| {
+            from.convert_to_f32_slice(to)
+        }),
+        Encoding::I8 => divided_rows(bytes, row_scales),
+    }
+}
+
+fn words<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> + '_ {
+    bytes.as_chunks::<N>().0.iter().copied()
+}
+
+/// Converts 16-bit numbers a block at a time: file bytes may be unaligned, and `half` converts
+/// aligned slices with the CPU's own instructions.
+fn halves<T: Copy + Default>(
+    bytes: &[u8],
+    read: impl Fn([u8; 2]) -> T,
+    convert: impl Fn(&[T], &mut [f32]),
+) -> Vec<f32> {
+    const BLOCK: usize = 1024;
+    let mut out = vec![0.0; bytes.len() / 2];
+    let mut block = [T::default(); BLOCK];
+    for (from, to) in bytes.chunks(2 * BLOCK).zip(out.chunks_mut(BLOCK)) {
+        let block = &mut block[..to.len()];
+        for (number, pair) in block.iter_mut().zip(words(from)) {
+            *number = read(pair);
+        }
+        convert(block, to);
+    }
+    out
+}
+
+fn divided_rows(bytes: &[u8], row_scales: &[f32]) -> Vec<f32> {
+    let width = bytes.len() / row_scales.len().max(1);
+    let rows = bytes.chunks(width.max(1)).zip(row_scales);
+    rows.flat_map(|(row, scale)| row.iter().map(move |&q| f32::from(q.cast_signed()) / scale))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(encoding: Encoding, bytes: &[u8], row_scales: Vec<f32>) -> Vec<f32> {
+        let len = bytes.len();
+        let data = WeightData::Stored {
+            encoding,
+            bytes,
+            row_scales,
+        };
+        WeightTensor::new(vec![len], data).to_f32().into_owned()
+    }
+
+    #[test]
+    fn every_half_converts_exactly_at_any_alignment() {
+        let all: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+        let shifted: Vec<u8> = std::iter::once(0).chain(all.iter().copied()).collect();
+        for bytes in [&all[..], &shifted[1..]] {
+            let got = stored(Encoding::F16, bytes, vec![]);
+            let brain = stored(Encoding::Bf16, bytes, vec![]);
+            for bits in 0..=u16::MAX {
+                let i = usize::from(bits);
+                let want = f16::from_bits(bits).to_f32();
+                assert!(
+                    got[i] == want || want.is_nan() && got[i].is_nan(),
+                    "f16 {bits:#x}"
+                );
+                let want = bf16::from_bits(bits).to_f32();
+                assert!(
+                    brain[i] == want || want.is_nan() && brain[i].is_nan(),
+                    "bf16 {bits:#x}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_are_divided_by_their_row() {
+        let bytes = [127, 0x81, 64, 0];
+        assert_eq!(
+            stored(Encoding::I8, &bytes, vec![127.0, 2.0]),
+            [1.0, -1.0, 32.0, 0.0]
+        );
+    }
+
+    #[test]
+    fn floats_are_read_as_they_are() {
+        let bytes: Vec<u8> = [1.5_f32, -0.0, f32::MIN]
+            .iter()
+            .flat_map(|x| x.to_le_bytes())
+            .collect();
+        assert_eq!(stored(Encoding::F32, &bytes, vec![]), [1.5, -0.0, f32::MIN]);
+    }
+}
