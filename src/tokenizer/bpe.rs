@@ -23,13 +23,10 @@ impl Encoder {
     /// Builds from all tokens that are not special.
     pub(super) fn new(tokens: &TokenBytes, is_special: impl Fn(u32) -> bool) -> Self {
         let ordinary = (0..tokens.len() as u32).filter(|id| !is_special(*id));
-        let ranks = ordinary
-            .filter_map(|id| Some((tokens.token(id)?.to_vec(), id)))
-            .collect();
-        Self {
-            pieces: Regex::new(PIECES).expect("the pattern is constant and tested"),
-            ranks,
-        }
+        let mut ranks = HashMap::with_capacity(tokens.len());
+        ranks.extend(ordinary.filter_map(|id| Some((tokens.token(id)?.to_vec(), id))));
+        let pieces = Regex::new(PIECES).expect("the pattern is constant and tested");
+        Self { pieces, ranks }
     }
 
     /// The tokens of a text. Bytes that the vocabulary has no token for are dropped.

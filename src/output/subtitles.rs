@@ -1,0 +1,247 @@
+//! Cues of srt and vtt, by segment or, where there are word times, by word.
+
+use std::io::{self, Write};
+
+use super::WriterOptions;
+use super::text::{format_timestamp, is_space, strip};
+use crate::transcript::{Segment, Transcript, Word};
+
+/// A longer silence between two words starts a new cue, where cues don't follow the segments.
+const LONG_PAUSE_S: f64 = 3.0;
+/// openai/whisper's stand-in for no limit, on the width of a line and the words in a cue.
+const NO_LIMIT: usize = 1000;
+
+/// What tells srt and vtt apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum SubtitleStyle {
+    Srt,
+    Vtt,
+}
+
+impl SubtitleStyle {
+    fn time(self, seconds: f64) -> String {
+        match self {
+            Self::Srt => format_timestamp(seconds, true, ','),
+            Self::Vtt => format_timestamp(seconds, false, '.'),
+        }
+    }
+}
+
+/// A cue with its times as they are printed.
+struct Cue {
+    start: String,
+    end: String,
+    text: String,
+}
+
+pub(super) fn write(
+    transcript: &Transcript,
+    options: &WriterOptions,
+    style: SubtitleStyle,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    if style == SubtitleStyle::Vtt {
+        out.write_all(b"WEBVTT\n\n")?;
+    }
+    for (Cue { start, end, text }, number) in cues(transcript, options, style).into_iter().zip(1..)
+    {
+        if style == SubtitleStyle::Srt {
+            writeln!(out, "{number}")?;
+        }
+        write!(out, "{start} --> {end}\n{text}\n\n")?;
+    }
+    Ok(())
+}
+
+fn cues(transcript: &Transcript, options: &WriterOptions, style: SubtitleStyle) -> Vec<Cue> {
+    let segments = &transcript.segments;
+    if segments
+        .first()
+        .is_none_or(|segment| segment.words.is_none())
+    {
+        return segments
+            .iter()
+            .map(|segment| segment_cue(segment, style))
+            .collect();
+    }
+    let cut = cut_into_cues(segments, options);
+    if options.highlight_words {
+        cut.iter()
+            .flat_map(|words| highlighted_cues(words, style))
+            .collect()
+    } else {
+        cut.iter()
+            .filter_map(|words| word_cue(words, style))
+            .collect()
+    }
+}
+
+fn segment_cue(segment: &Segment, style: SubtitleStyle) -> Cue {
+    let text = strip(&segment.text).replace("-->", "->");
+    Cue {
+        start: style.time(segment.start),
+        end: style.time(segment.end),
+        text,
+    }
+}
+
+fn word_cue(words: &[CueWord], style: SubtitleStyle) -> Option<Cue> {
+    let (first, last) = (words.first()?, words.last()?);
+    let text = words.iter().map(|word| word.text.as_str()).collect();
+    Some(Cue {
+        start: style.time(first.start),
+        end: style.time(last.end),
+        text,
+    })
+}
+
+/// One cue per word with the word underlined, and one without between words that don't touch.
+fn highlighted_cues(words: &[CueWord], style: SubtitleStyle) -> Vec<Cue> {
+    let plain: String = words.iter().map(|word| word.text.as_str()).collect();
+    let mut cues = Vec::new();
+    let mut last = words
+        .first()
+        .map(|word| style.time(word.start))
+        .unwrap_or_default();
+    for (i, word) in words.iter().enumerate() {
+        let (start, end) = (style.time(word.start), style.time(word.end));
+        if last != start {
+            cues.push(Cue {
+                start: last,
+                end: start.clone(),
+                text: plain.clone(),
+            });
+        }
+        let spoken = |(j, word): (usize, &CueWord)| {
+            if i == j {
+                underlined(&word.text)
+            } else {
+                word.text.clone()
+            }
+        };
+        let text = words.iter().enumerate().map(spoken).collect();
+        cues.push(Cue {
+            start,
+            end: end.clone(),
+            text,
+        });
+        last = end;
+    }
+    cues
+}
+
+/// What `re.sub(r"^(\s*)(.*)$", r"\1<u>\2</u>", word)` makes of a word.
+fn underlined(word: &str) -> String {
+    let rest = word.trim_start_matches(is_space);
+    let space = &word[..word.len() - rest.len()];
+    let (rest, newline) = rest
+        .strip_suffix('\n')
+        .map_or((rest, ""), |rest| (rest, "\n"));
+    if rest.contains('\n') {
+        word.to_owned()
+    } else {
+        format!("{space}<u>{rest}</u>{newline}")
+    }
+}
+
+/// A word in its place in a cue: at the start of a line without its space, but with the line break.
+struct CueWord {
+    text: String,
+    start: f64,
+    end: f64,
+}
+
+/// The rules that cut words into lines and cues, and where they stand.
+struct Cutter {
+    preserve_segments: bool,
+    max_line_width: usize,
+    max_line_count: Option<usize>,
+    line_len: usize,
+    line_count: usize,
+    /// When the word before started.
+    last_s: f64,
+    cue: Vec<CueWord>,
+    done: Vec<Vec<CueWord>>,
+}
+
+fn cut_into_cues(segments: &[Segment], options: &WriterOptions) -> Vec<Vec<CueWord>> {
+    let limit = |given: Option<usize>| given.filter(|n| *n > 0);
+    let (width, count) = (limit(options.max_line_width), limit(options.max_line_count));
+    let words_of = |segment: &'_ Segment| segment.words.clone().unwrap_or_default();
+    let first_word_s = segments
+        .iter()
+        .flat_map(words_of)
+        .next()
+        .map(|word| word.start);
+    let mut cutter = Cutter {
+        preserve_segments: width.is_none() || count.is_none(),
+        max_line_width: width.unwrap_or(NO_LIMIT),
+        max_line_count: count,
+        line_len: 0,
+        line_count: 1,
+        last_s: first_word_s
+            .or(segments.first().map(|segment| segment.start))
+            .unwrap_or(0.0),
+        cue: Vec::new(),
+        done: Vec::new(),
+    };
+    let words_per_line = limit(options.max_words_per_line).unwrap_or(NO_LIMIT);
+    for words in segments.iter().filter_map(|segment| segment.words.as_ref()) {
+        for chunk in words.chunks(words_per_line) {
+            chunk
+                .iter()
+                .enumerate()
+                .for_each(|(i, word)| cutter.push(word, i == 0));
+        }
+    }
+    cutter.close();
+    cutter.done
+}
+
+impl Cutter {
+    fn push(&mut self, word: &Word, starts_chunk: bool) {
+        let long_pause = !self.preserve_segments && word.start - self.last_s > LONG_PAUSE_S;
+        let has_room = self.line_len + characters(&word.word) <= self.max_line_width;
+        let segment_break = starts_chunk && !self.cue.is_empty() && self.preserve_segments;
+        let mut text = word.word.clone();
+        if self.line_len > 0 && has_room && !long_pause && !segment_break {
+            self.line_len += characters(&text);
+        } else {
+            text = self.new_line(strip(&text), long_pause, segment_break);
+        }
+        self.cue.push(CueWord {
+            text,
+            start: word.start,
+            end: word.end,
+        });
+        self.last_s = word.start;
+    }
+
+    /// Starts a line, and a cue where one is due. Returns the word with the break that leads to it.
+    fn new_line(&mut self, word: &str, long_pause: bool, segment_break: bool) -> String {
+        let full = self
+            .max_line_count
+            .is_some_and(|most| long_pause || self.line_count >= most);
+        let line_break = self.line_len > 0;
+        self.line_len = characters(word);
+        if segment_break || (full && !self.cue.is_empty()) {
+            self.close();
+            self.line_count = 1;
+        } else if line_break {
+            self.line_count += 1;
+            return format!("\n{word}");
+        }
+        word.to_owned()
+    }
+
+    fn close(&mut self) {
+        if !self.cue.is_empty() {
+            self.done.push(std::mem::take(&mut self.cue));
+        }
+    }
+}
+
+/// Length as Python counts it.
+fn characters(text: &str) -> usize {
+    text.chars().count()
+}
