@@ -1,0 +1,421 @@
+//! Attention over plain numbers: softmax(Q Kᵀ / √head_dim) V, never holding a whole matrix of scores.
+//!
+//! [`dense`] attends within one sequence (the encoder), [`cross`] reads a window's packed keys and
+//! values, [`growing`] a decoder's cache. Queries and outputs are rows of `heads × head_dim` floats. A
+//! query's output has the same bits whatever else is in the call and however many threads there are.
+
+mod growing;
+pub(super) mod packed;
+mod scheme;
+#[cfg(test)]
+mod tests;
+mod tile;
+mod vector;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+pub use packed::{Format, Packed, Rows};
+
+use std::ops::Range;
+
+use self::scheme::{Bf16Products, Exact, HalfStored, NarrowBytes, Scheme, WideBytes};
+use self::tile::{Queries, Scratch, attend_tile};
+use self::vector::{Scalar, Vector};
+#[cfg(target_arch = "x86_64")]
+use self::x86_64::{Avx2, Avx512};
+use super::kv::{CrossKv, GroupKv, Lineage};
+use super::level::Isa;
+use super::pool::SharedSlice;
+use super::{Cpu, SimdLevel};
+
+/// How precisely [`dense`] computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// f32 throughout.
+    #[default]
+    F32,
+    /// bf16 products, f32 sums; f32 where the CPU has no such instruction.
+    Bf16,
+    /// Byte products, f32 softmax.
+    I8,
+}
+
+/// Queries of one window: `cache` is read once for all of them.
+#[derive(Clone, Copy)]
+pub struct CrossQueries<'a> {
+    /// What they attend to.
+    pub cache: &'a CrossKv,
+    /// How many, one after another in the call's rows.
+    pub count: usize,
+}
+
+/// Queries of one decoder row.
+#[derive(Clone, Copy)]
+pub struct GrowingQueries<'a> {
+    /// The window's cache.
+    pub cache: &'a GroupKv,
+    /// Whose history is where in the cache.
+    pub lineage: &'a Lineage,
+    /// The row's beam.
+    pub beam: usize,
+    /// How many, one after another in the call's rows.
+    pub count: usize,
+    /// Positions of the history that the row sees in all.
+    pub kv_len: usize,
+}
+
+/// Queries from which on a row's history is packed first instead of read position by position.
+const MANY: usize = 4;
+/// Queries per task of a long sequence.
+const CHUNK: usize = 96;
+/// Multiplications below which waking other threads costs more than it brings.
+const SMALL: usize = 1 << 18;
+
+/// Attention within one sequence; `out` is `(q.count, heads × head_dim)`.
+///
+/// With `causal`, query `i` of `n` sees keys `0 ..= m - n + i` of `m`. A query that sees nothing gives 0.
+///
+/// # Panics
+/// Where a slice is too short.
+pub fn dense(
+    cpu: &Cpu,
+    precision: Precision,
+    [q, k, v]: [Rows; 3],
+    (heads, head_dim): (usize, usize),
+    causal: bool,
+    out: &mut [f32],
+) {
+    let format = match precision {
+        Precision::Bf16 if cpu.level().bf16() => Format::Bf16,
+        Precision::F32 | Precision::Bf16 => Format::F32,
+        Precision::I8 => Format::I8,
+    };
+    let packed = Packed::new(cpu, format, k, v, heads, head_dim);
+    let how = match format {
+        Format::Bf16 => How::Bf16,
+        Format::I8 => How::NarrowBytes,
+        Format::F32 | Format::F16 => How::Exact,
+    };
+    let visible = causal.then(|| k.count as isize - q.count as isize + 1);
+    let group = Group { packed: &packed, rows: 0..q.count, visible };
+    attend_groups(cpu, how, q, (heads, head_dim), &[group], out);
+}
+
+/// Attention to windows' cross-attention caches; `out` is `(q.count, heads × head_dim)`.
+///
+/// With `causal`, as for [`dense`], within each group of queries.
+///
+/// # Panics
+/// Where a slice is too short or a cache has other heads.
+pub fn cross(
+    cpu: &Cpu,
+    q: Rows,
+    (heads, head_dim): (usize, usize),
+    queries: &[CrossQueries],
+    causal: bool,
+    out: &mut [f32],
+) {
+    let mut first = 0;
+    let groups = queries.iter().map(|queries| {
+        let packed = queries.cache.packed();
+        assert_eq!((packed.heads(), packed.head_dim), (heads, head_dim), "the cache's heads");
+        let rows = first..first + queries.count;
+        first = rows.end;
+        let visible = causal.then(|| packed.len() as isize - queries.count as isize + 1);
+        Group { packed, rows, visible }
+    });
+    // Beams of a window come one after another and read its keys and values together.
+    let mut joined: Vec<Group> = Vec::with_capacity(queries.len());
+    for group in groups {
+        match joined.last_mut() {
+            Some(last) if !causal && std::ptr::eq(last.packed, group.packed) => {
+                last.rows.end = group.rows.end;
+            }
+            _ => joined.push(group),
+        }
+    }
+    // One call may mix formats, if a caller likes.
+    for how in [How::Exact, How::HalfStored, How::WideBytes] {
+        let fits = |group: &&Group| how == How::of_cache(group.packed.format);
+        let groups: Vec<Group> = joined.iter().filter(fits).cloned().collect();
+        attend_groups(cpu, how, q, (heads, head_dim), &groups, out);
+    }
+}
+
+/// Attention to decoder rows' growing caches; `out` is `(q.count, heads × head_dim)`.
+///
+/// With `causal`, query `i` of a row's `n` sees its first `kv_len - n + i + 1` positions.
+///
+/// # Panics
+/// Where a slice is too short, or a row's history is not in its cache.
+pub fn growing(
+    cpu: &Cpu,
+    q: Rows,
+    (heads, head_dim): (usize, usize),
+    queries: &[GrowingQueries],
+    causal: bool,
+    out: &mut [f32],
+) {
+    let mut few = Vec::with_capacity(queries.len());
+    let mut first = 0;
+    for row in queries {
+        assert_eq!((row.cache.heads(), row.cache.head_dim()), (heads, head_dim), "the cache's heads");
+        let rows = first..first + row.count;
+        first = rows.end;
+        let visible = causal.then(|| row.kv_len as isize - row.count as isize + 1);
+        if row.count < MANY {
+            few.push((row, rows, visible));
+        } else {
+            let packed = pack_history(cpu, row);
+            let group = Group { packed: &packed, rows, visible };
+            attend_groups(cpu, How::Exact, q, (heads, head_dim), &[group], out);
+        }
+    }
+    let work: usize = few.iter().map(|(row, ..)| row.count * row.kv_len * heads * head_dim * 2).sum();
+    let tasks = if work < SMALL { 1 } else { heads };
+    let shared = SharedSlice::new(out);
+    run_tasks(cpu, work, tasks, |task| {
+        let mut scratch = growing::Scratch::default();
+        for head in task * heads / tasks..(task + 1) * heads / tasks {
+            for (row, rows, visible) in &few {
+                for (i, query) in rows.clone().enumerate() {
+                    let all = row.kv_len as isize;
+                    let seen = visible.map_or(all, |first| (first + i as isize).clamp(0, all));
+                    let out = head_of_row(&shared, (heads, head_dim), query, head);
+                    let query = q.part(query, head * head_dim, head_dim);
+                    let place = (row.beam, head, seen as usize);
+                    growing_one(cpu.level(), row, place, query, &mut scratch, out);
+                }
+            }
+        }
+    });
+}
+
+/// A row's history as plain packed keys and values.
+fn pack_history(cpu: &Cpu, row: &GrowingQueries) -> Packed {
+    let (heads, head_dim) = (row.cache.heads(), row.cache.head_dim());
+    let keys = row.cache.keys(row.lineage, row.beam, row.kv_len);
+    let values = row.cache.values(row.lineage, row.beam, row.kv_len);
+    Packed::by_head(cpu, &keys, &values, row.kv_len, heads, head_dim)
+}
+
+/// Rows that attend to the same keys and values.
+#[derive(Clone)]
+struct Group<'a> {
+    packed: &'a Packed,
+    rows: Range<usize>,
+    /// How many keys the first row sees, if each later one sees one more.
+    visible: Option<isize>,
+}
+
+/// Which [`Scheme`] to use.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    Exact,
+    HalfStored,
+    Bf16,
+    WideBytes,
+    NarrowBytes,
+}
+
+impl How {
+    fn of_cache(format: Format) -> How {
+        match format {
+            Format::F32 => How::Exact,
+            Format::F16 => How::HalfStored,
+            Format::Bf16 => How::Bf16,
+            Format::I8 => How::WideBytes,
+        }
+    }
+}
+
+/// Does `tasks` tasks on the pool, or here if there is little work.
+fn run_tasks(cpu: &Cpu, work: usize, tasks: usize, body: impl Fn(usize) + Sync) {
+    if work < SMALL {
+        (0..tasks).for_each(body);
+    } else {
+        cpu.pool().run(tasks, body);
+    }
+}
+
+fn attend_groups(
+    cpu: &Cpu,
+    how: How,
+    q: Rows,
+    (heads, head_dim): (usize, usize),
+    groups: &[Group],
+    out: &mut [f32],
+) {
+    // Head by head, so that a head's keys and values stay in the cache for all its queries.
+    let mut tasks = Vec::new();
+    let mut work = 0;
+    for group in groups {
+        work += group.rows.len() * group.packed.len() * heads * head_dim * 2;
+        for head in 0..heads {
+            tasks.extend(group.rows.clone().step_by(CHUNK).map(|first| (group, head, first)));
+        }
+    }
+    let shared = SharedSlice::new(out);
+    run_tasks(cpu, work, tasks.len(), |task| {
+        let (group, head, first) = &tasks[task];
+        let queries = Queries {
+            rows: q,
+            column: head * head_dim,
+            first: *first,
+            count: CHUNK.min(group.rows.end - first),
+            visible: group.visible.map(|seen| seen + (first - group.rows.start) as isize),
+        };
+        let job = Job { packed: group.packed, head: *head, queries, out: &shared };
+        job.run(cpu.level(), how);
+    });
+}
+
+/// The numbers of one head in a row of outputs.
+#[expect(unsafe_code, reason = "tasks write disjoint parts of one output")]
+fn head_of_row<'a>(
+    out: &'a SharedSlice<f32>,
+    (heads, head_dim): (usize, usize),
+    row: usize,
+    head: usize,
+) -> &'a mut [f32] {
+    let start = (row * heads + head) * head_dim;
+    // SAFETY: each row and head belongs to exactly one task, which holds one such part at a time.
+    unsafe { out.range(start..start + head_dim) }
+}
+
+/// Some queries of one head.
+struct Job<'a> {
+    packed: &'a Packed,
+    head: usize,
+    queries: Queries<'a>,
+    out: &'a SharedSlice<'a, f32>,
+}
+
+impl Job<'_> {
+    fn run(&self, level: SimdLevel, how: How) {
+        match how {
+            How::Exact => self.run_scheme::<Exact>(level),
+            How::HalfStored => self.run_scheme::<HalfStored>(level),
+            How::WideBytes => self.run_scheme::<WideBytes>(level),
+            How::NarrowBytes => self.run_scheme::<NarrowBytes>(level),
+            How::Bf16 => self.run_bf16(level),
+        }
+    }
+
+    #[expect(unsafe_code, reason = "enters code for a probed instruction set")]
+    fn run_scheme<S>(&self, level: SimdLevel)
+    where
+        S: Scheme<Scalar> + Scheme<Avx2> + Scheme<Avx512<false>> + Scheme<Avx512<true>>,
+    {
+        match level.isa() {
+            Isa::Scalar => tiles::<Scalar, S, 2>(self),
+            // SAFETY: the level proves that the CPU has these instructions.
+            Isa::Avx2 => unsafe { tiles_avx2::<S>(self) },
+            // SAFETY: as above.
+            Isa::Avx512 => unsafe { tiles_avx512::<S>(self) },
+            // SAFETY: as above.
+            Isa::Avx512Vnni => unsafe { tiles_vnni::<S>(self) },
+        }
+    }
+
+    #[expect(unsafe_code, reason = "enters code for a probed instruction set")]
+    fn run_bf16(&self, level: SimdLevel) {
+        match level.isa() {
+            Isa::Scalar => tiles::<Scalar, Bf16Products, 2>(self),
+            // SAFETY: the level proves that the CPU has these instructions.
+            _ if level.bf16() => unsafe { tiles_bf16(self) },
+            // SAFETY: as above; every level beyond scalar includes AVX2.
+            _ => unsafe { tiles_avx2::<Bf16Products>(self) },
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn tiles_avx2<S: Scheme<Avx2>>(job: &Job) {
+    tiles::<Avx2, S, 2>(job);
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+fn tiles_avx512<S: Scheme<Avx512<false>>>(job: &Job) {
+    tiles::<Avx512<false>, S, 4>(job);
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+fn tiles_vnni<S: Scheme<Avx512<true>>>(job: &Job) {
+    tiles::<Avx512<true>, S, 4>(job);
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]
+fn tiles_bf16(job: &Job) {
+    tiles::<Avx512<false>, Bf16Products, 4>(job);
+}
+
+/// Cuts queries into tiles; `N` vectors of columns fill the registers beside six left rows.
+#[inline(always)]
+fn tiles<V: Vector, S: Scheme<V>, const N: usize>(job: &Job) {
+    let mut scratch = Scratch::default();
+    let Job { packed, head, queries, out } = *job;
+    let shape = (packed.heads(), packed.head_dim);
+    let mut done = 0;
+    while done < queries.count {
+        let first = queries.first + done;
+        let count = (queries.count - done).min(6 / S::ROWS);
+        let visible = queries.visible.map(|seen| seen + done as isize);
+        let part = Queries { first, count, visible, ..queries };
+        let write = |i: usize, x: &[f32]| {
+            head_of_row(out, shape, first + i, head).copy_from_slice(x);
+        };
+        match count * S::ROWS {
+            1 => attend_tile::<V, S, 1, N>(packed, head, part, &mut scratch, write),
+            2 if S::ROWS == 2 => attend_tile::<V, S, 2, N>(packed, head, part, &mut scratch, write),
+            2 | 3 => attend_tile::<V, S, 3, N>(packed, head, part, &mut scratch, write),
+            _ => attend_tile::<V, S, 6, N>(packed, head, part, &mut scratch, write),
+        }
+        done += count;
+    }
+}
+
+#[expect(unsafe_code, reason = "enters code for a probed instruction set")]
+fn growing_one(
+    level: SimdLevel,
+    row: &GrowingQueries,
+    place: (usize, usize, usize),
+    query: &[f32],
+    scratch: &mut growing::Scratch,
+    out: &mut [f32],
+) {
+    let (cache, lineage) = (row.cache, row.lineage);
+    match level.isa() {
+        Isa::Scalar => growing::attend_one::<Scalar>(cache, lineage, place, query, scratch, out),
+        // SAFETY: the level proves that the CPU has these instructions.
+        Isa::Avx2 => unsafe { growing_avx2(cache, lineage, place, query, scratch, out) },
+        // SAFETY: as above; both levels have what this needs.
+        Isa::Avx512 | Isa::Avx512Vnni => unsafe {
+            growing_avx512(cache, lineage, place, query, scratch, out);
+        },
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn growing_avx2(
+    cache: &GroupKv,
+    lineage: &Lineage,
+    place: (usize, usize, usize),
+    query: &[f32],
+    scratch: &mut growing::Scratch,
+    out: &mut [f32],
+) {
+    growing::attend_one::<Avx2>(cache, lineage, place, query, scratch, out);
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+fn growing_avx512(
+    cache: &GroupKv,
+    lineage: &Lineage,
+    place: (usize, usize, usize),
+    query: &[f32],
+    scratch: &mut growing::Scratch,
+    out: &mut [f32],
+) {
+    growing::attend_one::<Avx512<false>>(cache, lineage, place, query, scratch, out);
+}

@@ -1,0 +1,413 @@
+//! The number formats a tile can be computed in.
+//!
+//! A [`Scheme`] says how a query becomes left operands of the score product, how scores become
+//! probabilities, and how those become left operands of the value product. Left operands are 32-bit
+//! words that are broadcast: a float, two bf16, or four bytes.
+
+use super::packed::Plane;
+use super::vector::{Vector, exp2, exp2_coarse};
+
+/// One multiply-and-add of a broadcast word with a vector of stored items.
+pub(super) trait Product<V: Vector> {
+    /// What is stored.
+    type Item: Copy;
+    /// Stored items in a register.
+    type Right: Copy;
+    /// Running sums.
+    type Sum: Copy;
+    /// Terms of a sum in one step.
+    const TERMS: usize;
+
+    fn start(at: i32) -> Self::Sum;
+    fn load(from: &[Self::Item]) -> Self::Right;
+    fn step(sum: Self::Sum, left: u32, right: Self::Right) -> Self::Sum;
+}
+
+/// f32 × f32.
+pub(super) struct F32;
+/// f32 × f16, widened.
+pub(super) struct F16;
+/// bf16 pairs.
+pub(super) struct Bf16;
+/// Four signed bytes × four unsigned ones: scores.
+pub(super) struct ByteScores;
+/// Four unsigned bytes × four signed ones: values.
+pub(super) struct ByteValues;
+
+impl<V: Vector> Product<V> for F32 {
+    type Item = f32;
+    type Right = V::F;
+    type Sum = V::F;
+    const TERMS: usize = 1;
+
+    #[inline(always)]
+    fn start(_: i32) -> V::F {
+        V::splat(0.0)
+    }
+    #[inline(always)]
+    fn load(from: &[f32]) -> V::F {
+        V::load(from)
+    }
+    #[inline(always)]
+    fn step(sum: V::F, left: u32, right: V::F) -> V::F {
+        V::fma(V::splat(f32::from_bits(left)), right, sum)
+    }
+}
+
+impl<V: Vector> Product<V> for F16 {
+    type Item = u16;
+    type Right = V::F;
+    type Sum = V::F;
+    const TERMS: usize = 1;
+
+    #[inline(always)]
+    fn start(_: i32) -> V::F {
+        V::splat(0.0)
+    }
+    #[inline(always)]
+    fn load(from: &[u16]) -> V::F {
+        V::load_f16(from)
+    }
+    #[inline(always)]
+    fn step(sum: V::F, left: u32, right: V::F) -> V::F {
+        V::fma(V::splat(f32::from_bits(left)), right, sum)
+    }
+}
+
+impl<V: Vector> Product<V> for Bf16 {
+    type Item = u32;
+    type Right = V::I;
+    type Sum = V::F;
+    const TERMS: usize = 2;
+
+    #[inline(always)]
+    fn start(_: i32) -> V::F {
+        V::splat(0.0)
+    }
+    #[inline(always)]
+    fn load(from: &[u32]) -> V::I {
+        V::load_words(from)
+    }
+    #[inline(always)]
+    fn step(sum: V::F, left: u32, right: V::I) -> V::F {
+        V::dot_bf16(sum, V::splat_word(left), right)
+    }
+}
+
+impl<V: Vector> Product<V> for ByteScores {
+    type Item = u32;
+    type Right = V::I;
+    type Sum = V::I;
+    const TERMS: usize = 4;
+
+    #[inline(always)]
+    fn start(at: i32) -> V::I {
+        V::splat_word(at as u32)
+    }
+    #[inline(always)]
+    fn load(from: &[u32]) -> V::I {
+        V::load_words(from)
+    }
+    #[inline(always)]
+    fn step(sum: V::I, left: u32, right: V::I) -> V::I {
+        V::dot_bytes(sum, right, V::splat_word(left))
+    }
+}
+
+impl<V: Vector> Product<V> for ByteValues {
+    type Item = u32;
+    type Right = V::I;
+    type Sum = V::I;
+    const TERMS: usize = 4;
+
+    #[inline(always)]
+    fn start(at: i32) -> V::I {
+        V::splat_word(at as u32)
+    }
+    #[inline(always)]
+    fn load(from: &[u32]) -> V::I {
+        V::load_words(from)
+    }
+    #[inline(always)]
+    fn step(sum: V::I, left: u32, right: V::I) -> V::I {
+        V::dot_bytes(sum, V::splat_word(left), right)
+    }
+}
+
+/// Sums of a product, and what it stores.
+pub(super) type Sum<V, P> = <P as Product<V>>::Sum;
+/// Items that a product reads.
+pub(super) type Item<V, P> = <P as Product<V>>::Item;
+
+/// What a query's left operands stand for.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Scaled {
+    /// Turns a finished sum into a score in bits (log2), before any key scale.
+    pub(super) factor: f32,
+    /// Where each left row's sums start (bytes: takes back the keys' offset of 128).
+    pub(super) start: [i32; 2],
+}
+
+/// A way to compute a tile.
+pub(super) trait Scheme<V: Vector> {
+    /// Queries × keys.
+    type Score: Product<V>;
+    /// Probabilities × values.
+    type Value: Product<V>;
+    /// Left rows per query, 1 or 2.
+    const ROWS: usize;
+
+    fn keys(plane: &Plane) -> &[Item<V, Self::Score>];
+    fn values(plane: &Plane) -> &[Item<V, Self::Value>];
+
+    /// Writes a query, times `scale`, as left rows `stride` apart.
+    fn query(query: &[f32], scale: f32, left: &mut [u32], stride: usize) -> Scaled;
+    /// Joins the sums of a query's left rows; `key_scale` is per lane.
+    fn score(sums: [Sum<V, Self::Score>; 2], factor: f32, key_scale: &[f32]) -> V::F;
+    /// Writes `ONE × 2^bits` as left rows `stride` apart, adds what was written to `sum`.
+    fn probability(bits: V::F, sum: V::F, left: &mut [u32], stride: usize) -> V::F;
+    /// Joins the sums of a query's left rows.
+    fn value(sums: [Sum<V, Self::Value>; 2]) -> V::F;
+}
+
+/// Everything in f32.
+pub(super) struct Exact;
+/// f16 keys and values, f32 arithmetic.
+pub(super) struct HalfStored;
+/// bf16 products, f32 sums.
+pub(super) struct Bf16Products;
+/// Byte keys and values; queries and probabilities in 16 bits, as two bytes each.
+pub(super) struct WideBytes;
+/// Byte products throughout.
+pub(super) struct NarrowBytes;
+
+#[inline(always)]
+fn float_query(query: &[f32], scale: f32, left: &mut [u32]) -> Scaled {
+    for (to, x) in left.iter_mut().zip(query) {
+        *to = (x * scale).to_bits();
+    }
+    Scaled { factor: 1.0, start: [0; 2] }
+}
+
+#[inline(always)]
+fn float_probability<V: Vector>(bits: V::F, sum: V::F, left: &mut [u32]) -> V::F {
+    let p = exp2::<V>(bits);
+    V::store_bits(p, left);
+    V::add(sum, p)
+}
+
+impl<V: Vector> Scheme<V> for Exact {
+    type Score = F32;
+    type Value = F32;
+    const ROWS: usize = 1;
+
+    #[inline(always)]
+    fn keys(plane: &Plane) -> &[f32] {
+        floats(plane)
+    }
+    #[inline(always)]
+    fn values(plane: &Plane) -> &[f32] {
+        floats(plane)
+    }
+    #[inline(always)]
+    fn query(query: &[f32], scale: f32, left: &mut [u32], _: usize) -> Scaled {
+        float_query(query, scale, left)
+    }
+    #[inline(always)]
+    fn score(sums: [V::F; 2], _: f32, _: &[f32]) -> V::F {
+        sums[0]
+    }
+    #[inline(always)]
+    fn probability(bits: V::F, sum: V::F, left: &mut [u32], _: usize) -> V::F {
+        float_probability::<V>(bits, sum, left)
+    }
+    #[inline(always)]
+    fn value(sums: [V::F; 2]) -> V::F {
+        sums[0]
+    }
+}
+
+impl<V: Vector> Scheme<V> for HalfStored {
+    type Score = F16;
+    type Value = F16;
+    const ROWS: usize = 1;
+
+    #[inline(always)]
+    fn keys(plane: &Plane) -> &[u16] {
+        halves(plane)
+    }
+    #[inline(always)]
+    fn values(plane: &Plane) -> &[u16] {
+        halves(plane)
+    }
+    #[inline(always)]
+    fn query(query: &[f32], scale: f32, left: &mut [u32], _: usize) -> Scaled {
+        float_query(query, scale, left)
+    }
+    #[inline(always)]
+    fn score(sums: [V::F; 2], _: f32, _: &[f32]) -> V::F {
+        sums[0]
+    }
+    #[inline(always)]
+    fn probability(bits: V::F, sum: V::F, left: &mut [u32], _: usize) -> V::F {
+        float_probability::<V>(bits, sum, left)
+    }
+    #[inline(always)]
+    fn value(sums: [V::F; 2]) -> V::F {
+        sums[0]
+    }
+}
+
+impl<V: Vector> Scheme<V> for Bf16Products {
+    type Score = Bf16;
+    type Value = Bf16;
+    const ROWS: usize = 1;
+
+    #[inline(always)]
+    fn keys(plane: &Plane) -> &[u32] {
+        words(plane)
+    }
+    #[inline(always)]
+    fn values(plane: &Plane) -> &[u32] {
+        words(plane)
+    }
+    #[inline(always)]
+    fn query(query: &[f32], scale: f32, left: &mut [u32], _: usize) -> Scaled {
+        let bits = |x: f32| u32::from(half::bf16::from_f32_const(x).to_bits());
+        for (to, pair) in left.iter_mut().zip(query.chunks(2)) {
+            let high = pair.get(1).map_or(0, |x| bits(x * scale));
+            *to = bits(pair[0] * scale) | high << 16;
+        }
+        Scaled { factor: 1.0, start: [0; 2] }
+    }
+    #[inline(always)]
+    fn score(sums: [V::F; 2], _: f32, _: &[f32]) -> V::F {
+        sums[0]
+    }
+    #[inline(always)]
+    fn probability(bits: V::F, sum: V::F, left: &mut [u32], _: usize) -> V::F {
+        let p = exp2_coarse::<V>(bits);
+        V::store_bf16(p, left);
+        V::add(sum, p)
+    }
+    #[inline(always)]
+    fn value(sums: [V::F; 2]) -> V::F {
+        sums[0]
+    }
+}
+
+/// The largest absolute value.
+#[inline(always)]
+fn largest(x: &[f32]) -> f32 {
+    x.iter().fold(0.0, |largest: f32, x| largest.max(x.abs()))
+}
+
+#[inline(always)]
+fn to_bytes(four: &[f32], convert: impl Fn(f32) -> i32) -> [i32; 4] {
+    std::array::from_fn(|i| four.get(i).map_or(0, |&x| convert(x)))
+}
+
+impl<V: Vector> Scheme<V> for NarrowBytes {
+    type Score = ByteScores;
+    type Value = ByteValues;
+    const ROWS: usize = 1;
+
+    #[inline(always)]
+    fn keys(plane: &Plane) -> &[u32] {
+        words(plane)
+    }
+    #[inline(always)]
+    fn values(plane: &Plane) -> &[u32] {
+        words(plane)
+    }
+    #[inline(always)]
+    fn query(query: &[f32], scale: f32, left: &mut [u32], _: usize) -> Scaled {
+        let largest = largest(query);
+        let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+        let mut sum = 0;
+        for (to, four) in left.iter_mut().zip(query.chunks(4)) {
+            let bytes = to_bytes(four, |x| (x * inverse).round_ties_even() as i32);
+            sum += bytes.iter().sum::<i32>();
+            *to = u32::from_le_bytes(bytes.map(|x| x as u8));
+        }
+        Scaled { factor: largest / 127.0 * scale, start: [-128 * sum, 0] }
+    }
+    #[inline(always)]
+    fn score(sums: [V::I; 2], factor: f32, key_scale: &[f32]) -> V::F {
+        let scale = V::mul(V::splat(factor), V::load(key_scale));
+        V::mul(V::to_floats(sums[0]), scale)
+    }
+    #[inline(always)]
+    fn probability(bits: V::F, sum: V::F, left: &mut [u32], _: usize) -> V::F {
+        let p = V::to_words(V::mul(exp2_coarse::<V>(bits), V::splat(255.0)));
+        V::store_bytes(p, left);
+        V::add(sum, V::to_floats(p))
+    }
+    #[inline(always)]
+    fn value(sums: [V::I; 2]) -> V::F {
+        V::to_floats(sums[0])
+    }
+}
+
+impl<V: Vector> Scheme<V> for WideBytes {
+    type Score = ByteScores;
+    type Value = ByteValues;
+    const ROWS: usize = 2;
+
+    #[inline(always)]
+    fn keys(plane: &Plane) -> &[u32] {
+        words(plane)
+    }
+    #[inline(always)]
+    fn values(plane: &Plane) -> &[u32] {
+        words(plane)
+    }
+    #[inline(always)]
+    fn query(query: &[f32], scale: f32, left: &mut [u32], stride: usize) -> Scaled {
+        // 32512 = 127 × 256: the high byte stays within -127 ..= 127.
+        let largest = largest(query);
+        let inverse = if largest > 0.0 { 32512.0 / largest } else { 0.0 };
+        let (high_row, low_row) = left.split_at_mut(stride);
+        let (mut high_sum, mut low_sum) = (0, 0);
+        for ((high, low), four) in high_row.iter_mut().zip(low_row).zip(query.chunks(4)) {
+            let x = to_bytes(four, |x| (x * inverse).round_ties_even() as i32);
+            let highs = x.map(|x| (x + 128) >> 8);
+            let lows = x.map(|x| i32::from(x as i8));
+            high_sum += highs.iter().sum::<i32>();
+            low_sum += lows.iter().sum::<i32>();
+            *high = u32::from_le_bytes(highs.map(|x| x as u8));
+            *low = u32::from_le_bytes(lows.map(|x| x as u8));
+        }
+        Scaled { factor: largest / 32512.0 * scale, start: [-128 * high_sum, -128 * low_sum] }
+    }
+    #[inline(always)]
+    fn score(sums: [V::I; 2], factor: f32, key_scale: &[f32]) -> V::F {
+        let sum = V::fma(V::to_floats(sums[0]), V::splat(256.0), V::to_floats(sums[1]));
+        V::mul(sum, V::mul(V::splat(factor), V::load(key_scale)))
+    }
+    #[inline(always)]
+    fn probability(bits: V::F, sum: V::F, left: &mut [u32], stride: usize) -> V::F {
+        let p = V::to_words(V::mul(exp2::<V>(bits), V::splat(65535.0)));
+        V::store_bytes(V::shift_byte(p), left);
+        V::store_bytes(p, &mut left[stride..]);
+        V::add(sum, V::to_floats(p))
+    }
+    #[inline(always)]
+    fn value(sums: [V::I; 2]) -> V::F {
+        V::fma(V::to_floats(sums[0]), V::splat(256.0), V::to_floats(sums[1]))
+    }
+}
+
+/// A plane's items; empty (which reads would panic on) where the format does not fit, which the
+/// dispatch by format rules out.
+fn floats(plane: &Plane) -> &[f32] {
+    if let Plane::F32(x) = plane { x.items() } else { &[] }
+}
+
+fn halves(plane: &Plane) -> &[u16] {
+    if let Plane::F16(x) = plane { x.items() } else { &[] }
+}
+
+fn words(plane: &Plane) -> &[u32] {
+    if let Plane::Words(x) = plane { x.items() } else { &[] }
+}

@@ -1,0 +1,314 @@
+//! [`Vector`] for AVX2 and AVX-512.
+
+#![expect(unsafe_code, reason = "intrinsics of instruction sets that the CPU was probed for")]
+
+use std::arch::x86_64::*;
+
+use super::vector::Vector;
+
+/// One intrinsic, or an expression of several that touch no memory.
+macro_rules! op {
+    ($body:expr) => {
+        // SAFETY: only called below a function that enables these instructions, which is entered with a
+        // probed level; registers only, no memory.
+        unsafe { $body }
+    };
+}
+
+/// A load from or a store to the first `$n` items of a slice.
+macro_rules! memory {
+    ($slice:expr, $n:expr, |$items:ident| $body:expr) => {{
+        let $items = &$slice[..$n];
+        // SAFETY: the slice just taken spans every byte that is touched, and unaligned access is allowed;
+        // the instructions are enabled as in `op`.
+        unsafe { $body }
+    }};
+    (mut $slice:expr, $n:expr, |$items:ident| $body:expr) => {{
+        let $items = &mut $slice[..$n];
+        // SAFETY: as above; the slice is borrowed mutably.
+        unsafe { $body }
+    }};
+}
+
+/// AVX2, FMA and F16C.
+#[derive(Clone, Copy)]
+pub(super) struct Avx2;
+
+impl Vector for Avx2 {
+    type F = __m256;
+    type I = __m256i;
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    fn splat(x: f32) -> __m256 {
+        op!(_mm256_set1_ps(x))
+    }
+    #[inline(always)]
+    fn load(from: &[f32]) -> __m256 {
+        memory!(from, 8, |from| _mm256_loadu_ps(from.as_ptr()))
+    }
+    #[inline(always)]
+    fn load_f16(from: &[u16]) -> __m256 {
+        memory!(from, 8, |from| _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast())))
+    }
+    #[inline(always)]
+    fn load_i8(from: &[i8]) -> __m256 {
+        memory!(from, 8, |from| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(
+            from.as_ptr().cast()
+        ))))
+    }
+    #[inline(always)]
+    fn store(x: __m256, to: &mut [f32]) {
+        memory!(mut to, 8, |to| _mm256_storeu_ps(to.as_mut_ptr(), x));
+    }
+    #[inline(always)]
+    fn store_bits(x: __m256, to: &mut [u32]) {
+        memory!(mut to, 8, |to| _mm256_storeu_ps(to.as_mut_ptr().cast(), x));
+    }
+    #[inline(always)]
+    fn store_bf16(x: __m256, to: &mut [u32]) {
+        let mut floats = [0.0; 8];
+        Self::store(x, &mut floats);
+        for (pair, to) in floats.chunks_exact(2).zip(&mut to[..4]) {
+            let bits = |x| u32::from(half::bf16::from_f32(x).to_bits());
+            *to = bits(pair[0]) | bits(pair[1]) << 16;
+        }
+    }
+    #[inline(always)]
+    fn store_bytes(x: __m256i, to: &mut [u32]) {
+        let packed = op!({
+            let lowest = _mm256_setr_epi8(
+                0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, //
+                0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+            );
+            let halves = _mm256_shuffle_epi8(x, lowest);
+            _mm_unpacklo_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1))
+        });
+        memory!(mut to, 2, |to| _mm_storel_epi64(to.as_mut_ptr().cast(), packed));
+    }
+    #[inline(always)]
+    fn add(a: __m256, b: __m256) -> __m256 {
+        op!(_mm256_add_ps(a, b))
+    }
+    #[inline(always)]
+    fn sub(a: __m256, b: __m256) -> __m256 {
+        op!(_mm256_sub_ps(a, b))
+    }
+    #[inline(always)]
+    fn mul(a: __m256, b: __m256) -> __m256 {
+        op!(_mm256_mul_ps(a, b))
+    }
+    #[inline(always)]
+    fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
+        op!(_mm256_fmadd_ps(a, b, c))
+    }
+    #[inline(always)]
+    fn max(a: __m256, b: __m256) -> __m256 {
+        op!(_mm256_max_ps(a, b))
+    }
+    #[inline(always)]
+    fn round(x: __m256) -> __m256 {
+        op!(_mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
+    }
+    #[inline(always)]
+    fn ldexp(x: __m256, n: __m256) -> __m256 {
+        op!({
+            let n = _mm256_cvtps_epi32(_mm256_max_ps(n, _mm256_set1_ps(-127.0)));
+            let power = _mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23);
+            _mm256_mul_ps(x, _mm256_castsi256_ps(power))
+        })
+    }
+    #[inline(always)]
+    fn sum(x: __m256) -> f32 {
+        op!({
+            let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+            let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
+        })
+    }
+    #[inline(always)]
+    fn maximum(x: __m256) -> f32 {
+        op!({
+            let x = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+            let x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)))
+        })
+    }
+    #[inline(always)]
+    fn splat_word(x: u32) -> __m256i {
+        op!(_mm256_set1_epi32(x as i32))
+    }
+    #[inline(always)]
+    fn load_words(from: &[u32]) -> __m256i {
+        memory!(from, 8, |from| _mm256_loadu_si256(from.as_ptr().cast()))
+    }
+    #[inline(always)]
+    fn add_words(a: __m256i, b: __m256i) -> __m256i {
+        op!(_mm256_add_epi32(a, b))
+    }
+    #[inline(always)]
+    fn shift_byte(x: __m256i) -> __m256i {
+        op!(_mm256_srli_epi32(x, 8))
+    }
+    #[inline(always)]
+    fn to_words(x: __m256) -> __m256i {
+        op!(_mm256_cvtps_epi32(x))
+    }
+    #[inline(always)]
+    fn to_floats(x: __m256i) -> __m256 {
+        op!(_mm256_cvtepi32_ps(x))
+    }
+    #[inline(always)]
+    fn dot_bytes(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
+        // `maddubs` would saturate; products of 16-bit halves are exact.
+        op!({
+            let a_even = _mm256_and_si256(a, _mm256_set1_epi16(255));
+            let a_odd = _mm256_srli_epi16(a, 8);
+            let b_even = _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8);
+            let b_odd = _mm256_srai_epi16(b, 8);
+            let sum = _mm256_add_epi32(sum, _mm256_madd_epi16(a_even, b_even));
+            _mm256_add_epi32(sum, _mm256_madd_epi16(a_odd, b_odd))
+        })
+    }
+    #[inline(always)]
+    fn dot_bf16(sum: __m256, a: __m256i, b: __m256i) -> __m256 {
+        op!({
+            let low = |x| _mm256_castsi256_ps(_mm256_slli_epi32(x, 16));
+            let mask = _mm256_set1_epi32(0xffff_0000_u32 as i32);
+            let high = |x| _mm256_castsi256_ps(_mm256_and_si256(x, mask));
+            let sum = _mm256_fmadd_ps(low(a), low(b), sum);
+            _mm256_fmadd_ps(high(a), high(b), sum)
+        })
+    }
+}
+
+/// AVX-512 F, BW, DQ and VL; with `EXTRA` also VNNI, for byte products.
+#[derive(Clone, Copy)]
+pub(super) struct Avx512<const VNNI: bool>;
+
+impl<const VNNI: bool> Vector for Avx512<VNNI> {
+    type F = __m512;
+    type I = __m512i;
+    const LANES: usize = 16;
+
+    #[inline(always)]
+    fn splat(x: f32) -> __m512 {
+        op!(_mm512_set1_ps(x))
+    }
+    #[inline(always)]
+    fn load(from: &[f32]) -> __m512 {
+        memory!(from, 16, |from| _mm512_loadu_ps(from.as_ptr()))
+    }
+    #[inline(always)]
+    fn load_f16(from: &[u16]) -> __m512 {
+        memory!(from, 16, |from| _mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())))
+    }
+    #[inline(always)]
+    fn load_i8(from: &[i8]) -> __m512 {
+        memory!(from, 16, |from| _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(
+            from.as_ptr().cast()
+        ))))
+    }
+    #[inline(always)]
+    fn store(x: __m512, to: &mut [f32]) {
+        memory!(mut to, 16, |to| _mm512_storeu_ps(to.as_mut_ptr(), x));
+    }
+    #[inline(always)]
+    fn store_bits(x: __m512, to: &mut [u32]) {
+        memory!(mut to, 16, |to| _mm512_storeu_ps(to.as_mut_ptr().cast(), x));
+    }
+    #[inline(always)]
+    fn store_bf16(x: __m512, to: &mut [u32]) {
+        // Only reached below functions that enable bf16.
+        let packed: __m256i = op!(std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x)));
+        memory!(mut to, 8, |to| _mm256_storeu_si256(to.as_mut_ptr().cast(), packed));
+    }
+    #[inline(always)]
+    fn store_bytes(x: __m512i, to: &mut [u32]) {
+        let packed = op!(_mm512_cvtepi32_epi8(x));
+        memory!(mut to, 4, |to| _mm_storeu_si128(to.as_mut_ptr().cast(), packed));
+    }
+    #[inline(always)]
+    fn add(a: __m512, b: __m512) -> __m512 {
+        op!(_mm512_add_ps(a, b))
+    }
+    #[inline(always)]
+    fn sub(a: __m512, b: __m512) -> __m512 {
+        op!(_mm512_sub_ps(a, b))
+    }
+    #[inline(always)]
+    fn mul(a: __m512, b: __m512) -> __m512 {
+        op!(_mm512_mul_ps(a, b))
+    }
+    #[inline(always)]
+    fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
+        op!(_mm512_fmadd_ps(a, b, c))
+    }
+    #[inline(always)]
+    fn max(a: __m512, b: __m512) -> __m512 {
+        op!(_mm512_max_ps(a, b))
+    }
+    #[inline(always)]
+    fn round(x: __m512) -> __m512 {
+        op!(_mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
+    }
+    #[inline(always)]
+    fn ldexp(x: __m512, n: __m512) -> __m512 {
+        op!(_mm512_scalef_ps(x, n))
+    }
+    #[inline(always)]
+    fn sum(x: __m512) -> f32 {
+        op!(_mm512_reduce_add_ps(x))
+    }
+    #[inline(always)]
+    fn maximum(x: __m512) -> f32 {
+        op!(_mm512_reduce_max_ps(x))
+    }
+    #[inline(always)]
+    fn splat_word(x: u32) -> __m512i {
+        op!(_mm512_set1_epi32(x as i32))
+    }
+    #[inline(always)]
+    fn load_words(from: &[u32]) -> __m512i {
+        memory!(from, 16, |from| _mm512_loadu_si512(from.as_ptr().cast()))
+    }
+    #[inline(always)]
+    fn add_words(a: __m512i, b: __m512i) -> __m512i {
+        op!(_mm512_add_epi32(a, b))
+    }
+    #[inline(always)]
+    fn shift_byte(x: __m512i) -> __m512i {
+        op!(_mm512_srli_epi32(x, 8))
+    }
+    #[inline(always)]
+    fn to_words(x: __m512) -> __m512i {
+        op!(_mm512_cvtps_epi32(x))
+    }
+    #[inline(always)]
+    fn to_floats(x: __m512i) -> __m512 {
+        op!(_mm512_cvtepi32_ps(x))
+    }
+    #[inline(always)]
+    fn dot_bytes(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        if VNNI {
+            return op!(_mm512_dpbusd_epi32(sum, a, b));
+        }
+        op!({
+            let a_even = _mm512_and_si512(a, _mm512_set1_epi16(255));
+            let a_odd = _mm512_srli_epi16(a, 8);
+            let b_even = _mm512_srai_epi16(_mm512_slli_epi16(b, 8), 8);
+            let b_odd = _mm512_srai_epi16(b, 8);
+            let sum = _mm512_add_epi32(sum, _mm512_madd_epi16(a_even, b_even));
+            _mm512_add_epi32(sum, _mm512_madd_epi16(a_odd, b_odd))
+        })
+    }
+    #[inline(always)]
+    fn dot_bf16(sum: __m512, a: __m512i, b: __m512i) -> __m512 {
+        // Only reached below functions that enable bf16.
+        op!(_mm512_dpbf16_ps(
+            sum,
+            std::mem::transmute::<__m512i, __m512bh>(a),
+            std::mem::transmute::<__m512i, __m512bh>(b)
+        ))
+    }
+}

@@ -1,0 +1,332 @@
+//! Storage of keys and values: what the decoder remembers of a window.
+//!
+//! Plain numbers, no tensors. [`GroupKv`] grows by a token per step and is shared by a window's beams;
+//! [`Lineage`] says which beam wrote which position of whose history, so that reordering beams copies
+//! nothing; [`CrossKv`] is written once per window, laid out for reading.
+
+use super::Cpu;
+use super::attention::packed::{Format, Packed, Rows};
+
+/// Positions in a block of a growing cache: what it grows by.
+const BLOCK: usize = 64;
+
+/// How a cache stores numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum KvFormat {
+    /// 32-bit floats.
+    #[default]
+    F32,
+    /// IEEE half floats.
+    F16,
+    /// Signed bytes with scales.
+    I8,
+}
+
+/// Which row of a [`GroupKv`] holds each position of each beam's history; one for all layers of a window.
+///
+/// At first every position is in row 0, where the prompt is prefilled once for all beams. After the
+/// prompt each step calls [`Lineage::advance`], then writes every beam's token into its own row.
+#[derive(Clone, Debug)]
+pub struct Lineage {
+    beams: usize,
+    capacity: usize,
+    /// `(beams, capacity)`
+    rows: Vec<u16>,
+    /// The table before a reordering, kept to allocate nothing per step.
+    previous: Vec<u16>,
+}
+
+impl Lineage {
+    /// For `beams` beams of up to `capacity` positions each.
+    #[must_use]
+    pub fn new(beams: usize, capacity: usize) -> Lineage {
+        let beams = beams.clamp(1, usize::from(u16::MAX));
+        let rows = vec![0; beams * capacity];
+        Lineage { beams, capacity, previous: Vec::new(), rows }
+    }
+
+    /// Beams in all.
+    #[must_use]
+    pub fn beams(&self) -> usize {
+        self.beams
+    }
+
+    /// From now on `position` of every beam is in the beam's own row.
+    pub fn advance(&mut self, position: usize) {
+        for beam in 0..self.beams {
+            self.rows[beam * self.capacity + position] = beam as u16;
+        }
+    }
+
+    /// Beam `b` continues the history of beam `parents[b]`; beams without a parent keep theirs.
+    pub fn reorder(&mut self, parents: &[usize]) {
+        if parents.iter().enumerate().all(|(beam, &parent)| beam == parent) {
+            return;
+        }
+        self.previous.clone_from(&self.rows);
+        let old = self.previous.chunks_exact(self.capacity);
+        let old: Vec<&[u16]> = old.collect();
+        for (new, &parent) in self.rows.chunks_exact_mut(self.capacity).zip(parents) {
+            new.copy_from_slice(old[parent]);
+        }
+    }
+
+    /// Every position is in row 0 again.
+    pub fn reset(&mut self) {
+        self.rows.fill(0);
+    }
+
+    /// The row of each position of a beam's history, `capacity` of them.
+    #[must_use]
+    pub fn history(&self, beam: usize) -> &[u16] {
+        &self.rows[beam * self.capacity..][..self.capacity]
+    }
+}
+
+/// `head_dim` numbers of one head at one position.
+#[derive(Clone, Copy)]
+pub(super) enum Stored<'a> {
+    F32(&'a [f32]),
+    F16(&'a [u16]),
+    /// With their scale.
+    I8(&'a [i8], f32),
+}
+
+impl Stored<'_> {
+    #[inline(always)]
+    pub(super) fn scale(self) -> f32 {
+        if let Stored::I8(_, scale) = self { scale } else { 1.0 }
+    }
+
+    /// One number, without the scale.
+    #[inline(always)]
+    pub(super) fn number(self, i: usize) -> f32 {
+        match self {
+            Stored::F32(x) => x[i],
+            Stored::F16(x) => half::f16::from_bits(x[i]).to_f32(),
+            Stored::I8(x, _) => f32::from(x[i]),
+        }
+    }
+}
+
+/// Keys or values of [`BLOCK`] positions, `(heads, BLOCK, head_dim)`.
+enum Plane {
+    F32(Vec<f32>),
+    F16(Vec<u16>),
+    /// With a scale per head and position.
+    I8(Vec<i8>, Vec<f32>),
+}
+
+impl Plane {
+    fn new(format: KvFormat, heads: usize, head_dim: usize) -> Plane {
+        let len = heads * BLOCK * head_dim;
+        match format {
+            KvFormat::F32 => Plane::F32(vec![0.0; len]),
+            KvFormat::F16 => Plane::F16(vec![0; len]),
+            KvFormat::I8 => Plane::I8(vec![0; len], vec![0.0; heads * BLOCK]),
+        }
+    }
+
+    /// Writes one head at one position; `at` counts both.
+    fn write(&mut self, at: usize, from: &[f32]) {
+        let range = at * from.len()..(at + 1) * from.len();
+        match self {
+            Plane::F32(to) => to[range].copy_from_slice(from),
+            Plane::F16(to) => {
+                for (to, &x) in to[range].iter_mut().zip(from) {
+                    *to = half::f16::from_f32(x).to_bits();
+                }
+            }
+            Plane::I8(to, scales) => {
+                let largest = from.iter().fold(0.0, |largest: f32, x| largest.max(x.abs()));
+                let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+                scales[at] = largest / 127.0;
+                for (to, x) in to[range].iter_mut().zip(from) {
+                    *to = (x * inverse).round_ties_even() as i8;
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn read(&self, at: usize, head_dim: usize) -> Stored<'_> {
+        let range = at * head_dim..(at + 1) * head_dim;
+        match self {
+            Plane::F32(x) => Stored::F32(&x[range]),
+            Plane::F16(x) => Stored::F16(&x[range]),
+            Plane::I8(x, scales) => Stored::I8(&x[range], scales[at]),
+        }
+    }
+}
+
+/// Decoder self-attention cache of one window, one layer: a row per beam, read through a [`Lineage`].
+///
+/// A position of a row is written once between resets, so that beams which share a history never
+/// disturb each other.
+pub struct GroupKv {
+    format: KvFormat,
+    heads: usize,
+    head_dim: usize,
+    capacity: usize,
+    /// Per row, its blocks so far: keys and values.
+    rows: Vec<Vec<(Plane, Plane)>>,
+}
+
+impl GroupKv {
+    /// An empty cache of `beams` rows of up to `capacity` positions; memory is taken as they fill.
+    #[must_use]
+    pub fn new(
+        format: KvFormat,
+        heads: usize,
+        head_dim: usize,
+        beams: usize,
+        capacity: usize,
+    ) -> GroupKv {
+        let rows = (0..beams.max(1)).map(|_| Vec::new()).collect();
+        GroupKv { format, heads, head_dim, capacity, rows }
+    }
+
+    /// Number of heads.
+    #[must_use]
+    pub fn heads(&self) -> usize {
+        self.heads
+    }
+
+    /// Width of a head.
+    #[must_use]
+    pub fn head_dim(&self) -> usize {
+        self.head_dim
+    }
+
+    /// Most positions a row can hold.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Writes a token's key and value, `heads × head_dim` each, into a beam's own row.
+    ///
+    /// # Panics
+    /// Where the beam or the position does not exist, or a slice is too short.
+    pub fn write(&mut self, beam: usize, position: usize, k: &[f32], v: &[f32]) {
+        assert!(position < self.capacity, "position {position} of {}", self.capacity);
+        let (format, heads, head_dim) = (self.format, self.heads, self.head_dim);
+        let blocks = &mut self.rows[beam];
+        while blocks.len() <= position / BLOCK {
+            let plane = || Plane::new(format, heads, head_dim);
+            blocks.push((plane(), plane()));
+        }
+        let (keys, values) = &mut blocks[position / BLOCK];
+        for head in 0..heads {
+            let at = head * BLOCK + position % BLOCK;
+            keys.write(at, &k[head * head_dim..][..head_dim]);
+            values.write(at, &v[head * head_dim..][..head_dim]);
+        }
+    }
+
+    /// Gives back the memory beyond the first `positions` of every row.
+    pub fn truncate(&mut self, positions: usize) {
+        self.rows.iter_mut().for_each(|blocks| blocks.truncate(positions.div_ceil(BLOCK)));
+    }
+
+    /// Ready for another prompt, with `beams` rows; keeps the memory of those there were.
+    pub fn reset(&mut self, beams: usize) {
+        self.rows.resize_with(beams.max(1), Vec::new);
+    }
+
+    #[inline(always)]
+    pub(super) fn key(&self, row: usize, position: usize, head: usize) -> Stored<'_> {
+        let at = head * BLOCK + position % BLOCK;
+        self.rows[row][position / BLOCK].0.read(at, self.head_dim)
+    }
+
+    #[inline(always)]
+    pub(super) fn value(&self, row: usize, position: usize, head: usize) -> Stored<'_> {
+        let at = head * BLOCK + position % BLOCK;
+        self.rows[row][position / BLOCK].1.read(at, self.head_dim)
+    }
+
+    /// The first `kv_len` keys of a beam's history, `(heads, kv_len, head_dim)`.
+    #[must_use]
+    pub fn keys(&self, lineage: &Lineage, beam: usize, kv_len: usize) -> Vec<f32> {
+        self.history(lineage, beam, kv_len, Self::key)
+    }
+
+    /// The first `kv_len` values of a beam's history, `(heads, kv_len, head_dim)`.
+    #[must_use]
+    pub fn values(&self, lineage: &Lineage, beam: usize, kv_len: usize) -> Vec<f32> {
+        self.history(lineage, beam, kv_len, Self::value)
+    }
+
+    fn history<'a>(
+        &'a self,
+        lineage: &Lineage,
+        beam: usize,
+        kv_len: usize,
+        read: impl Fn(&'a Self, usize, usize, usize) -> Stored<'a>,
+    ) -> Vec<f32> {
+        let mut out = Vec::with_capacity(self.heads * kv_len * self.head_dim);
+        let rows = &lineage.history(beam)[..kv_len];
+        for head in 0..self.heads {
+            for (position, &row) in rows.iter().enumerate() {
+                let stored = read(self, usize::from(row), position, head);
+                out.extend((0..self.head_dim).map(|i| stored.number(i) * stored.scale()));
+            }
+        }
+        out
+    }
+}
+
+/// Decoder cross-attention of one window, one layer: written once, laid out for reading.
+pub struct CrossKv(Packed);
+
+impl CrossKv {
+    /// Packs keys and values, `(positions, heads × head_dim)` each.
+    ///
+    /// # Panics
+    /// Where there are not as many values as keys.
+    #[must_use]
+    pub fn pack(
+        cpu: &Cpu,
+        format: KvFormat,
+        k: Rows,
+        v: Rows,
+        heads: usize,
+        head_dim: usize,
+    ) -> CrossKv {
+        let format = match format {
+            KvFormat::F32 => Format::F32,
+            KvFormat::F16 => Format::F16,
+            KvFormat::I8 => Format::I8,
+        };
+        CrossKv(Packed::new(cpu, format, k, v, heads, head_dim))
+    }
+
+    /// Positions held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The keys again, `(heads, positions, head_dim)`, as far as the format kept them.
+    #[must_use]
+    pub fn keys(&self) -> Vec<f32> {
+        self.0.keys()
+    }
+
+    /// The values again, `(heads, positions, head_dim)`, as far as the format kept them.
+    #[must_use]
+    pub fn values(&self) -> Vec<f32> {
+        self.0.values()
+    }
+
+    pub(super) fn packed(&self) -> &Packed {
+        &self.0
+    }
+}
