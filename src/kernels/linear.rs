@@ -1,0 +1,189 @@
+//! Linear layers: `[GELU](norm(x) · Wᵀ + bias) [+ residual]` in one call.
+//!
+//! Few rows (decoder): the rows are prepared once, the panels of the weights are shared out, and every
+//! weight is read once. Many rows (encoder): blocks of rows are shared out, prepared where they are used.
+//! Either way a row's result is the same to the bit, whatever the other rows and the threads.
+
+use std::cell::Cell;
+use std::ops::Range;
+
+use super::cpu::Cpu;
+pub use super::norm::{Norm, layer_norm};
+pub use super::packed::{PackedLinear, Precision};
+use super::packed::{PANEL, Weights};
+use super::pool::SharedSlice;
+use super::rows::{Prepare, RowScale, Target, check_norm};
+use super::simd::dispatch;
+use super::storage::Buffer;
+use super::tile::{Multiply, Operands, TileRows, Widen};
+
+/// What to do with a layer's weights.
+#[derive(Clone, Copy)]
+pub struct LinearCall<'a> {
+    /// The input: row `i` is the `n_in` values from `i × x_stride`. Rows may overlap.
+    pub x: &'a [f32],
+    /// From the start of a row to the start of the next.
+    pub x_stride: usize,
+    /// How many rows.
+    pub rows: usize,
+    /// Layer-norm of the input, before anything else.
+    pub norm: Option<Norm<'a>>,
+    /// Whether GELU (erf form) follows the bias.
+    pub gelu: bool,
+    /// `(rows, n_out)`, added last.
+    pub residual: Option<&'a [f32]>,
+}
+
+/// Up to so many rows, panels are shared out; above, rows.
+const FEW_ROWS: usize = 48;
+/// Rows of a task at most: they stay in the second-level cache while all weights pass by.
+const TASK_ROWS: usize = 96;
+/// From so many rows on, half-precision weights are widened once per panel and not once per block.
+const WIDEN_ROWS: usize = 24;
+/// Multiplications that are not worth a second thread.
+const ALONE: usize = 1 << 15;
+
+/// Computes `out` `(rows, n_out)`.
+///
+/// # Panics
+/// If a slice's size does not fit the layer and the number of rows.
+pub fn linear(cpu: &Cpu, w: &PackedLinear, call: &LinearCall, out: &mut [f32]) {
+    check(w, call, out);
+    if call.rows == 0 {
+        return;
+    }
+    let job = Job { cpu, w, call, out: SharedSlice::new(out) };
+    if call.rows <= FEW_ROWS { job.share_panels() } else { job.share_rows() }
+}
+
+fn check(w: &PackedLinear, call: &LinearCall, out: &[f32]) {
+    let size = call.rows * w.n_out();
+    assert_eq!(out.len(), size, "the output is (rows, n_out)");
+    assert!(call.residual.is_none_or(|r| r.len() == size), "the residual is (rows, n_out)");
+    let needed = call.rows.saturating_sub(1) * call.x_stride + w.n_in();
+    assert!(call.rows == 0 || call.x.len() >= needed, "the input holds every row");
+    if let Some(norm) = &call.norm {
+        check_norm(norm, w.n_in());
+    }
+}
+
+struct Job<'a> {
+    cpu: &'a Cpu,
+    w: &'a PackedLinear,
+    call: &'a LinearCall<'a>,
+    out: SharedSlice<'a, f32>,
+}
+
+/// Memory that a thread keeps for its next call.
+#[derive(Default)]
+struct Scratch {
+    floats: Buffer,
+    bytes: Buffer,
+    scales: Vec<RowScale>,
+    line: Buffer,
+}
+
+thread_local! {
+    static SCRATCH: Cell<Scratch> = Cell::default();
+    static WIDENED: Cell<Buffer> = Cell::default();
+}
+
+/// Lends a thread's memory of one kind; a nested call gets fresh memory.
+fn borrow<T: Default, Out>(
+    cell: &'static std::thread::LocalKey<Cell<T>>,
+    body: impl FnOnce(&mut T) -> Out,
+) -> Out {
+    let mut item = cell.take();
+    let out = body(&mut item);
+    cell.set(item);
+    out
+}
+
+impl Job<'_> {
+    fn share_panels(&self) {
+        let panels = self.w.panels();
+        let alone = self.call.rows * self.w.n_in() * self.w.n_out() <= ALONE;
+        let tasks = if alone { 1 } else { panels.min(4 * self.cpu.threads()) };
+        borrow(&SCRATCH, |scratch| {
+            let operands = self.prepare(0..self.call.rows, scratch);
+            self.cpu.pool().run(tasks, |task| {
+                let part = task * panels / tasks..(task + 1) * panels / tasks;
+                self.multiply(operands, 0..self.call.rows, part);
+            });
+        });
+    }
+
+    fn share_rows(&self) {
+        let (rows, threads) = (self.call.rows, self.cpu.threads());
+        let rounds = rows.div_ceil(TASK_ROWS * threads);
+        let block = dispatch(self.cpu.level(), TileRows);
+        let size = rows.div_ceil(rounds * threads).next_multiple_of(block);
+        self.cpu.pool().run(rows.div_ceil(size), |task| {
+            let part = task * size..rows.min((task + 1) * size);
+            borrow(&SCRATCH, |scratch| {
+                let operands = self.prepare(part.clone(), scratch);
+                self.multiply(operands, part, 0..self.w.panels());
+            });
+        });
+    }
+
+    /// Makes rows ready in `scratch` and pairs them with the weights.
+    fn prepare<'s>(&'s self, rows: Range<usize>, scratch: &'s mut Scratch) -> Operands<'s> {
+        let (k, n_in, count) = (self.w.k(), self.w.n_in(), rows.len());
+        let line = scratch.line.numbers(k);
+        let prepare = |target| {
+            let task = Prepare { call: self.call, n_in, rows, target, line };
+            dispatch(self.cpu.level(), task);
+        };
+        match &self.w.weights {
+            Weights::F32(w) => {
+                let x = scratch.floats.numbers(count * k);
+                prepare(Target::Floats(x));
+                Operands::F32 { x, w: w.numbers() }
+            }
+            Weights::F16(w) => {
+                let x = scratch.floats.numbers(count * k);
+                prepare(Target::Floats(x));
+                Operands::F16 { x, w: w.numbers() }
+            }
+            Weights::I8(w) => {
+                let x = scratch.bytes.numbers(count * k);
+                scratch.scales.resize(count, RowScale::default());
+                prepare(Target::Bytes(x, &mut scratch.scales));
+                Operands::I8 { x, scales: &scratch.scales, w }
+            }
+        }
+    }
+
+    fn multiply(&self, operands: Operands, rows: Range<usize>, panels: Range<usize>) {
+        match operands {
+            Operands::F16 { x, w } if rows.len() >= WIDEN_ROWS => borrow(&WIDENED, |buffer| {
+                let size = self.w.k() * PANEL;
+                for panel in panels {
+                    let wide = buffer.numbers(size);
+                    let from = &w[panel * size..][..size];
+                    dispatch(self.cpu.level(), Widen { from, to: &mut *wide });
+                    let operands = Operands::F32 { x, w: wide };
+                    self.multiply_from(panel, operands, rows.clone(), panel..panel + 1);
+                }
+            }),
+            _ => self.multiply_from(0, operands, rows, panels),
+        }
+    }
+
+    /// As `multiply`, with weights that start with panel `first_panel`.
+    fn multiply_from(
+        &self,
+        first_panel: usize,
+        operands: Operands,
+        rows: Range<usize>,
+        panels: Range<usize>,
+    ) {
+        let (layer, call, out) = (self.w, self.call, &self.out);
+        let task = Multiply { layer, call, operands, rows, panels, first_panel, out };
+        dispatch(self.cpu.level(), task);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! AVX2, FMA and F16C: a vector is two registers of 8 lanes.
+
+#![expect(unsafe_code, reason = "intrinsics, behind a token that proves them")]
+
+use std::arch::x86_64::*;
+
+use super::{LANES, Simd, Task};
+
+/// Exists only inside [`enter`].
+#[derive(Clone, Copy)]
+pub struct Avx2(());
+
+/// Runs `task` with AVX2, FMA and F16C.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn enter<Out, T: Task<Out>>(task: T) -> Out {
+    task.run(Avx2(()))
+}
+
+/// One expression over intrinsics that only compute.
+macro_rules! op {
+    ($e:expr) => {{
+        // SAFETY: an `Avx2` exists only where the CPU has AVX2, FMA and F16C.
+        unsafe { $e }
+    }};
+}
+
+/// The same intrinsic on both halves.
+macro_rules! both {
+    ($f:ident($a:expr)) => {
+        op!([$f($a[0]), $f($a[1])])
+    };
+    ($f:ident($a:expr, $b:expr)) => {
+        op!([$f($a[0], $b[0]), $f($a[1], $b[1])])
+    };
+    ($f:ident($a:expr, $b:expr, $c:expr)) => {
+        op!([$f($a[0], $b[0], $c[0]), $f($a[1], $b[1], $c[1])])
+    };
+}
+
+impl Simd for Avx2 {
+    type F = [__m256; 2];
+    type I = [__m256i; 2];
+    type Mask = [__m256; 2];
+    /// Per half: bytes 0 and 2 of each lane as 16-bit pairs, then bytes 1 and 3.
+    type Bytes = [[__m256i; 2]; 2];
+    const TILE_ROWS: usize = 3;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::F {
+        op!([_mm256_set1_ps(x); 2])
+    }
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> Self::F {
+        // SAFETY: the instruction exists; 16 floats may be read at `from`.
+        unsafe { [_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))] }
+    }
+    #[inline(always)]
+    fn load_f16(self, from: &[u16; LANES]) -> Self::F {
+        let at = from.as_ptr().cast::<__m128i>();
+        // SAFETY: the instructions exist; 32 bytes may be read at `from`.
+        let halves = unsafe { [_mm_loadu_si128(at), _mm_loadu_si128(at.add(1))] };
+        both!(_mm256_cvtph_ps(halves))
+    }
+    #[inline(always)]
+    fn store(self, x: Self::F, to: &mut [f32; LANES]) {
+        let to = to.as_mut_ptr();
+        // SAFETY: the instruction exists; 16 floats may be written at `to`.
+        unsafe {
+            _mm256_storeu_ps(to, x[0]);
+            _mm256_storeu_ps(to.add(8), x[1]);
+        }
+    }
+    #[inline(always)]
+    fn add(self, a: Self::F, b: Self::F) -> Self::F {
+        both!(_mm256_add_ps(a, b))
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F {
+        both!(_mm256_sub_ps(a, b))
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
+        both!(_mm256_mul_ps(a, b))
+    }
+    #[inline(always)]
+    fn div(self, a: Self::F, b: Self::F) -> Self::F {
+        both!(_mm256_div_ps(a, b))
+    }
+    #[inline(always)]
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        both!(_mm256_fmadd_ps(a, b, c))
+    }
+    #[inline(always)]
+    fn min(self, a: Self::F, b: Self::F) -> Self::F {
+        both!(_mm256_min_ps(a, b))
+    }
+    #[inline(always)]
+    fn max(self, a: Self::F, b: Self::F) -> Self::F {
+        both!(_mm256_max_ps(a, b))
+    }
+    #[inline(always)]
+    fn less(self, a: Self::F, b: Self::F) -> Self::Mask {
+        op!([_mm256_cmp_ps::<_CMP_LT_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_LT_OQ>(a[1], b[1])])
+    }
+    #[inline(always)]
+    fn select(self, mask: Self::Mask, yes: Self::F, no: Self::F) -> Self::F {
+        both!(_mm256_blendv_ps(no, yes, mask))
+    }
+    #[inline(always)]
+    fn mask(self, bits: u16) -> Self::Mask {
+        let half = |bits: u16| {
+            op!({
+                let lane_bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+                let set = _mm256_and_si256(_mm256_set1_epi32(i32::from(bits)), lane_bits);
+                _mm256_castsi256_ps(_mm256_cmpeq_epi32(set, lane_bits))
+            })
+        };
+        [half(bits), half(bits >> 8)]
+    }
+    #[inline(always)]
+    fn round(self, x: Self::F) -> Self::I {
+        both!(_mm256_cvtps_epi32(x))
+    }
+    #[inline(always)]
+    fn float(self, x: Self::I) -> Self::F {
+        both!(_mm256_cvtepi32_ps(x))
+    }
+    #[inline(always)]
+    fn exponent(self, x: Self::I) -> Self::F {
+        let bits = op!([_mm256_slli_epi32::<23>(x[0]), _mm256_slli_epi32::<23>(x[1])]);
+        both!(_mm256_castsi256_ps(bits))
+    }
+    #[inline(always)]
+    fn splat_i32(self, x: i32) -> Self::I {
+        op!([_mm256_set1_epi32(x); 2])
+    }
+    #[inline(always)]
+    fn load_i32(self, from: &[i32; LANES]) -> Self::I {
+        let at = from.as_ptr().cast::<__m256i>();
+        // SAFETY: the instruction exists; 16 integers may be read at `from`.
+        unsafe { [_mm256_loadu_si256(at), _mm256_loadu_si256(at.add(1))] }
+    }
+    #[inline(always)]
+    fn add_i32(self, a: Self::I, b: Self::I) -> Self::I {
+        both!(_mm256_add_epi32(a, b))
+    }
+    #[inline(always)]
+    fn sub_i32(self, a: Self::I, b: Self::I) -> Self::I {
+        both!(_mm256_sub_epi32(a, b))
+    }
+    #[inline(always)]
+    fn mul_i32(self, a: Self::I, b: Self::I) -> Self::I {
+        both!(_mm256_mullo_epi32(a, b))
+    }
+    #[inline(always)]
+    fn store_u8(self, x: Self::I, to: &mut [u8; LANES]) {
+        let bytes = op!({
+            // Lanes 0–3 8–11 | 4–7 12–15 after the pack within 128-bit halves: put in order.
+            let words = _mm256_packus_epi32(x[0], x[1]);
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
+            // Words are unsigned up to 65535, the next pack reads them as signed.
+            let words = _mm256_min_epu16(words, _mm256_set1_epi16(255));
+            _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words))
+        });
+        // SAFETY: the instruction exists; 16 bytes may be written at `to`.
+        unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), bytes) }
+    }
+    #[inline(always)]
+    fn bytes(self, from: &[i8; 4 * LANES]) -> Self::Bytes {
+        let at = from.as_ptr().cast::<__m256i>();
+        // SAFETY: the instruction exists; 64 bytes may be read at `from`.
+        let halves = unsafe { [_mm256_loadu_si256(at), _mm256_loadu_si256(at.add(1))] };
+        halves.map(|x| {
+            op!([_mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(x)), _mm256_srai_epi16::<8>(x)])
+        })
+    }
+    /// `vpmaddubsw` would saturate its 16-bit sums; widened to 16 bits first, nothing can.
+    #[inline(always)]
+    fn dot4(self, sum: Self::I, x: Self::I, signed: Self::Bytes) -> Self::I {
+        let half = |sum, x, [even, odd]: [__m256i; 2]| {
+            op!({
+                let low_bytes = _mm256_set1_epi16(255);
+                let x_even = _mm256_and_si256(x, low_bytes);
+                let x_odd = _mm256_srli_epi16::<8>(x);
+                let products = _mm256_madd_epi16(even, x_even);
+                let products = _mm256_add_epi32(products, _mm256_madd_epi16(odd, x_odd));
+                _mm256_add_epi32(sum, products)
+            })
+        };
+        [half(sum[0], x[0], signed[0]), half(sum[1], x[1], signed[1])]
+    }
+}

@@ -1,0 +1,134 @@
+//! Plain Rust, for any CPU; and the judge of the other levels.
+
+use half::f16;
+
+use super::{LANES, Simd};
+
+/// Arrays of 16.
+#[derive(Clone, Copy)]
+pub struct Scalar;
+
+#[inline(always)]
+fn map2<A: Copy, B: Copy, C>(a: [A; LANES], b: [B; LANES], f: impl Fn(A, B) -> C) -> [C; LANES] {
+    std::array::from_fn(|i| f(a[i], b[i]))
+}
+
+#[inline(always)]
+fn round(x: f32) -> i32 {
+    let nearest = x.round_ties_even();
+    let fits = (-2147483648.0..2147483648.0).contains(&nearest);
+    if fits { nearest as i32 } else { i32::MIN }
+}
+
+impl Simd for Scalar {
+    type F = [f32; LANES];
+    type I = [i32; LANES];
+    type Mask = [bool; LANES];
+    type Bytes = [i8; 4 * LANES];
+    const TILE_ROWS: usize = 4;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::F {
+        [x; LANES]
+    }
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> Self::F {
+        *from
+    }
+    #[inline(always)]
+    fn load_f16(self, from: &[u16; LANES]) -> Self::F {
+        from.map(|bits| f16::from_bits(bits).to_f32())
+    }
+    #[inline(always)]
+    fn store(self, x: Self::F, to: &mut [f32; LANES]) {
+        *to = x;
+    }
+    #[inline(always)]
+    fn add(self, a: Self::F, b: Self::F) -> Self::F {
+        map2(a, b, |a, b| a + b)
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F {
+        map2(a, b, |a, b| a - b)
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F {
+        map2(a, b, |a, b| a * b)
+    }
+    #[inline(always)]
+    fn div(self, a: Self::F, b: Self::F) -> Self::F {
+        map2(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F {
+        std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
+    }
+    #[inline(always)]
+    fn min(self, a: Self::F, b: Self::F) -> Self::F {
+        map2(a, b, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    fn max(self, a: Self::F, b: Self::F) -> Self::F {
+        map2(a, b, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    fn less(self, a: Self::F, b: Self::F) -> Self::Mask {
+        map2(a, b, |a, b| a < b)
+    }
+    #[inline(always)]
+    fn select(self, mask: Self::Mask, yes: Self::F, no: Self::F) -> Self::F {
+        std::array::from_fn(|i| if mask[i] { yes[i] } else { no[i] })
+    }
+    #[inline(always)]
+    fn mask(self, bits: u16) -> Self::Mask {
+        std::array::from_fn(|i| bits >> i & 1 == 1)
+    }
+    #[inline(always)]
+    fn round(self, x: Self::F) -> Self::I {
+        x.map(round)
+    }
+    #[inline(always)]
+    fn float(self, x: Self::I) -> Self::F {
+        x.map(|x| x as f32)
+    }
+    #[inline(always)]
+    fn exponent(self, x: Self::I) -> Self::F {
+        x.map(|x| f32::from_bits((x as u32) << 23))
+    }
+    #[inline(always)]
+    fn splat_i32(self, x: i32) -> Self::I {
+        [x; LANES]
+    }
+    #[inline(always)]
+    fn load_i32(self, from: &[i32; LANES]) -> Self::I {
+        *from
+    }
+    #[inline(always)]
+    fn add_i32(self, a: Self::I, b: Self::I) -> Self::I {
+        map2(a, b, i32::wrapping_add)
+    }
+    #[inline(always)]
+    fn sub_i32(self, a: Self::I, b: Self::I) -> Self::I {
+        map2(a, b, i32::wrapping_sub)
+    }
+    #[inline(always)]
+    fn mul_i32(self, a: Self::I, b: Self::I) -> Self::I {
+        map2(a, b, i32::wrapping_mul)
+    }
+    #[inline(always)]
+    fn store_u8(self, x: Self::I, to: &mut [u8; LANES]) {
+        *to = x.map(|x| x.clamp(0, 255) as u8);
+    }
+    #[inline(always)]
+    fn bytes(self, from: &[i8; 4 * LANES]) -> Self::Bytes {
+        *from
+    }
+    #[inline(always)]
+    fn dot4(self, sum: Self::I, x: Self::I, signed: Self::Bytes) -> Self::I {
+        let x = x[0].to_le_bytes();
+        std::array::from_fn(|lane| {
+            let products = (0..4).map(|i| i32::from(x[i]) * i32::from(signed[4 * lane + i]));
+            sum[lane] + products.sum::<i32>()
+        })
+    }
+}

@@ -1,0 +1,152 @@
+use super::math::{exp, gelu};
+use super::*;
+
+/// Applies a vector function to a list whose length is a multiple of 16.
+struct Map<'a, F>(&'a mut [f32], F);
+
+trait Function {
+    fn apply<S: Simd>(s: S, x: S::F) -> S::F;
+}
+struct Exp;
+struct Gelu;
+impl Function for Exp {
+    #[inline(always)]
+    fn apply<S: Simd>(s: S, x: S::F) -> S::F {
+        exp(s, x)
+    }
+}
+impl Function for Gelu {
+    #[inline(always)]
+    fn apply<S: Simd>(s: S, x: S::F) -> S::F {
+        gelu(s, x)
+    }
+}
+impl<F: Function> Task for Map<'_, F> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for lanes in self.0.as_chunks_mut().0 {
+            s.store(F::apply(s, s.load(lanes)), lanes);
+        }
+    }
+}
+
+fn points(low: f32, high: f32) -> Vec<f32> {
+    let count = 1 << 15;
+    (0..count).map(|i| low + (high - low) * i as f32 / (count - 1) as f32).collect()
+}
+
+fn same_bytes_everywhere<F: Function>(function: fn() -> F, x: &[f32]) -> Vec<f32> {
+    let at = |level| {
+        let mut y = x.to_vec();
+        dispatch(level, Map(&mut y, function()));
+        y
+    };
+    let plain = at(SimdLevel::SCALAR);
+    for level in SimdLevel::available() {
+        let bits = |y: &[f32]| y.iter().map(|y| y.to_bits()).collect::<Vec<_>>();
+        assert!(bits(&at(level)) == bits(&plain), "{level} differs from scalar");
+    }
+    plain
+}
+
+#[test]
+fn exp_is_exact_to_two_units_and_the_same_at_every_level() {
+    let x = points(-87.3, 88.3);
+    let y = same_bytes_everywhere(|| Exp, &x);
+    let mut worst = 0f64;
+    for (&x, &y) in x.iter().zip(&y) {
+        let exact = f64::from(x).exp();
+        let unit = f64::from((exact as f32).next_up()) - f64::from(exact as f32);
+        worst = worst.max((f64::from(y) - exact).abs() / unit);
+    }
+    assert!(worst < 1.5, "{worst} units");
+    let mut edge = vec![f32::NEG_INFINITY, -1e30, -88.0, 0.0, 88.4, 1e30, f32::INFINITY];
+    edge.resize(LANES, 1.0);
+    let y = same_bytes_everywhere(|| Exp, &edge);
+    assert_eq!(y[..7], [0.0, 0.0, 0.0, 1.0, f32::INFINITY, f32::INFINITY, f32::INFINITY]);
+}
+
+/// The error function by its series and, far out, its continued fraction: the plain f64 version.
+pub fn erf(x: f64) -> f64 {
+    if x < 0.0 {
+        return -erf(-x);
+    }
+    let scale = (-x * x).exp() / std::f64::consts::PI.sqrt();
+    if x < 3.0 {
+        let (mut term, mut sum, mut n) = (2.0 * x, 0.0, 1.0);
+        while term > 1e-18 * sum {
+            sum += term;
+            term *= 2.0 * x * x / (2.0 * n + 1.0);
+            n += 1.0;
+        }
+        return scale * sum;
+    }
+    let fraction = (1..60).rev().fold(x, |tail, n| x + f64::from(n) / 2.0 / tail);
+    1.0 - scale / fraction
+}
+
+#[test]
+fn gelu_is_the_erf_form_and_the_same_at_every_level() {
+    assert!((erf(0.5) - 0.520_499_877_813_046_5).abs() < 1e-15);
+    assert!((erf(3.5) - 0.999_999_256_901_627_7).abs() < 1e-15);
+    let x: Vec<f32> = [points(-7.0, 7.0), points(-300.0, 300.0)].concat();
+    let y = same_bytes_everywhere(|| Gelu, &x);
+    for (&x, &y) in x.iter().zip(&y) {
+        let wide = f64::from(x);
+        let exact = 0.5 * wide * (1.0 + erf(wide / 2f64.sqrt()));
+        let error = (f64::from(y) - exact).abs() / wide.abs().max(1.0);
+        assert!(error < 2e-7, "gelu({x}) = {y}, not {exact}");
+    }
+}
+
+/// Every integer and conversion operation on lanes that are all different.
+struct Integers;
+
+impl Task<Vec<i64>> for Integers {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> Vec<i64> {
+        let ints: [i32; LANES] = std::array::from_fn(|i| (i as i32 - 7) * 12_345_678);
+        let bytes: [i8; 64] = std::array::from_fn(|i| (i * 37 % 255) as u8 as i8);
+        let halves: [u16; LANES] = std::array::from_fn(|i| (i * 4099) as u16);
+        let (a, b) = (s.load_i32(&ints), s.splat_i32(-77_777));
+        let x = s.splat_i32(i32::from_le_bytes([255, 254, 3, 128]));
+        let mut all = Vec::new();
+        let mixed = s.sub_i32(s.mul_i32(a, b), s.add_i32(a, b));
+        let dots = s.dot4(a, x, s.bytes(&bytes));
+        for ints in [mixed, dots, s.round(s.mul(s.float(a), s.splat(1e-4)))] {
+            all.extend(s.array(s.float(ints)).map(|f| f as i64));
+            let mut clamped = [0; LANES];
+            s.store_u8(ints, &mut clamped);
+            all.extend(clamped.map(i64::from));
+        }
+        let odd = s.mask(0b1010_0110_0101_1100);
+        let chosen = s.select(odd, s.float(a), s.load_f16(&halves));
+        all.extend(s.array(chosen).map(|f| i64::from(f.to_bits())));
+        let wild = s.mul(s.float(a), s.splat(1e30));
+        all.extend(s.array(s.float(s.round(wild))).map(|f| f as i64));
+        all.extend([s.total(chosen), s.largest(chosen), s.smallest(chosen)].map(|f| f as i64));
+        all
+    }
+}
+
+#[test]
+fn every_level_agrees_with_scalar_on_integers_masks_and_conversions() {
+    let plain = dispatch(SimdLevel::SCALAR, Integers);
+    for level in SimdLevel::available() {
+        assert_eq!(dispatch(level, Integers), plain, "{level}");
+    }
+}
+
+#[test]
+fn dot4_is_exact_at_the_extremes() {
+    struct Extremes;
+    impl Task<[f32; LANES]> for Extremes {
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> [f32; LANES] {
+            s.array(s.float(s.dot4(s.splat_i32(0), s.splat_i32(-1), s.bytes(&[-128; 64]))))
+        }
+    }
+    for level in SimdLevel::available() {
+        assert_eq!(dispatch(level, Extremes), [-4.0 * 255.0 * 128.0; LANES], "{level}");
+    }
+}

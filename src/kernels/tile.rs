@@ -1,0 +1,220 @@
+//! The multiplication itself: a block of rows times a panel of 32 outputs, sums held in registers.
+//!
+//! A float sum is one chain, `sum = fma(x[k], w[n][k], sum)` with `k` rising: the same bytes for any
+//! number of rows and at every level. A byte sum is an exact integer.
+
+#![expect(unsafe_code, reason = "tasks write disjoint parts of one output")]
+
+use std::ops::Range;
+
+use super::linear::LinearCall;
+use super::packed::{Bytes, CHUNK, PANEL, PackedLinear};
+use super::pool::SharedSlice;
+use super::rows::RowScale;
+use super::simd::{LANES, Simd, Task, math};
+
+/// Prepared rows, and the weights of their kind.
+#[derive(Clone, Copy)]
+pub(super) enum Operands<'a> {
+    F32 { x: &'a [f32], w: &'a [f32] },
+    F16 { x: &'a [f32], w: &'a [u16] },
+    I8 { x: &'a [u8], scales: &'a [RowScale], w: &'a Bytes },
+}
+
+/// Some prepared rows times some panels.
+pub(super) struct Multiply<'a> {
+    pub(super) layer: &'a PackedLinear,
+    pub(super) call: &'a LinearCall<'a>,
+    pub(super) operands: Operands<'a>,
+    /// Which rows of the call the prepared ones are.
+    pub(super) rows: Range<usize>,
+    /// Which panels to use.
+    pub(super) panels: Range<usize>,
+    /// Which panel the float weights start with.
+    pub(super) first_panel: usize,
+    pub(super) out: &'a SharedSlice<'a, f32>,
+}
+
+impl Task for Multiply<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let count = self.rows.len();
+        // Sums pass through memory here so that the code after them exists once, not once per size.
+        let mut sums = [[[0.0; LANES]; 2]; MAX_ROWS];
+        for panel in self.panels.clone() {
+            for first in (0..count).step_by(S::TILE_ROWS) {
+                let rows = (count - first).min(S::TILE_ROWS);
+                self.block(s, panel, first, &mut sums[..rows]);
+                self.finish(s, panel, first, &sums[..rows]);
+            }
+        }
+    }
+}
+
+/// The most rows of a tile, at any level.
+const MAX_ROWS: usize = 12;
+
+/// Sums of a block and a panel: those of bytes are scaled back already.
+type Sums = [[[f32; LANES]; 2]];
+
+/// Calls `$self.tile::<S, R>` for the `R` that is the number of rows, among those the level has.
+macro_rules! for_rows {
+    ($self:ident, $s:ident, $panel:ident, $first:ident, $sums:ident, $($r:literal)+) => {
+        match $sums.len() {
+            $($r if $r <= S::TILE_ROWS => $self.tile::<S, $r>($s, $panel, $first, $sums),)+
+            _ => unreachable!("a block has at most TILE_ROWS rows"),
+        }
+    };
+}
+
+impl Multiply<'_> {
+    #[inline(always)]
+    fn block<S: Simd>(&self, s: S, panel: usize, first: usize, sums: &mut Sums) {
+        for_rows!(self, s, panel, first, sums, 1 2 3 4 5 6 7 8 9 10 11 12);
+    }
+
+    #[inline(always)]
+    fn tile<S: Simd, const R: usize>(&self, s: S, panel: usize, first: usize, to: &mut Sums) {
+        let size = self.layer.k() * PANEL;
+        let x_range = first * self.layer.k()..(first + R) * self.layer.k();
+        let range = (panel - self.first_panel) * size..(panel - self.first_panel + 1) * size;
+        let sums = match self.operands {
+            Operands::F32 { x, w } => float_sums::<S, f32, R>(s, &x[x_range], &w[range]),
+            Operands::F16 { x, w } => float_sums::<S, u16, R>(s, &x[x_range], &w[range]),
+            Operands::I8 { x, scales, w } => {
+                let sums = byte_sums::<S, R>(s, &x[x_range], &w.bytes.numbers()[range]);
+                let scales = scales[first..].first_chunk().expect("a scale per row");
+                dequantise(s, sums, scales, w, panel)
+            }
+        };
+        for (to, sums) in to.iter_mut().zip(sums) {
+            s.store(sums[0], &mut to[0]);
+            s.store(sums[1], &mut to[1]);
+        }
+    }
+
+    /// Bias, GELU, residual: then the outputs of a block and a panel are done.
+    #[inline(always)]
+    fn finish<S: Simd>(&self, s: S, panel: usize, first: usize, sums: &Sums) {
+        let n_out = self.layer.n_out();
+        let columns = (panel * PANEL..n_out.min((panel + 1) * PANEL)).step_by(LANES);
+        for (half, column) in columns.enumerate() {
+            let bias = s.load_some(&self.layer.bias.numbers()[column..], 0.0);
+            for (row, sums) in (self.rows.start + first..).zip(sums) {
+                let mut y = s.add(s.load(&sums[half]), bias);
+                if self.call.gelu {
+                    y = math::gelu(s, y);
+                }
+                let range = row * n_out + column..row * n_out + n_out.min(column + LANES);
+                if let Some(residual) = self.call.residual {
+                    y = s.add(y, s.load_some(&residual[range.clone()], 0.0));
+                }
+                // SAFETY: the tasks of a call have different rows or different panels.
+                s.store_some(y, unsafe { self.out.range(range) });
+            }
+        }
+    }
+}
+
+/// A stored weight that can be widened to f32.
+trait Weight: Copy {
+    fn load<S: Simd>(s: S, from: &[Self; LANES]) -> S::F;
+}
+
+impl Weight for f32 {
+    #[inline(always)]
+    fn load<S: Simd>(s: S, from: &[f32; LANES]) -> S::F {
+        s.load(from)
+    }
+}
+
+impl Weight for u16 {
+    #[inline(always)]
+    fn load<S: Simd>(s: S, from: &[u16; LANES]) -> S::F {
+        s.load_f16(from)
+    }
+}
+
+#[inline(always)]
+fn float_sums<S: Simd, W: Weight, const R: usize>(s: S, x: &[f32], w: &[W]) -> [[S::F; 2]; R] {
+    let mut sums = [[s.splat(0.0); 2]; R];
+    let x = x.as_chunks::<CHUNK>().0.as_chunks::<R>().0;
+    let w = w.as_chunks::<LANES>().0.as_chunks::<2>().0.as_chunks::<CHUNK>().0;
+    for (x, w) in x.iter().zip(w) {
+        for (i, w) in w.iter().enumerate() {
+            let (low, high) = (W::load(s, &w[0]), W::load(s, &w[1]));
+            for r in 0..R {
+                let x = s.splat(x[r][i]);
+                sums[r][0] = s.fma(x, low, sums[r][0]);
+                sums[r][1] = s.fma(x, high, sums[r][1]);
+            }
+        }
+    }
+    sums
+}
+
+#[inline(always)]
+fn byte_sums<S: Simd, const R: usize>(s: S, x: &[u8], w: &[i8]) -> [[S::I; 2]; R] {
+    let mut sums = [[s.splat_i32(0); 2]; R];
+    let x = x.as_chunks::<4>().0.as_chunks::<{ CHUNK / 4 }>().0.as_chunks::<R>().0;
+    let w = w.as_chunks::<{ 4 * LANES }>().0.as_chunks::<2>().0.as_chunks::<{ CHUNK / 4 }>().0;
+    for (x, w) in x.iter().zip(w) {
+        for (i, w) in w.iter().enumerate() {
+            let (low, high) = (s.bytes(&w[0]), s.bytes(&w[1]));
+            for r in 0..R {
+                let x = s.splat_i32(i32::from_le_bytes(x[r][i]));
+                sums[r][0] = s.dot4(sums[r][0], x, low);
+                sums[r][1] = s.dot4(sums[r][1], x, high);
+            }
+        }
+    }
+    sums
+}
+
+/// `(sum - zero × sum of weights) × (scale of the row × scale of the output)`.
+#[inline(always)]
+fn dequantise<S: Simd, const R: usize>(
+    s: S,
+    sums: [[S::I; 2]; R],
+    rows: &[RowScale; R],
+    w: &Bytes,
+    panel: usize,
+) -> [[S::F; 2]; R] {
+    let scales = &w.scales.numbers().as_chunks::<LANES>().0[2 * panel..][..2];
+    let byte_sums = &w.sums.numbers().as_chunks::<LANES>().0[2 * panel..][..2];
+    let mut floats = [[s.splat(0.0); 2]; R];
+    for half in 0..2 {
+        let (scale, byte_sum) = (s.load(&scales[half]), s.load_i32(&byte_sums[half]));
+        for r in 0..R {
+            let shift = s.mul_i32(s.splat_i32(rows[r].zero), byte_sum);
+            let scale = s.mul(s.splat(rows[r].scale), scale);
+            floats[r][half] = s.mul(s.float(s.sub_i32(sums[r][half], shift)), scale);
+        }
+    }
+    floats
+}
+
+/// How many rows a block has.
+pub(super) struct TileRows;
+
+impl Task<usize> for TileRows {
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> usize {
+        S::TILE_ROWS
+    }
+}
+
+/// Widens half-precision weights.
+pub(super) struct Widen<'a> {
+    pub(super) from: &'a [u16],
+    pub(super) to: &'a mut [f32],
+}
+
+impl Task for Widen<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for (from, to) in self.from.as_chunks().0.iter().zip(self.to.as_chunks_mut().0) {
+            s.store(s.load_f16(from), to);
+        }
+    }
+}
