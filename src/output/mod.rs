@@ -14,7 +14,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 pub use json::read_json;
-pub use text::{format_timestamp, segment_line};
+pub use text::{format_timestamp, timed_line};
 
 use crate::error::{Error, Result};
 use crate::transcript::Transcript;
@@ -39,24 +39,13 @@ impl OutputFormat {
     /// Every format, in the order in which openai/whisper writes them.
     pub const ALL: [Self; 5] = [Self::Txt, Self::Vtt, Self::Srt, Self::Tsv, Self::Json];
 
-    /// The formats that a name stands for, in any case; `all` is all of them.
-    ///
-    /// # Errors
-    /// [`Error::Option`] listing the names where it is none of them.
-    pub fn parse(name: &str) -> Result<Vec<Self>> {
+    /// The format of this name, in any case.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
         let wanted = name.to_ascii_lowercase();
-        if wanted == "all" {
-            return Ok(Self::ALL.to_vec());
-        }
-        let known = Self::ALL
+        Self::ALL
             .into_iter()
-            .find(|format| format.extension() == wanted);
-        known
-            .map(|format| vec![format])
-            .ok_or_else(|| Error::Option {
-                option: "output_format",
-                reason: format!("{name:?} is none of txt, vtt, srt, tsv, json, all"),
-            })
+            .find(|format| format.extension() == wanted)
     }
 
     /// The name, which is also the file name's extension.
@@ -106,7 +95,7 @@ pub fn write_transcript(
 
 /// Where openai/whisper puts the output for a recording: `<output_dir>/<file name without its last extension>.<format>`.
 #[must_use]
-pub fn output_path(output_dir: &Path, audio: &Path, format: OutputFormat) -> PathBuf {
+pub fn path_for(output_dir: &Path, audio: &Path, format: OutputFormat) -> PathBuf {
     let mut name = stem(audio);
     name.push(".");
     name.push(format.extension());
@@ -125,7 +114,7 @@ fn stem(audio: &Path) -> OsString {
     }
 }
 
-/// Writes the file for a recording and says where. It appears under its name only when it is whole.
+/// Writes a transcript to a file, which appears under its name only when it is whole. Folders are made as needed.
 ///
 /// # Errors
 /// [`Error::Output`] naming the file.
@@ -133,23 +122,25 @@ pub fn write_file(
     format: OutputFormat,
     transcript: &Transcript,
     options: &WriterOptions,
-    output_dir: &Path,
-    audio: &Path,
-) -> Result<PathBuf> {
-    let path = output_path(output_dir, audio, format);
+    path: &Path,
+) -> Result<()> {
     let failed = |error: io::Error| Error::Output {
-        file: path.clone(),
+        file: path.to_owned(),
         reason: error.to_string(),
     };
-    std::fs::create_dir_all(output_dir).map_err(failed)?;
-    let mut file = temporary(output_dir).map_err(failed)?;
+    let folder = path
+        .parent()
+        .filter(|folder| *folder != Path::new(""))
+        .unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let mut file = temporary(folder).map_err(failed)?;
     let mut out = BufWriter::new(&mut file);
     let written =
         write_transcript(format, transcript, options, &mut out).and_then(|()| out.flush());
     drop(out);
     written.map_err(failed)?;
-    file.persist(&path).map_err(|error| failed(error.error))?;
-    Ok(path)
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
 }
 
 /// A file beside the one to be, with the permissions that any new file gets.

@@ -35,7 +35,7 @@ pub fn format_timestamp(seconds: f64, always_include_hours: bool, decimal_marker
 
 /// A segment as a terminal shows it: `[00:00.000 --> 00:07.600]  Text.`
 #[must_use]
-pub fn segment_line(segment: &Segment) -> String {
+pub fn timed_line(segment: &Segment) -> String {
     let [start, end] = [segment.start, segment.end].map(|time| format_timestamp(time, false, '.'));
     format!("[{start} --> {end}] {}", segment.text)
 }

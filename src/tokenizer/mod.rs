@@ -47,14 +47,14 @@ struct Parts {
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json`.
+    /// Reads a `tokenizer.json`; `n_vocab` is the network's, where it is known.
     ///
     /// # Errors
     /// [`Error::Weights`] naming the file where it cannot be read, and as [`Tokenizer::from_bytes`].
-    pub fn from_file(path: &Path) -> Result<Self> {
+    pub fn from_file(path: &Path, n_vocab: impl Into<Option<usize>>) -> Result<Self> {
         let name = path.display().to_string();
         let json = std::fs::read(path).map_err(|error| damaged(&name, None, error.to_string()))?;
-        Self::from_bytes(&name, &json, None)
+        Self::from_bytes(&name, &json, n_vocab.into())
     }
 
     /// Reads the bytes of a `tokenizer.json`; `name` is what errors call it.
