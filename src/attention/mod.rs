@@ -26,6 +26,9 @@ pub mod rocm;
 mod select;
 pub mod vectors;
 
+#[cfg(test)]
+mod tests;
+
 
 pub use call::{Attended, AttentionCall, CrossRow, GrowingRow, Kv};
 pub use names::{BackendName, Kind, Requested, RequestedBackends, RuleSet};
