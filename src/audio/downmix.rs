@@ -1,0 +1,147 @@
+//! Any channel layout to mono, with the gains of ffmpeg's swresample.
+
+use symphonia::core::audio::{Channels, Position};
+
+/// Gain of a side of a pair at the front before normalisation: 1/√2.
+const FRONT: f32 = std::f32::consts::FRAC_1_SQRT_2;
+/// Gain of the centre: it is the mono channel itself.
+const CENTRE: f32 = 1.0;
+/// Gain of a surround channel: 1/√2 for the surround level, 1/√2 for the fold to the centre.
+const SURROUND: f32 = 0.5;
+
+/// What swresample's automatic matrix gives each position on the way to mono; the rest, the LFE
+/// among them, is dropped.
+const GAINS: [(Position, f32); 10] = [
+    (Position::FRONT_LEFT, FRONT),
+    (Position::FRONT_RIGHT, FRONT),
+    (Position::FRONT_CENTER, CENTRE),
+    (Position::REAR_LEFT, SURROUND),
+    (Position::REAR_RIGHT, SURROUND),
+    (Position::FRONT_LEFT_CENTER, FRONT),
+    (Position::FRONT_RIGHT_CENTER, FRONT),
+    (Position::REAR_CENTER, SURROUND),
+    (Position::SIDE_LEFT, SURROUND),
+    (Position::SIDE_RIGHT, SURROUND),
+];
+
+/// Layouts that ffmpeg assumes for 1 to 8 channels of unknown position.
+const DEFAULT_LAYOUTS: [&[Position]; 8] = {
+    use Position as P;
+    [
+        &[P::FRONT_CENTER],
+        &[P::FRONT_LEFT, P::FRONT_RIGHT],
+        &[P::FRONT_LEFT, P::FRONT_RIGHT, P::LFE1],
+        &[P::FRONT_LEFT, P::FRONT_RIGHT, P::FRONT_CENTER, P::REAR_CENTER],
+        &[P::FRONT_LEFT, P::FRONT_RIGHT, P::FRONT_CENTER, P::REAR_LEFT, P::REAR_RIGHT],
+        &[P::FRONT_LEFT, P::FRONT_RIGHT, P::FRONT_CENTER, P::LFE1, P::REAR_LEFT, P::REAR_RIGHT],
+        &[
+            P::FRONT_LEFT,
+            P::FRONT_RIGHT,
+            P::FRONT_CENTER,
+            P::LFE1,
+            P::REAR_CENTER,
+            P::SIDE_LEFT,
+            P::SIDE_RIGHT,
+        ],
+        &[
+            P::FRONT_LEFT,
+            P::FRONT_RIGHT,
+            P::FRONT_CENTER,
+            P::LFE1,
+            P::REAR_LEFT,
+            P::REAR_RIGHT,
+            P::SIDE_LEFT,
+            P::SIDE_RIGHT,
+        ],
+    ]
+};
+
+/// The gain of every channel of a layout; they sum to at most 1, so that nothing clips.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Downmix {
+    gains: Vec<f32>,
+}
+
+impl Downmix {
+    /// The fold for `channels`; layouts without named positions are averaged.
+    pub(super) fn new(channels: &Channels) -> Self {
+        let count = channels.count();
+        let mut gains: Vec<f32> = match channels {
+            Channels::Positioned(positions) => positions.iter().map(gain).collect(),
+            Channels::Discrete(_) if (1..=DEFAULT_LAYOUTS.len()).contains(&count) => {
+                DEFAULT_LAYOUTS[count - 1].iter().map(|&position| gain(position)).collect()
+            }
+            _ => vec![1.0; count],
+        };
+        let sum: f32 = gains.iter().sum();
+        if count == 1 || sum == 0.0 {
+            gains = vec![1.0 / count as f32; count];
+        } else if sum > 1.0 {
+            gains.iter_mut().for_each(|gain| *gain /= sum);
+        }
+        Self { gains }
+    }
+
+    /// Appends the mono fold of interleaved `frames` to `mono`.
+    pub(super) fn fold(&self, frames: &[f32], mono: &mut Vec<f32>) {
+        match self.gains.as_slice() {
+            [_] => mono.extend_from_slice(frames),
+            [left, right] => {
+                mono.extend(frames.chunks_exact(2).map(|f| f[0] * left + f[1] * right));
+            }
+            gains => mono.extend(
+                frames
+                    .chunks_exact(gains.len())
+                    .map(|frame| frame.iter().zip(gains).map(|(x, gain)| x * gain).sum::<f32>()),
+            ),
+        }
+    }
+}
+
+fn gain(position: Position) -> f32 {
+    GAINS.iter().find(|(known, _)| *known == position).map_or(0.0, |(_, gain)| *gain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gains_follow_swresample() {
+        let p51 = Position::FRONT_LEFT
+            | Position::FRONT_RIGHT
+            | Position::FRONT_CENTER
+            | Position::LFE1
+            | Position::REAR_LEFT
+            | Position::REAR_RIGHT;
+        let norm = 2.0 * FRONT + 2.0;
+        let surround =
+            vec![FRONT / norm, FRONT / norm, 1.0 / norm, 0.0, 0.5 / norm, 0.5 / norm];
+        let cases = [
+            ("mono", Channels::Positioned(Position::FRONT_CENTER), vec![1.0]),
+            ("one speaker", Channels::Positioned(Position::FRONT_LEFT), vec![1.0]),
+            ("stereo", Channels::Discrete(2), vec![0.5, 0.5]),
+            ("2.1", Channels::Discrete(3), vec![0.5, 0.5, 0.0]),
+            ("5.1", Channels::Positioned(p51), surround.clone()),
+            ("six channels", Channels::Discrete(6), surround),
+            ("ten channels", Channels::Discrete(10), vec![0.1; 10]),
+        ];
+        let mut failures = Vec::new();
+        for (name, channels, expected) in cases {
+            let gains = Downmix::new(&channels).gains;
+            let is_close = gains.len() == expected.len()
+                && gains.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6);
+            if !is_close {
+                failures.push(format!("{name}: {gains:?} instead of {expected:?}"));
+            }
+        }
+        assert!(failures.is_empty(), "{failures:#?}");
+    }
+
+    #[test]
+    fn folds_interleaved_frames() {
+        let mut mono = vec![9.0];
+        Downmix::new(&Channels::Discrete(2)).fold(&[1.0, 0.0, 0.5, 0.5], &mut mono);
+        assert_eq!(mono, [9.0, 0.5, 0.5]);
+    }
+}

@@ -1,0 +1,132 @@
+//! What can be listened to.
+
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::dims::SAMPLE_RATE;
+
+/// A recording, in any of the forms a caller may hold it.
+pub enum Input {
+    /// A file; its content, not its extension, tells the format.
+    Path(PathBuf),
+    /// A whole file in memory.
+    Bytes {
+        /// The name used in messages.
+        name: String,
+        /// The file's bytes.
+        data: Arc<[u8]>,
+    },
+    /// A file that can only be read forward; it is kept in memory up to 8 MiB, beyond that in an
+    /// unnamed temporary file, because several containers keep their index at the end.
+    Reader {
+        /// The name used in messages.
+        name: String,
+        /// Where the bytes come from.
+        reader: Box<dyn Read + Send>,
+    },
+    /// Mono samples between -1 and 1, used as they are (not rounded to 16 bits).
+    Samples {
+        /// The name used in messages.
+        name: String,
+        /// The samples.
+        data: Arc<[f32]>,
+        /// Samples per second.
+        sample_rate: u32,
+    },
+}
+
+impl Input {
+    /// Standard input, named `-` in messages.
+    #[must_use]
+    pub fn stdin() -> Self {
+        Self::Reader { name: "-".to_owned(), reader: Box::new(std::io::stdin()) }
+    }
+
+    /// A reader under the name that messages shall use.
+    pub fn reader(name: impl Into<String>, reader: impl Read + Send + 'static) -> Self {
+        Self::Reader { name: name.into(), reader: Box::new(reader) }
+    }
+
+    /// Mono samples at any rate.
+    pub fn samples(data: impl Into<Arc<[f32]>>, sample_rate: u32) -> Self {
+        Self::Samples { name: "samples".to_owned(), data: data.into(), sample_rate }
+    }
+
+    /// The name that messages use.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Path(path) => path.display().to_string(),
+            Self::Bytes { name, .. } | Self::Reader { name, .. } | Self::Samples { name, .. } => {
+                name.clone()
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Input {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Input({})", self.name())
+    }
+}
+
+impl From<&str> for Input {
+    fn from(path: &str) -> Self {
+        Self::Path(path.into())
+    }
+}
+
+impl From<String> for Input {
+    fn from(path: String) -> Self {
+        Self::Path(path.into())
+    }
+}
+
+impl From<&Path> for Input {
+    fn from(path: &Path) -> Self {
+        Self::Path(path.to_owned())
+    }
+}
+
+impl From<PathBuf> for Input {
+    fn from(path: PathBuf) -> Self {
+        Self::Path(path)
+    }
+}
+
+impl From<&PathBuf> for Input {
+    fn from(path: &PathBuf) -> Self {
+        Self::Path(path.clone())
+    }
+}
+
+impl From<Vec<u8>> for Input {
+    fn from(data: Vec<u8>) -> Self {
+        Self::Bytes { name: "bytes".to_owned(), data: data.into() }
+    }
+}
+
+impl From<Vec<f32>> for Input {
+    /// Mono samples at 16 kHz.
+    fn from(data: Vec<f32>) -> Self {
+        Self::samples(data, SAMPLE_RATE as u32)
+    }
+}
+
+impl From<Arc<[f32]>> for Input {
+    /// Mono samples at 16 kHz.
+    fn from(data: Arc<[f32]>) -> Self {
+        Self::samples(data, SAMPLE_RATE as u32)
+    }
+}
+
+/// How much is taken from one input before it is refused. Nothing is limited by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// Most bytes the file may have.
+    pub max_bytes: Option<u64>,
+    /// Most seconds of audio it may hold.
+    pub max_seconds: Option<f64>,
+}

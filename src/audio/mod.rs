@@ -1,0 +1,36 @@
+//! From a recording in any container to blocks of 16 kHz mono samples.
+//!
+//! In: an [`Input`] (path, bytes, reader or samples). Out: an [`AudioStream`] whose blocks, put end
+//! to end, are what `ffmpeg -ac 1 -ar 16000 -f s16le` writes for the same file, divided by 32768:
+//! channels are folded, rates are changed and samples are rounded as ffmpeg's swresample does,
+//! because that is the audio which openai/whisper hears.
+//!
+//! What stays true: memory does not grow with the length of the recording; damaged packets are
+//! skipped and truncated files end early, each with a warning; hostile bytes end in an error. A
+//! panic in a third-party decoder is caught at this module's edge and becomes an error too.
+
+mod container;
+mod downmix;
+mod edit_list;
+mod input;
+mod opus;
+mod resample;
+mod riff;
+mod source;
+mod stream;
+
+pub use input::{Input, Limits};
+pub use resample::Resampler;
+pub use stream::{AudioInfo, AudioStream};
+
+use crate::error::Result;
+
+/// Opens `input` and decodes as far as its first samples, so that what cannot be read fails here.
+///
+/// # Errors
+/// [`Error::Input`](crate::error::Error::Input) when nothing can be read,
+/// [`Error::Audio`](crate::error::Error::Audio) when it is no audio, and
+/// [`Error::Codec`](crate::error::Error::Codec) when it is audio in a codec that is not decoded.
+pub fn open(input: impl Into<Input>, limits: &Limits) -> Result<AudioStream> {
+    AudioStream::open(input.into(), limits)
+}

@@ -1,0 +1,306 @@
+//! A recording as a stream of blocks of 16 kHz mono samples.
+
+use std::sync::Arc;
+
+use super::container::Container;
+use super::downmix::Downmix;
+use super::input::{Input, Limits};
+use super::resample::Resampler;
+use super::source::Source;
+use crate::dims::SAMPLE_RATE;
+use crate::error::{Error, Result};
+
+/// Samples of a given array that are handed on at once.
+const BLOCK_SAMPLES: usize = 16_384;
+/// Seconds that may be missing from the end before it is worth a warning.
+const MISSING_S: f64 = 0.25;
+const FULL_SCALE: f32 = 32_768.0;
+
+/// What is known about a recording; complete once its stream has ended.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AudioInfo {
+    /// The name used in messages.
+    pub name: String,
+    /// The container's short name, for example `isomp4`.
+    pub container: String,
+    /// The codec's name, for example `AAC (LC)`.
+    pub codec: String,
+    /// Samples per second before resampling.
+    pub sample_rate: u32,
+    /// Channels before they were folded into one.
+    pub channels: usize,
+    /// Seconds of audio as the headers promise them.
+    pub duration_hint_s: Option<f64>,
+    /// Seconds by which the container says the audio starts late; no silence is put in for them.
+    pub start_offset_s: f64,
+    /// 16 kHz samples given out so far.
+    pub samples: usize,
+    /// What went wrong without stopping the work.
+    pub warnings: Vec<String>,
+}
+
+impl AudioInfo {
+    /// Seconds given out so far.
+    #[must_use]
+    pub fn duration_s(&self) -> f64 {
+        self.samples as f64 / SAMPLE_RATE as f64
+    }
+}
+
+enum Origin {
+    File(Box<Container>),
+    Array { data: Arc<[f32]>, position: usize },
+}
+
+/// How samples are put on the 16-bit grid, as ffmpeg does on each of its paths.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Grid {
+    /// Left as they are.
+    Off,
+    /// Resampled, or decoded to floating point.
+    HalfToEven,
+    /// 16-bit channels folded in integers.
+    HalfUp,
+    /// Wider integers shifted down.
+    Floor,
+}
+
+/// Blocks of 16 kHz mono samples between -1 and 1.
+pub struct AudioStream {
+    origin: Origin,
+    limits: Limits,
+    info: AudioInfo,
+    format: Option<Format>,
+    mono: Vec<f32>,
+    block: Vec<f32>,
+    is_block_ready: bool,
+    is_done: bool,
+}
+
+/// What depends on the rate and channels of the frames that come in.
+struct Format {
+    rate: u32,
+    channels: symphonia::core::audio::Channels,
+    downmix: Downmix,
+    resampler: Option<Resampler>,
+    grid: Grid,
+}
+
+impl AudioStream {
+    /// Opens `input` and decodes its first block.
+    pub(super) fn open(input: Input, limits: &Limits) -> Result<Self> {
+        let name = input.name();
+        let mut info = AudioInfo { name: name.clone(), ..AudioInfo::default() };
+        let (origin, format) = match input {
+            Input::Samples { data, sample_rate, .. } => {
+                info.container = "samples".to_owned();
+                info.codec = "f32".to_owned();
+                info.duration_hint_s = Some(data.len() as f64 / f64::from(sample_rate.max(1)));
+                let format = array_format(&name, sample_rate)?;
+                (Origin::Array { data, position: 0 }, Some(format))
+            }
+            input => {
+                let (source, warnings) = Source::open(input, limits)?;
+                let container = Container::open(&name, source)?;
+                info.container.clone_from(&container.description.container);
+                info.codec.clone_from(&container.description.codec);
+                info.duration_hint_s = container.description.duration_s;
+                info.start_offset_s = container.description.start_s;
+                info.warnings = warnings;
+                (Origin::File(Box::new(container)), None)
+            }
+        };
+        let mut stream = Self {
+            origin,
+            limits: *limits,
+            info,
+            format,
+            mono: Vec::new(),
+            block: Vec::new(),
+            is_block_ready: false,
+            is_done: false,
+        };
+        stream.is_block_ready = stream.fill()?;
+        Ok(stream)
+    }
+
+    /// The next block, never empty; `None` at the end.
+    ///
+    /// # Errors
+    /// [`Error::Input`] when reading fails, [`Error::Audio`] past a limit or on damage that no
+    /// decoder can get over.
+    pub fn next_block(&mut self) -> Result<Option<&[f32]>> {
+        let has_block = std::mem::take(&mut self.is_block_ready) || self.fill()?;
+        Ok(has_block.then_some(&self.block))
+    }
+
+    /// Puts the next block into `block`, whatever was in it before; false at the end.
+    ///
+    /// # Errors
+    /// As [`AudioStream::next_block`].
+    pub fn read_block(&mut self, block: &mut Vec<f32>) -> Result<bool> {
+        block.clear();
+        let next = self.next_block()?;
+        block.extend_from_slice(next.unwrap_or_default());
+        Ok(next.is_some())
+    }
+
+    /// What is known so far.
+    #[must_use]
+    pub fn info(&self) -> &AudioInfo {
+        &self.info
+    }
+
+    /// Everything that is left, at 4 bytes a sample.
+    ///
+    /// # Errors
+    /// As [`AudioStream::next_block`].
+    pub fn read_to_end(&mut self) -> Result<Vec<f32>> {
+        let mut samples = Vec::new();
+        while let Some(block) = self.next_block()? {
+            samples.extend_from_slice(block);
+        }
+        Ok(samples)
+    }
+
+    /// Puts the next samples into `block`; false at the end.
+    fn fill(&mut self) -> Result<bool> {
+        self.block.clear();
+        while self.block.is_empty() && !self.is_done {
+            if !self.pull()? {
+                self.finish()?;
+            }
+        }
+        self.info.samples += self.block.len();
+        match self.limits.max_seconds {
+            Some(max_s) if self.info.duration_s() > max_s => Err(Error::Audio {
+                input: self.info.name.clone(),
+                reason: format!("it is longer than the limit of {max_s} s"),
+            }),
+            _ => Ok(!self.block.is_empty()),
+        }
+    }
+
+    /// Takes one piece of the origin through fold, resampler and grid; false at the end.
+    fn pull(&mut self) -> Result<bool> {
+        self.mono.clear();
+        match &mut self.origin {
+            Origin::Array { data, position } => {
+                let end = data.len().min(*position + BLOCK_SAMPLES);
+                self.mono.extend_from_slice(&data[*position..end]);
+                *position = end;
+            }
+            Origin::File(container) => {
+                let bits = container.description.bits;
+                let Some(frames) = container.next_frames()? else { return Ok(false) };
+                let is_same = self
+                    .format
+                    .as_ref()
+                    .is_some_and(|f| f.rate == frames.rate && f.channels == frames.channels);
+                if !is_same {
+                    let previous =
+                        self.format.replace(Format::new(frames.rate, &frames.channels, bits));
+                    previous.into_iter().for_each(|format| format.finish(&mut self.block));
+                    self.info.sample_rate = frames.rate;
+                    self.info.channels = frames.channels.count();
+                }
+                if let Some(format) = &self.format {
+                    format.downmix.fold(&frames.samples, &mut self.mono);
+                }
+            }
+        }
+        if let Some(format) = &mut self.format {
+            format.convert(&self.mono, &mut self.block);
+        }
+        Ok(!self.mono.is_empty())
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.is_done = true;
+        if let Some(format) = self.format.take() {
+            format.finish(&mut self.block);
+        } else {
+            let reason = "it holds no audio samples".to_owned();
+            return Err(Error::Audio { input: self.info.name.clone(), reason });
+        }
+        if let Origin::File(container) = &self.origin {
+            self.info.warnings.extend(container.warnings());
+        }
+        let heard_s = (self.info.samples + self.block.len()) as f64 / SAMPLE_RATE as f64;
+        if let Some(promised_s) = self.info.duration_hint_s
+            && promised_s - heard_s > MISSING_S.max(promised_s * 0.01)
+        {
+            self.info.warnings.push(format!(
+                "truncated: the header promises {promised_s:.1} s, {heard_s:.1} s could be decoded"
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn array_format(name: &str, sample_rate: u32) -> Result<Format> {
+    if !(1_000..=768_000).contains(&sample_rate) {
+        return Err(Error::Audio {
+            input: name.to_owned(),
+            reason: format!("a sample rate of {sample_rate} Hz makes no sense"),
+        });
+    }
+    let mono = symphonia::core::audio::Channels::Discrete(1);
+    Ok(Format { grid: Grid::Off, ..Format::new(sample_rate, &mono, None) })
+}
+
+impl Format {
+    fn new(rate: u32, channels: &symphonia::core::audio::Channels, bits: Option<u32>) -> Self {
+        let is_same_rate = rate as usize == SAMPLE_RATE;
+        let grid = match bits {
+            Some(..=16) if is_same_rate => Grid::HalfUp,
+            Some(17..) if is_same_rate && channels.count() == 1 => Grid::Floor,
+            _ => Grid::HalfToEven,
+        };
+        Self {
+            rate,
+            channels: channels.clone(),
+            downmix: Downmix::new(channels),
+            resampler: (!is_same_rate).then(|| Resampler::new(rate)),
+            grid,
+        }
+    }
+
+    fn convert(&mut self, mono: &[f32], out: &mut Vec<f32>) {
+        let start = out.len();
+        match &mut self.resampler {
+            Some(resampler) => resampler.push(mono, out),
+            None => out.extend_from_slice(mono),
+        }
+        self.grid.round(&mut out[start..]);
+    }
+
+    fn finish(self, out: &mut Vec<f32>) {
+        let start = out.len();
+        if let Some(resampler) = self.resampler {
+            resampler.finish(out);
+        }
+        self.grid.round(&mut out[start..]);
+    }
+}
+
+impl Grid {
+    fn round(self, samples: &mut [f32]) {
+        /// Adding and taking away 1.5 · 2²³ leaves an integer, halves rounded to even.
+        const SHIFT: f32 = 12_582_912.0;
+        let place = |x: f32, round: fn(f32) -> f32| {
+            let x = if x.is_finite() { x * FULL_SCALE } else { 0.0 };
+            round(x.clamp(-FULL_SCALE, FULL_SCALE - 1.0)) / FULL_SCALE
+        };
+        match self {
+            Self::Off => samples.iter_mut().filter(|x| !x.is_finite()).for_each(|x| *x = 0.0),
+            Self::HalfToEven => {
+                for x in samples {
+                    *x = place(*x, |x| (x + SHIFT) - SHIFT);
+                }
+            }
+            Self::HalfUp => samples.iter_mut().for_each(|x| *x = place(*x, |x| (x + 0.5).floor())),
+            Self::Floor => samples.iter_mut().for_each(|x| *x = place(*x, f32::floor)),
+        }
+    }
+}

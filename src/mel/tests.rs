@@ -1,0 +1,172 @@
+//! The spectrogram against a direct transform in double precision, and against itself in pieces.
+
+use std::f64::consts::PI;
+
+use super::{LogMel, MelExtractor, from_blocks, log_mel_of_clip, mel_filterbank};
+use crate::dims::{HOP_LENGTH, N_FFT, N_FRAMES, N_SAMPLES, SAMPLE_RATE};
+
+/// A rising tone with an overtone: `seconds` of it.
+fn chirp(seconds: f64) -> Vec<f32> {
+    let at = |n: usize| {
+        let t = n as f64 / SAMPLE_RATE as f64;
+        let phase = 2.0 * PI * (200.0 * t + 300.0 * t * t);
+        (0.4 * phase.sin() + 0.05 * (7.3 * phase).sin()) as f32
+    };
+    (0..(seconds * SAMPLE_RATE as f64) as usize).map(at).collect()
+}
+
+fn whole(samples: &[f32], n_mels: usize) -> LogMel {
+    let mut extractor = MelExtractor::new(n_mels);
+    extractor.push(samples);
+    extractor.finish()
+}
+
+/// Log energies of one frame by the definition: no fast transform, no sparse filters.
+fn direct_frame(samples: &[f32], frame: usize, n_mels: usize) -> Vec<f64> {
+    let at = |n: i64| {
+        let n = n.unsigned_abs() as usize;
+        f64::from(samples.get(n).copied().unwrap_or(0.0))
+    };
+    let first = (frame * HOP_LENGTH) as i64 - (N_FFT / 2) as i64;
+    let turn = |k: usize, n: usize| 2.0 * PI * (k * n % N_FFT) as f64 / N_FFT as f64;
+    let windowed: Vec<f64> =
+        (0..N_FFT).map(|n| at(first + n as i64) * (0.5 - 0.5 * turn(1, n).cos())).collect();
+    let power: Vec<f64> = (0..=N_FFT / 2)
+        .map(|k| {
+            let sum = |f: fn(f64) -> f64| -> f64 {
+                windowed.iter().enumerate().map(|(n, x)| x * f(turn(k, n))).sum()
+            };
+            sum(f64::cos).powi(2) + sum(f64::sin).powi(2)
+        })
+        .collect();
+    mel_filterbank(n_mels)
+        .chunks_exact(N_FFT / 2 + 1)
+        .map(|row| row.iter().zip(&power).map(|(w, p)| f64::from(*w) * p).sum::<f64>())
+        .map(|energy| energy.max(1e-10).log10())
+        .collect()
+}
+
+#[test]
+fn agrees_with_a_direct_transform() {
+    let samples = chirp(0.5);
+    for n_mels in [80, 128] {
+        let frames: Vec<Vec<f64>> = (0..56).map(|t| direct_frame(&samples, t, n_mels)).collect();
+        let max = frames.iter().flatten().copied().fold(-10.0, f64::max);
+        let detection = whole(&samples, n_mels).detection_window();
+        let mut worst = 0.0f64;
+        for (t, frame) in frames.iter().enumerate() {
+            for (mel, log) in frame.iter().enumerate() {
+                let expected = (log.max(max - 8.0) + 4.0) / 4.0;
+                let actual = f64::from(detection[mel * N_FRAMES + t]);
+                worst = worst.max((actual - expected).abs());
+            }
+        }
+        assert!(worst < 5e-5, "{n_mels} bins: off by {worst}");
+    }
+}
+
+#[test]
+fn filters_are_slaneys() {
+    // (bins, mel bin, STFT bin, weight), to the digits that librosa prints.
+    let known = [
+        (80, 0, 1, 0.024_862_59),
+        (80, 1, 1, 0.001_990_82),
+        (80, 79, 198, 0.000_897_518),
+        (128, 0, 1, 0.012_373_98),
+        (128, 127, 198, 0.002_228_56),
+    ];
+    let mut failures = Vec::new();
+    for (n_mels, mel, bin, weight) in known {
+        let actual = mel_filterbank(n_mels)[mel * 201 + bin];
+        if (actual - weight).abs() > 1e-7 {
+            failures.push(format!("{n_mels} bins, ({mel}, {bin}): {actual} instead of {weight}"));
+        }
+    }
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn chunking_changes_nothing() {
+    let samples = chirp(2.03);
+    let expected = whole(&samples, 80);
+    for size in [1, 159, 160, 399, 5_000, 40_000] {
+        let mut extractor = MelExtractor::new(80);
+        samples.chunks(size).for_each(|piece| extractor.push(piece));
+        assert!(extractor.finish() == expected, "in pieces of {size}");
+    }
+}
+
+#[test]
+fn blocks_from_another_thread_give_the_same() {
+    let samples = chirp(1.0);
+    let (mut pieces, mut heard) = (samples.chunks(700), 0);
+    let next = |block: &mut Vec<f32>| {
+        let piece = pieces.next();
+        block.clear();
+        block.extend_from_slice(piece.unwrap_or_default());
+        Ok(piece.is_some())
+    };
+    let mel = from_blocks(80, next, |samples| heard = samples).unwrap();
+    assert_eq!(heard, samples.len());
+    assert!(mel == whole(&samples, 80));
+}
+
+#[test]
+fn an_error_between_blocks_is_handed_on() {
+    let next = |_: &mut Vec<f32>| Err(crate::error::Error::Cancelled);
+    let error = from_blocks(80, next, |_| ()).unwrap_err();
+    assert!(matches!(error, crate::error::Error::Cancelled));
+}
+
+#[test]
+fn windows_are_cut_at_the_end_of_the_recording() {
+    let samples = chirp(1.0);
+    let mel = whole(&samples, 80);
+    assert_eq!(mel.content_frames(), 100);
+    let detection = mel.detection_window();
+    let window = mel.window(0);
+    let later = mel.window(60);
+    let mut early = vec![9.0; 80 * N_FRAMES];
+    mel.write_window(60, 10, &mut early);
+    let silence = detection[N_FRAMES - 1];
+    for bin in 0..80 {
+        let row = |w: &[f32]| w[bin * N_FRAMES..][..N_FRAMES].to_vec();
+        assert_eq!(row(&window)[..100], row(&detection)[..100]);
+        assert!(row(&window)[100..].iter().all(|&x| x == 0.0));
+        assert!(row(&detection)[102..].iter().all(|&x| x == silence));
+        assert_eq!(row(&later)[..40], row(&window)[60..100]);
+        assert!(row(&later)[40..].iter().all(|&x| x == 0.0));
+        assert_eq!(row(&early)[..10], row(&window)[60..70]);
+        assert!(row(&early)[10..].iter().all(|&x| x == 0.0));
+    }
+    assert!(mel.window(100).iter().chain(&mel.window(5_000)).all(|&x| x == 0.0));
+}
+
+#[test]
+fn nothing_and_silence_are_at_the_floor() {
+    for samples in [vec![], vec![0.0; 1], vec![0.0; 4_000]] {
+        let mel = whole(&samples, 80);
+        assert_eq!(mel.content_frames(), samples.len() / HOP_LENGTH);
+        assert!(mel.detection_window().iter().all(|&x| x == -1.5));
+    }
+}
+
+#[test]
+fn a_full_clip_is_reflected_at_its_end() {
+    let samples = chirp(31.0);
+    let clip = log_mel_of_clip(&samples, 80);
+    let mut reflected = samples[..N_SAMPLES].to_vec();
+    reflected.extend((1..=200).map(|n| samples[N_SAMPLES - 1 - n]));
+    let last = direct_frame(&reflected, N_FRAMES - 1, 80);
+    // The ratio between two values of one frame does not depend on the maximum.
+    let differences = last.windows(2).zip(0..79).filter(|(w, _)| w[0] > -3.0 && w[1] > -3.0);
+    let mut compared = 0;
+    for (pair, mel) in differences {
+        let value = |mel: usize| f64::from(clip[mel * N_FRAMES + N_FRAMES - 1]) * 4.0;
+        assert!((value(mel + 1) - value(mel) - (pair[1] - pair[0])).abs() < 1e-3, "{mel}");
+        compared += 1;
+    }
+    assert!(compared > 3);
+    let short = chirp(1.0);
+    assert_eq!(log_mel_of_clip(&short, 80), whole(&short, 80).detection_window());
+}
