@@ -4,19 +4,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::attention::{self, AttentionBackend};
-use crate::audio::{self, Input};
+use crate::attention::{self, AttentionBackend, Registry};
+use crate::audio::{self, Input, Limits};
 use crate::decoding::{DecodingResult, LanguageProbabilities};
-use crate::dims::{FRAMES_PER_SECOND, N_SAMPLES};
+use crate::dims::{FRAMES_PER_SECOND, N_FRAMES, N_SAMPLES, ModelDimensions};
 use crate::engine::{Batcher, Cancel, WindowJob};
 use crate::error::{Error, Result};
 use crate::kernels::{Cpu, SimdLevel};
-use crate::longform::{self, DecodeWindow, Sequential, WindowRequest};
+use crate::longform::{DecodeWindow, WindowRequest, transcribe_sequential};
 use crate::mel::{self, LogMel};
 use crate::model::{ComputeType, Whisper};
 use crate::options::{DecodingOptions, Gates, Task, TranscribeOptions};
 use crate::tokenizer::Tokenizer;
 use crate::transcript::{Segment, SegmentSink, Transcript};
+use crate::weights::WeightSource;
 use crate::weights::hub::{self, HubConfig, ModelFiles};
 
 /// A loaded model, ready for any number of files from any number of threads. Cheap to clone.
@@ -24,6 +25,7 @@ use crate::weights::hub::{self, HubConfig, ModelFiles};
 pub struct Engine(Arc<Loaded>);
 
 struct Loaded {
+    name: String,
     files: ModelFiles,
     model: Arc<Whisper>,
     tokenizer: Arc<Tokenizer>,
@@ -33,6 +35,7 @@ struct Loaded {
 }
 
 /// How an [`Engine`] is to be loaded.
+#[derive(Clone)]
 pub struct EngineBuilder {
     model: String,
     hub: HubConfig,
@@ -43,6 +46,7 @@ pub struct EngineBuilder {
     backends: Vec<Arc<dyn AttentionBackend>>,
     slots: usize,
     any_task: bool,
+    packed_dir: Option<PathBuf>,
 }
 
 /// How far a file is, and how to stop it.
@@ -75,6 +79,7 @@ impl Default for EngineBuilder {
             backends: Vec::new(),
             slots: 8,
             any_task: false,
+            packed_dir: None,
         }
     }
 }
@@ -143,6 +148,19 @@ impl EngineBuilder {
         self
     }
 
+    /// Keeps quantised models in this folder, so that they load at once the next time.
+    #[must_use]
+    pub fn packed_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.packed_dir = Some(folder.into());
+        self
+    }
+
+    /// Only what takes long to make is kept: floats are packed as fast as they are read.
+    fn packed_path(&self, fingerprint: &str) -> Option<PathBuf> {
+        let folder = self.packed_dir.as_ref().filter(|_| self.compute == ComputeType::Int8)?;
+        Some(folder.join(format!("{fingerprint}.{}", self.compute.name())))
+    }
+
     /// Finds the model, downloading it if need be, and loads it.
     ///
     /// # Errors
@@ -155,26 +173,54 @@ impl EngineBuilder {
     ///
     /// # Errors
     /// As [`build`](Self::build).
-    pub fn build_with(self, progress: &mut dyn FnMut(hub::Progress)) -> Result<Engine> {
+    pub fn build_with(self, progress: &mut dyn FnMut(hub::Progress<'_>)) -> Result<Engine> {
         let files = hub::resolve(&self.model, &self.hub, progress)?;
         let source = crate::weights::open(&files.weights)?;
         let dims = source.dims().clone();
-        let tokenizer = Arc::new(load_tokenizer(&files, dims.n_vocab)?);
+        let tokenizer = Arc::new(load_tokenizer(&files, source.as_ref())?);
         let cpu = Cpu::new(self.threads, self.level);
-        let registry = attention::Registry::with(self.backends, &cpu, self.compute);
+        let registry = Registry::new(attention::backends::built_in(&cpu)).with_front(self.backends);
         let plan = attention::plan(&self.attention, &registry, &dims)?;
-        let model = Arc::new(Whisper::load(source.as_ref(), self.compute, cpu, plan)?);
+        let packed = self.packed_path(&source.fingerprint());
+        let model = Arc::new(Whisper::load(source.as_ref(), self.compute, cpu, plan, packed.as_deref())?);
         let batcher = Batcher::new(model.clone(), tokenizer.clone(), self.slots);
         let sources = AtomicU64::new(0);
         let any_task = self.any_task;
-        Ok(Engine(Arc::new(Loaded { files, model, tokenizer, batcher, any_task, sources })))
+        let name = self.model;
+        Ok(Engine(Arc::new(Loaded { name, files, model, tokenizer, batcher, any_task, sources })))
     }
 }
 
-fn load_tokenizer(files: &ModelFiles, n_vocab: usize) -> Result<Tokenizer> {
-    match &files.tokenizer {
-        Some(path) => Tokenizer::from_file(path, n_vocab),
-        None => Err(Error::Weights {
+/// The first 30 s of the audio.
+fn first_window(input: Input) -> Result<Vec<f32>> {
+    let mut stream = audio::open(input, &Limits::default())?;
+    let mut samples = Vec::new();
+    while samples.len() < N_SAMPLES
+        && let Some(block) = stream.next_block()?
+    {
+        samples.extend_from_slice(block);
+    }
+    Ok(samples)
+}
+
+/// Whether a model was trained to translate: as the catalogue says, else as it says of the models
+/// with these sizes, else if it knows other languages than English.
+fn translates(files: &ModelFiles, dims: &ModelDimensions) -> bool {
+    if let Some(entry) = files.entry {
+        return entry.translates;
+    }
+    let mut alike = hub::catalog().iter().filter(|entry| entry.dims() == *dims).peekable();
+    dims.is_multilingual() && (alike.peek().is_none() || alike.any(|entry| entry.translates))
+}
+
+/// The tokenizer beside the weights, or the vocabulary inside them.
+fn load_tokenizer(files: &ModelFiles, source: &dyn WeightSource) -> Result<Tokenizer> {
+    let n_vocab = Some(source.dims().n_vocab);
+    let name = files.weights.display().to_string();
+    match (&files.tokenizer, source.vocabulary()) {
+        (Some(path), _) => Tokenizer::from_file(path),
+        (None, Some(tokens)) => Tokenizer::from_parts(&name, tokens.to_vec(), Vec::new(), n_vocab),
+        (None, None) => Err(Error::Weights {
             file: files.weights.clone(),
             tensor: None,
             reason: "there is no tokenizer.json beside it".into(),
@@ -255,14 +301,17 @@ impl Engine {
             Some(language) => language.clone(),
             None => client.detect_language()?,
         };
-        let recording = Sequential {
-            tokenizer: &self.0.tokenizer,
-            n_text_ctx: self.0.model.dims().n_text_ctx,
-            content_frames: mel.content_frames(),
-            language: &language,
-            options,
+        let mut options = options.clone();
+        options.decoding.language = Some(language);
+        let content_frames = mel.content_frames();
+        let total_s = content_frames as f64 / FRAMES_PER_SECOND as f64;
+        let mut report = |done_s| {
+            if let Some(progress) = &control.progress {
+                progress(Progress { done_s, total_s });
+            }
         };
-        recording.run(&mut client, sink, &mut Watch(control))
+        let tokenizer = &self.0.tokenizer;
+        transcribe_sequential(content_frames, tokenizer, &options, &mut client, sink, &mut report)
     }
 
     /// Every language's probability, from the first 30 s of the audio.
@@ -273,8 +322,8 @@ impl Engine {
         if !self.0.tokenizer.is_multilingual() {
             return Err(self.cannot("knows only English, so there is nothing to detect"));
         }
-        let samples = audio::first_samples(input.into(), N_SAMPLES)?;
-        let mel = mel::log_mel_spectrogram(&samples, self.0.model.dims().n_mels);
+        let samples = first_window(input.into())?;
+        let mel = mel::log_mel_of_clip(&samples, self.0.model.dims().n_mels);
         let job = WindowJob {
             mel: mel.into(),
             options: DecodingOptions::default(),
@@ -283,6 +332,12 @@ impl Engine {
             cancel: Cancel::default(),
         };
         self.0.batcher.detect_language(job)
+    }
+
+    /// The model's name as it was asked for.
+    #[must_use]
+    pub fn model_name(&self) -> &str {
+        &self.0.name
     }
 
     /// The model's files and where they came from.
@@ -304,21 +359,23 @@ impl Engine {
     }
 
     fn log_mel(&self, input: Input) -> Result<LogMel> {
-        let stream = audio::open(input)?;
-        mel::from_stream(stream, self.0.model.dims().n_mels)
+        let mut stream = audio::open(input, &Limits::default())?;
+        let n_mels = self.0.model.dims().n_mels;
+        mel::from_blocks(n_mels, |block| stream.read_block(block), |_| {})
     }
 
     fn check_task(&self, task: Task) -> Result<()> {
-        let trained = self.0.files.translates(self.0.model.dims());
-        if task == Task::Transcribe || trained || self.0.any_task {
+        let trained = || translates(&self.0.files, self.0.model.dims());
+        if task == Task::Transcribe || self.0.any_task || trained() {
             return Ok(());
         }
-        let able = hub::translating_models().join(", ");
+        let able = hub::catalog().iter().filter(|entry| entry.translates);
+        let able = able.map(|entry| entry.name.as_str()).collect::<Vec<_>>().join(", ");
         Err(self.cannot(&format!("was not trained to translate; models that can: {able}")))
     }
 
     fn cannot(&self, reason: &str) -> Error {
-        Error::ModelCannot { model: self.0.files.name.clone(), reason: reason.into() }
+        Error::ModelCannot { model: self.0.name.clone(), reason: reason.into() }
     }
 
     fn client<'a>(&'a self, mel: &'a LogMel, control: &'a Control) -> Client<'a> {
@@ -353,24 +410,13 @@ impl Client<'_> {
 
 impl DecodeWindow for Client<'_> {
     fn decode(&mut self, window: WindowRequest<'_>) -> Result<DecodingResult> {
-        let mel = self.mel.window(window.seek_frames, window.segment_frames);
+        let mut mel = vec![0.0; self.mel.n_mels() * N_FRAMES];
+        self.mel.write_window(window.seek_frames, window.segment_frames, &mut mel);
         let job = self.job(mel, window.options.clone(), window.gates.clone());
         self.engine.0.batcher.submit(job)?.wait()
     }
-}
 
-/// Lets the caller's control see and stop a recording.
-struct Watch<'a>(&'a Control);
-
-impl longform::Control for Watch<'_> {
-    fn progress(&mut self, done_frames: usize, content_frames: usize) {
-        let seconds = |frames: usize| frames as f64 / FRAMES_PER_SECOND as f64;
-        if let Some(progress) = &self.0.progress {
-            progress(Progress { done_s: seconds(done_frames), total_s: seconds(content_frames) });
-        }
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.0.cancel.is_cancelled()
+    fn n_text_ctx(&self) -> usize {
+        self.engine.model().dims().n_text_ctx
     }
 }

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::kernels::kv::{CrossKv, GroupKv};
+use crate::kernels::kv::{CrossKv, GroupKv, Lineage};
 
 /// Queries against keys and values, for any mix of rows of different lengths.
 ///
@@ -44,6 +44,8 @@ pub struct GrowingRow<'a> {
     pub queries: usize,
     /// The cache of the row's window, this layer.
     pub cache: &'a GroupKv,
+    /// Which row of the cache holds each position of each beam's history.
+    pub lineage: &'a Lineage,
     /// Which beam of the window the row is.
     pub beam: usize,
     /// Keys this row sees in all, its new tokens included.

@@ -1,7 +1,10 @@
 //! The command line: what was typed (`args`), what it means (`resolve`), one file per command.
 
 pub mod args;
+mod attention;
 mod detect;
+mod doctor;
+mod models;
 mod progress;
 mod resolve;
 mod transcribe;
@@ -11,7 +14,10 @@ use std::process::ExitCode;
 
 pub use resolve::hub_config as hub_config_from_environment;
 
-use args::Command;
+use anyhow::Context;
+
+use crate::attention::Registry;
+use args::{AttentionCommand, Command};
 
 /// Everything went well.
 const FINE: u8 = 0;
@@ -39,8 +45,30 @@ fn dispatch(command: &Command) -> anyhow::Result<u8> {
         Command::Transcribe(args) => transcribe::run(args, Task::Transcribe),
         Command::Translate(args) => transcribe::run(args, Task::Translate),
         Command::DetectLanguage(args) => detect::run(args),
-        _ => anyhow::bail!("not built in yet"),
+        Command::Models(command) => models::run(command),
+        Command::Attention(command) => attention_command(command),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Bench(_) | Command::Eval(_) => anyhow::bail!("not built in yet"),
     }
+}
+
+fn attention_command(command: &AttentionCommand) -> anyhow::Result<u8> {
+    let cpu = crate::kernels::Cpu::new(Some(1), None);
+    let registry = Registry::new(crate::attention::backends::built_in(&cpu));
+    let outcome = match command {
+        AttentionCommand::Explain(args) => {
+            let (request, dims) = resolve::explain(args)?;
+            attention::explain(&request, &registry, &dims, Some(&args.model.model), args.json)?
+        }
+        AttentionCommand::List => attention::list(&registry),
+        AttentionCommand::Check(args) => {
+            let text = std::fs::read_to_string(&args.file);
+            attention::check(&text.with_context(|| args.file.display().to_string())?)
+        }
+        AttentionCommand::Compare(_) => anyhow::bail!("attention compare is not built in yet"),
+    };
+    print!("{}", outcome.text);
+    Ok(outcome.code)
 }
 
 /// Prints why nothing could be done, and says whose fault it was by the exit code.

@@ -7,6 +7,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::transcriber::Progress;
 use crate::weights::hub;
 
+const DOWNLOAD: &str = "{prefix:.bold} {bar:24} {bytes:>10} of {total_bytes} {bytes_per_sec} {eta} left";
+
 /// One line for one file: position, speed and time left.
 pub struct FileProgress {
     bar: ProgressBar,
@@ -55,18 +57,37 @@ impl DownloadProgress {
         Self { bar: None, quiet }
     }
 
-    /// Moves the bar, or starts the next file's.
-    pub fn update(&mut self, progress: &hub::Progress) {
-        if self.bar.as_ref().is_none_or(|(file, _)| *file != progress.file) {
+    /// Moves the bar, or starts the next file's; says which sources fail.
+    pub fn update(&mut self, progress: &hub::Progress<'_>) {
+        match *progress {
+            hub::Progress::Bytes { file, done, total } => self.move_to(file, done, total),
+            hub::Progress::Failed { source, reason } => {
+                self.finish();
+                self.say(&format!("{source}: {reason}"));
+            }
+            hub::Progress::Waiting => self.say("another process is fetching this model; waiting"),
+            hub::Progress::Trying { source } => self.say(&format!("fetching from {source}")),
+            _ => {}
+        }
+    }
+
+    fn say(&self, text: &str) {
+        if !self.quiet {
+            eprintln!("undertone: {text}");
+        }
+    }
+
+    fn move_to(&mut self, file: &str, done: u64, total: Option<u64>) {
+        if self.bar.as_ref().is_none_or(|(shown, _)| shown != file) {
             self.finish();
-            let bar = ProgressBar::with_draw_target(progress.total, target(self.quiet));
-            let template = "{prefix:.bold} {bar:24} {bytes:>10} of {total_bytes} {bytes_per_sec} {eta} left";
-            bar.set_style(ProgressStyle::with_template(template).expect("the template is well formed"));
-            bar.set_prefix(progress.file.clone());
-            self.bar = Some((progress.file.clone(), bar));
+            let bar = ProgressBar::with_draw_target(total, target(self.quiet));
+            let style = ProgressStyle::with_template(DOWNLOAD).expect("the template is well formed");
+            bar.set_style(style);
+            bar.set_prefix(file.to_owned());
+            self.bar = Some((file.to_owned(), bar));
         }
         if let Some((_, bar)) = &self.bar {
-            bar.set_position(progress.done);
+            bar.set_position(done);
         }
     }
 

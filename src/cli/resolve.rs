@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::args::{DecodingArgs, GateArgs, OutputArgs};
-use super::args::{AttentionArgs, RunArgs, SpeechArgs, parse_bool};
+use super::args::{AttentionArgs, ExplainArgs, RunArgs, SpeechArgs, parse_bool};
+use crate::attention;
 use crate::audio::Input;
+use crate::dims::ModelDimensions;
 use crate::model::ComputeType;
 use crate::options::{DecodingOptions, Gates, SuppressTokens, Task, TranscribeOptions};
 use crate::output::{OutputFormat, WriterOptions};
 use crate::tokenizer::language_code;
 use crate::transcriber::{Engine, EngineBuilder};
-use crate::weights::hub::HubConfig;
+use crate::weights::hub::{self, HubConfig};
 
 /// A command line whose form is right and whose meaning is not.
 #[derive(Debug)]
@@ -202,7 +204,7 @@ pub fn for_model(mut job: Job, engine: &Engine) -> Job {
     if !engine.tokenizer().is_multilingual() {
         let language = &mut job.options.decoding.language;
         if language.as_deref().is_some_and(|l| l != "en") {
-            eprintln!("undertone: {} is an English-only model; using English", engine.files().name);
+            eprintln!("undertone: {} is an English-only model; using English", engine.model_name());
         }
         *language = Some("en".into());
     }
@@ -221,7 +223,8 @@ pub fn engine(args: &RunArgs) -> Result<EngineBuilder> {
         .model(&args.model.model)
         .hub(hub_config(args.model.model_dir.as_deref()))
         .compute_type(compute_type(&args.compute_type)?)
-        .attention(attention(&args.attention)?);
+        .attention(attention(&args.attention)?)
+        .packed_dir(cache_dir().join("packed"));
     if let Some(threads) = args.threads.filter(|n| *n > 0) {
         builder = builder.threads(threads);
     }
@@ -232,6 +235,42 @@ pub fn engine(args: &RunArgs) -> Result<EngineBuilder> {
         }
     }
     Ok(builder)
+}
+
+/// As which machine attention backends are chosen, and which are asked for.
+pub fn attention(args: &AttentionArgs) -> Result<attention::Request> {
+    let machine = super::attention::machine(
+        args.platform.as_deref(),
+        args.arch.as_deref(),
+        args.aiter,
+        &args.installed,
+        &args.environment,
+    )?;
+    let rules = args.rules.as_deref().map(attention::RuleSet::parse).transpose()?;
+    Ok(attention::Request {
+        rules: rules.unwrap_or_default(),
+        machine,
+        backend: args.attention_backend.clone(),
+        backend_for: args.attention_backend_for.clone(),
+        dtype: args.dtype.as_deref().map(attention::Dtype::parse).transpose()?,
+        ..attention::Request::default()
+    })
+}
+
+/// What `attention explain` is asked: the model's sizes come from the catalogue, or from the files
+/// of a model that is here.
+pub fn explain(args: &ExplainArgs) -> Result<(attention::Request, ModelDimensions)> {
+    let mut request = attention(&args.attention)?;
+    request.head_size = args.head_size;
+    request.block_size = args.block_size;
+    let model = &args.model.model;
+    if let Some(entry) = hub::find(model) {
+        return Ok((request, entry.dims()));
+    }
+    match hub::locate(model, &hub_config(args.model.model_dir.as_deref()))? {
+        Some(files) => Ok((request, crate::weights::open(&files.weights)?.dims().clone())),
+        None => usage(format!("--model: {model} is neither in the catalogue nor on this machine")),
+    }
 }
 
 fn compute_type(name: &str) -> Result<ComputeType> {
@@ -245,15 +284,23 @@ fn compute_type(name: &str) -> Result<ComputeType> {
 /// Where models are kept and may come from, by the usual variables: `XDG_CACHE_HOME`, `HF_HOME`,
 /// `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`.
 pub fn hub_config(model_dir: Option<&Path>) -> HubConfig {
-    let cache = path_variable("XDG_CACHE_HOME").unwrap_or_else(|| home().join(".cache"));
-    let hf_home = path_variable("HF_HOME").unwrap_or_else(|| cache.join("huggingface"));
+    let hf_home = path_variable("HF_HOME").unwrap_or_else(|| user_cache().join("huggingface"));
     let hf_cache = path_variable("HF_HUB_CACHE").unwrap_or_else(|| hf_home.join("hub"));
-    let models = model_dir.map_or_else(|| cache.join("undertone").join("models"), Path::to_owned);
+    let models = model_dir.map_or_else(|| cache_dir().join("models"), Path::to_owned);
     let mut config = HubConfig::new(models, hf_cache);
     config.endpoint = variable("HF_ENDPOINT");
     config.token = variable("HF_TOKEN").or_else(|| saved_token(&hf_home));
     config.offline = variable("HF_HUB_OFFLINE").is_some_and(|v| parse_bool(&v).unwrap_or(false));
     config
+}
+
+/// The folder that everything of ours is kept in.
+fn cache_dir() -> PathBuf {
+    user_cache().join("undertone")
+}
+
+fn user_cache() -> PathBuf {
+    path_variable("XDG_CACHE_HOME").unwrap_or_else(|| home().join(".cache"))
 }
 
 /// The key that the Hub's own program keeps after a login.

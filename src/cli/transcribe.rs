@@ -1,7 +1,7 @@
 //! `transcribe` and `translate`: file after file, each failure its own.
 
 use std::collections::HashSet;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,18 +11,17 @@ use super::args::SpeechArgs;
 use super::progress::{DownloadProgress, FileProgress};
 use super::resolve::{self, Job, Shown};
 use super::{FAILED, FINE};
-use crate::audio::Input;
 use crate::error::Error;
 use crate::options::Task;
 use crate::output::{self, OutputFormat};
 use crate::transcriber::{Control, Engine};
-use crate::transcript::{Segment, Transcript};
+use crate::transcript::Segment;
 
 /// Runs the command: 0 if every file went well, 1 if some did not.
 pub fn run(args: &SpeechArgs, task: Task) -> Result<u8> {
     let job = resolve::speech(args, task)?;
     let engine = load(&job)?;
-    let job = resolve::for_model(job, &engine)?;
+    let job = resolve::for_model(job, &engine);
     let mut written = HashSet::new();
     let mut code = FINE;
     for file in &args.audio {
@@ -52,7 +51,7 @@ fn one_file(
     file: &Path,
     written: &mut HashSet<PathBuf>,
 ) -> Result<()> {
-    let outputs = output_paths(job, file, written)?;
+    let outputs = claim_outputs(job, file, written)?;
     let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
     let progress = Arc::new(FileProgress::new(&name, job.quiet));
     let control = Control {
@@ -69,7 +68,7 @@ fn one_file(
             Error::Cancelled
         })
     };
-    let result = engine.run(Input::from(file), &job.options, &mut show, &control);
+    let result = engine.run(resolve::input(file), &job.options, &mut show, &control);
     progress.finish();
     if let Some(error) = failed_print {
         return Err(error.into());
@@ -81,22 +80,22 @@ fn one_file(
     Ok(())
 }
 
-/// Where a file's outputs go. A path that this run has written already is an error, so that
+/// Where a file's outputs go. A path that this run has claimed already is an error, so that
 /// nothing is lost when two inputs have the same name.
-fn output_paths(
+fn claim_outputs(
     job: &Job,
     file: &Path,
-    written: &mut HashSet<PathBuf>,
+    claimed: &mut HashSet<PathBuf>,
 ) -> Result<Vec<(OutputFormat, PathBuf)>> {
-    let mut paths = Vec::new();
+    let mut outputs = Vec::new();
     for &format in &job.formats {
         let path = output::path_for(&job.output_dir, file, format);
-        if !written.insert(path.clone()) {
-            anyhow::bail!("{}: {} was already written in this run", file.display(), path.display());
+        if !claimed.insert(path.clone()) {
+            anyhow::bail!("{}: {} is another input's output", file.display(), path.display());
         }
-        paths.push((format, path));
+        outputs.push((format, path));
     }
-    Ok(paths)
+    Ok(outputs)
 }
 
 fn print(shown: Shown, segment: &Segment) -> std::io::Result<()> {

@@ -8,13 +8,14 @@ use super::state::{AudioState, TextState};
 use crate::attention::{AttentionBackend, AttentionCall, CrossRow, GrowingRow, Kv, KvFormat};
 use crate::error::Result;
 use crate::kernels::Cpu;
+use crate::kernels::attention::Rows as PackRows;
 use crate::kernels::kv::CrossKv;
 use crate::kernels::linear::PackedLinear;
 
 /// Token and position embeddings, a stack of blocks, and the embedding again as output matrix.
 pub(crate) struct Decoder {
     /// `(n_vocab, width)`
-    pub token_embedding: super::Embedding,
+    pub token_embedding: super::embedding::Embedding,
     /// `(n_text_ctx, width)`
     pub positions: Vec<f32>,
     pub blocks: Vec<DecoderBlock>,
@@ -56,6 +57,14 @@ impl StepWindow<'_> {
     fn per_row(&self) -> usize {
         self.tokens.len() / self.rows
     }
+
+    /// From the prompt on, each beam's new tokens are in its own row; the prompt is in row 0.
+    fn claim_positions(&mut self) {
+        if !self.text.is_empty() {
+            let new = self.text.len..self.text.len + self.per_row();
+            new.for_each(|position| self.text.lineage.advance(position));
+        }
+    }
 }
 
 /// The two backends a step computes with.
@@ -72,8 +81,8 @@ impl Decoder {
             let kv = project(cpu, None, &block.cross_kv, audio)?;
             let head_dim = self.width / self.heads;
             Ok(ops::with_rows(&kv, |kv| {
-                let (k, v) = (kv.data, &kv.data[self.width..]);
-                CrossKv::pack(cpu, format, k, v, kv.stride, kv.rows, self.heads, head_dim)
+                let part = |at| PackRows { data: &kv.data[at..], stride: kv.stride, count: kv.rows };
+                CrossKv::pack(cpu, format, part(0), part(self.width), self.heads, head_dim)
             })?)
         };
         let layers = self.blocks.iter().map(layer).collect::<Result<_>>()?;
@@ -91,6 +100,7 @@ impl Decoder {
         windows: &mut [StepWindow<'_>],
     ) -> Result<Tensor> {
         let mut x = self.embed(windows)?;
+        windows.iter_mut().for_each(StepWindow::claim_positions);
         for (i, block) in self.blocks.iter().enumerate() {
             x = block.forward(cpu, attention, self.heads, i, &x, windows)?;
         }
@@ -187,7 +197,6 @@ fn write_cache(
             for row in 0..window.rows {
                 for i in 0..per_row {
                     let kv = &qkv.row(token)[width..];
-                    window.text.lineage.own(row, len + i);
                     window.text.layers[layer].write(row, len + i, &kv[..width], &kv[width..]);
                     token += 1;
                 }

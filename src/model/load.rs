@@ -1,9 +1,14 @@
-//! From named tensors to packed layers.
+//! From named tensors, or from a packed file, to layers.
+
+use std::cell::RefCell;
+use std::path::Path;
 
 use super::ComputeType;
 use super::block::{LayerNorm, Mlp};
 use super::decoder::{Decoder, DecoderBlock};
+use super::embedding::Embedding;
 use super::encoder::{Encoder, EncoderBlock};
+use super::packed::{PackedFile, Recorder};
 use crate::dims::ModelDimensions;
 use crate::error::{Error, Result};
 use crate::kernels::Cpu;
@@ -11,61 +16,48 @@ use crate::kernels::conv::PackedConv;
 use crate::kernels::linear::PackedLinear;
 use crate::weights::WeightSource;
 
-/// The token embedding, one row a token.
-pub(crate) struct Embedding {
-    width: usize,
-    rows: Vec<half::f16>,
-    exact: Option<Vec<f32>>,
+/// Builds layers from a checkpoint, or takes them from a packed file made of it earlier.
+pub(crate) struct Loader<'a> {
+    source: &'a dyn WeightSource,
+    compute: ComputeType,
+    cpu: &'a Cpu,
+    packed: Option<PackedFile>,
+    recorder: RefCell<Option<Recorder>>,
 }
 
-impl Embedding {
-    /// Keeps the rows in 16 bits where that loses nothing, as in every published checkpoint.
-    fn new(rows: &[f32], width: usize) -> Self {
-        use half::slice::HalfFloatSliceExt;
-        let mut halves = vec![half::f16::ZERO; rows.len()];
-        halves.convert_from_f32_slice(rows);
-        let exact = halves.iter().zip(rows).any(|(h, x)| h.to_f32() != *x);
-        Self { width, rows: halves, exact: exact.then(|| rows.to_vec()) }
+impl<'a> Loader<'a> {
+    /// With `packed`, the packed model is kept at that path and used the next time.
+    pub fn new(
+        source: &'a dyn WeightSource,
+        compute: ComputeType,
+        cpu: &'a Cpu,
+        packed: Option<&Path>,
+    ) -> Self {
+        let key = format!("{} {}", source.fingerprint(), compute.name());
+        let found = packed.and_then(|path| PackedFile::open(path, &key));
+        // A cache that cannot be written costs the next start some time, nothing more.
+        let recorder = match (packed, &found) {
+            (Some(path), None) => Recorder::create(path, &key).ok(),
+            _ => None,
+        };
+        Self { source, compute, cpu, packed: found, recorder: RefCell::new(recorder) }
     }
 
-    /// Writes `row(token) + positional` into `out`.
-    pub fn add_row(&self, token: u32, positional: &[f32], out: &mut [f32]) {
-        let at = token as usize * self.width;
-        let range = at..at + self.width;
-        match &self.exact {
-            Some(rows) => add(rows[range].iter().copied(), positional, out),
-            None => add(self.rows[range].iter().map(|h| h.to_f32()), positional, out),
+    /// Gives what was recorded its name.
+    pub fn finish(self) {
+        if let Some(recorder) = self.recorder.into_inner() {
+            // As above: a cache that cannot be written is made again.
+            let _ = recorder.finish();
         }
     }
-}
 
-fn add(row: impl Iterator<Item = f32>, positional: &[f32], out: &mut [f32]) {
-    for ((o, x), p) in out.iter_mut().zip(row).zip(positional) {
-        *o = x + p;
-    }
-}
-
-/// Reads tensors by openai/whisper's names and packs them.
-pub(crate) struct Loader<'a> {
-    pub source: &'a dyn WeightSource,
-    pub compute: ComputeType,
-    pub cpu: &'a Cpu,
-}
-
-/// A tensor's values and shape.
-struct Loaded {
-    data: Vec<f32>,
-    shape: Vec<usize>,
-}
-
-impl Loader<'_> {
     pub fn encoder(&self, dims: &ModelDimensions) -> Result<Encoder> {
         let width = dims.n_audio_state;
         let block = |i| self.encoder_block(&format!("encoder.blocks.{i}"), width);
         Ok(Encoder {
             conv1: self.conv("encoder.conv1", width, dims.n_mels, 1)?,
             conv2: self.conv("encoder.conv2", width, width, 2)?,
-            positions: self.tensor("encoder.positional_embedding", &[dims.n_audio_ctx, width])?,
+            positions: self.floats("encoder.positional_embedding", &[dims.n_audio_ctx, width])?,
             blocks: (0..dims.n_audio_layer).map(block).collect::<Result<_>>()?,
             norm: self.norm("encoder.ln_post", width)?,
             heads: dims.n_audio_head,
@@ -75,23 +67,26 @@ impl Loader<'_> {
     pub fn decoder(&self, dims: &ModelDimensions) -> Result<Decoder> {
         let width = dims.n_text_state;
         let block = |i| self.decoder_block(&format!("decoder.blocks.{i}"), width, dims);
-        let embedding = self.tensor("decoder.token_embedding.weight", &[dims.n_vocab, width])?;
         Ok(Decoder {
-            token_embedding: Embedding::new(&embedding, width),
-            positions: self.tensor("decoder.positional_embedding", &[dims.n_text_ctx, width])?,
+            token_embedding: self.embedding(dims.n_vocab, width)?,
+            positions: self.floats("decoder.positional_embedding", &[dims.n_text_ctx, width])?,
             blocks: (0..dims.n_text_layer).map(block).collect::<Result<_>>()?,
             norm: self.norm("decoder.ln", width)?,
-            logits: self.pack(&embedding, dims.n_vocab, width, None),
+            logits: self.linear("logits", || {
+                let rows = self.tensor(EMBEDDING, &[dims.n_vocab, width])?;
+                Ok(self.pack(&rows, dims.n_vocab, width, None))
+            })?,
             heads: dims.n_text_head,
             width,
         })
     }
 
     fn encoder_block(&self, name: &str, width: usize) -> Result<EncoderBlock> {
+        let attention = format!("{name}.attn");
         Ok(EncoderBlock {
             attn_norm: self.norm(&format!("{name}.attn_ln"), width)?,
-            qkv: self.fused(&format!("{name}.attn"), &["query", "key", "value"], width, width)?,
-            out: self.fused(&format!("{name}.attn"), &["out"], width, width)?,
+            qkv: self.fused(&attention, &["query", "key", "value"], width, width)?,
+            out: self.fused(&attention, &["out"], width, width)?,
             mlp: self.mlp(name, width)?,
         })
     }
@@ -125,15 +120,19 @@ impl Loader<'_> {
 
     fn norm(&self, name: &str, width: usize) -> Result<LayerNorm> {
         Ok(LayerNorm {
-            weight: self.tensor(&format!("{name}.weight"), &[width])?,
-            bias: self.tensor(&format!("{name}.bias"), &[width])?,
+            weight: self.floats(&format!("{name}.weight"), &[width])?,
+            bias: self.floats(&format!("{name}.bias"), &[width])?,
         })
     }
 
     fn conv(&self, name: &str, n_out: usize, n_in: usize, stride: usize) -> Result<PackedConv> {
-        let weight = self.tensor(&format!("{name}.weight"), &[n_out, n_in, 3])?;
-        let bias = self.tensor(&format!("{name}.bias"), &[n_out])?;
-        Ok(PackedConv::pack(&weight, &bias, n_out, n_in, stride))
+        let layer = self.linear(name, || {
+            let weight = self.tensor(&format!("{name}.weight"), &[n_out, n_in, 3])?;
+            let bias = self.tensor(&format!("{name}.bias"), &[n_out])?;
+            let rows = PackedConv::rows_of(&weight, n_out, n_in);
+            Ok(self.pack(&rows, n_out, 3 * n_in, Some(&bias)))
+        })?;
+        Ok(PackedConv::new(layer, n_in, stride))
     }
 
     /// Stacks the named parts, `(n_out, n_in)` each, into one layer. The key projection has no
@@ -145,39 +144,87 @@ impl Loader<'_> {
         n_out: usize,
         n_in: usize,
     ) -> Result<PackedLinear> {
-        let mut weight = Vec::with_capacity(parts.len() * n_out * n_in);
-        let mut bias = Vec::with_capacity(parts.len() * n_out);
-        for part in parts {
-            weight.extend(self.tensor(&format!("{name}.{part}.weight"), &[n_out, n_in])?);
-            match *part {
-                "key" => bias.resize(bias.len() + n_out, 0.0),
-                _ => bias.extend(self.tensor(&format!("{name}.{part}.bias"), &[n_out])?),
+        self.linear(&format!("{name}.{}", parts.join("+")), || {
+            let mut weight = Vec::with_capacity(parts.len() * n_out * n_in);
+            let mut bias = Vec::with_capacity(parts.len() * n_out);
+            for part in parts {
+                weight.extend(self.tensor(&format!("{name}.{part}.weight"), &[n_out, n_in])?);
+                match *part {
+                    "key" => bias.resize(bias.len() + n_out, 0.0),
+                    _ => bias.extend(self.tensor(&format!("{name}.{part}.bias"), &[n_out])?),
+                }
             }
-        }
-        Ok(self.pack(&weight, parts.len() * n_out, n_in, Some(&bias)))
+            Ok(self.pack(&weight, parts.len() * n_out, n_in, Some(&bias)))
+        })
     }
 
     fn pack(&self, w: &[f32], n_out: usize, n_in: usize, bias: Option<&[f32]>) -> PackedLinear {
         match self.compute {
-            ComputeType::F32 => PackedLinear::pack_f32(w, n_out, n_in, bias),
+            ComputeType::F32 => PackedLinear::pack_f32(self.cpu, w, n_out, n_in, bias),
             ComputeType::Int8 => PackedLinear::pack_i8(self.cpu, w, n_out, n_in, bias),
         }
     }
 
+    /// A layer from the packed file, or built and recorded.
+    fn linear(
+        &self,
+        name: &str,
+        build: impl FnOnce() -> Result<PackedLinear>,
+    ) -> Result<PackedLinear> {
+        if let Some(file) = &self.packed {
+            return file.linear(name);
+        }
+        let layer = build()?;
+        self.record(|recorder| recorder.linear(name, &layer));
+        Ok(layer)
+    }
+
+    /// A vector or matrix that is used as it is.
+    fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        if let Some(file) = &self.packed {
+            let stored = file.numbers(name, shape.iter().product())?;
+            return Ok(stored.numbers().to_vec());
+        }
+        let floats = self.tensor(name, shape)?;
+        self.record(|recorder| recorder.numbers(name, &floats));
+        Ok(floats)
+    }
+
+    fn embedding(&self, n_vocab: usize, width: usize) -> Result<Embedding> {
+        if let Some(file) = &self.packed {
+            return match file.numbers("embedding.f16", n_vocab * width) {
+                Ok(halves) => Ok(Embedding::from_halves(halves, width)),
+                Err(_) => Ok(Embedding::from_floats(
+                    file.numbers("embedding.f32", n_vocab * width)?,
+                    width,
+                )),
+            };
+        }
+        let embedding = Embedding::new(&self.tensor(EMBEDDING, &[n_vocab, width])?, width);
+        self.record(|recorder| embedding.record(recorder));
+        Ok(embedding)
+    }
+
+    /// Records something; if the disk fails, the recording is given up.
+    fn record(&self, write: impl FnOnce(&mut Recorder) -> std::io::Result<()>) {
+        let mut recorder = self.recorder.borrow_mut();
+        if recorder.as_mut().is_some_and(|recorder| write(recorder).is_err()) {
+            *recorder = None;
+        }
+    }
+
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let loaded = self.read(name)?;
-        if loaded.shape != shape {
+        let tensor = self.source.tensor(name)?;
+        if tensor.shape() != shape {
             return Err(Error::Weights {
                 file: self.source.file().to_path_buf(),
                 tensor: Some(name.to_owned()),
-                reason: format!("has shape {:?} where {shape:?} is due", loaded.shape),
+                reason: format!("has shape {:?} where {shape:?} is due", tensor.shape()),
             });
         }
-        Ok(loaded.data)
-    }
-
-    fn read(&self, name: &str) -> Result<Loaded> {
-        let tensor = self.source.tensor(name)?;
-        Ok(Loaded { data: tensor.to_f32()?.into_owned(), shape: tensor.shape().to_vec() })
+        Ok(tensor.to_f32().into_owned())
     }
 }
+
+/// The token embedding, which is also the output matrix.
+const EMBEDDING: &str = "decoder.token_embedding.weight";

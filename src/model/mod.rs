@@ -5,10 +5,14 @@
 
 mod block;
 mod decoder;
+mod embedding;
 mod encoder;
 mod load;
 mod ops;
+mod packed;
 mod state;
+
+use std::path::Path;
 
 use candle_core::Tensor;
 
@@ -22,7 +26,6 @@ use crate::kernels::Cpu;
 use crate::weights::WeightSource;
 use decoder::{Decoder, StepAttention};
 use encoder::Encoder;
-use load::Embedding;
 
 /// In what precision the network computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -65,7 +68,8 @@ pub struct Whisper {
 }
 
 impl Whisper {
-    /// Loads every tensor and packs it for `compute`.
+    /// Loads every tensor and packs it for `compute`. With `packed`, what packing gives is kept in
+    /// that file and mapped the next time.
     ///
     /// # Errors
     /// A tensor that is missing, damaged or of the wrong shape.
@@ -74,11 +78,12 @@ impl Whisper {
         compute: ComputeType,
         cpu: Cpu,
         plan: Plan,
+        packed: Option<&Path>,
     ) -> Result<Self> {
         let dims = source.dims().clone();
-        let load = load::Loader { source, compute, cpu: &cpu };
-        let encoder = load.encoder(&dims)?;
-        let decoder = load.decoder(&dims)?;
+        let loader = load::Loader::new(source, compute, &cpu, packed);
+        let (encoder, decoder) = (loader.encoder(&dims)?, loader.decoder(&dims)?);
+        loader.finish();
         Ok(Self { dims, compute, cpu, plan, encoder, decoder })
     }
 

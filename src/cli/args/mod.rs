@@ -18,7 +18,7 @@ pub use speech::{
     AttentionArgs, DecodingArgs, DetectArgs, GateArgs, ModelArgs, OutputArgs, RunArgs, SpeechArgs,
 };
 pub use tools::{
-    AttentionCommand, BenchArgs, CheckArgs, CompareArgs, EvalArgs, ExplainArgs, ModelsCommand,
+    AttentionCommand, BenchArgs, CheckArgs, CompareArgs, EvalArgs, ExplainArgs, ModelName, ModelsCommand,
 };
 pub use values::{Setting, parse_bool};
 

@@ -55,7 +55,7 @@ pub struct AttentionArgs {
     /// GPU architecture of the simulated machine, for example gfx942:sramecc+:xnack-
     #[arg(long, help_heading = "Attention")]
     pub arch: Option<String>,
-    /// The simulated machine has the aiter package and VLLM_ROCM_USE_AITER=1
+    /// The simulated machine has the aiter package (switch it on with --env VLLM_ROCM_USE_AITER=1)
     #[arg(long, help_heading = "Attention")]
     pub aiter: bool,
     /// Packages the simulated machine has, separated by commas
