@@ -29,14 +29,11 @@ pub mod vectors;
 #[cfg(test)]
 mod tests;
 
-
 pub use call::{Attended, AttentionCall, CrossRow, GrowingRow, Kv};
 pub use names::{BackendName, Kind, Requested, RequestedBackends, RuleSet};
 pub use objections::Objection;
 pub use plan::{Answer, Plan, Request, answers, block_size, default_dtype, kernel, plan};
-pub use query::{
-    AttentionQuery, AttentionType, Dtype, Flags, Machine, ModelKind, Platform, Role,
-};
+pub use query::{AttentionQuery, AttentionType, Dtype, Flags, Machine, ModelKind, Platform, Role};
 pub use registry::{Registry, SERVED_BY};
 pub use select::{How, Level, LogLine, Refusal, Rejection, Selection, select};
 

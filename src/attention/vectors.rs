@@ -118,8 +118,8 @@ impl Row {
             attn_type,
             dtype,
             head_size,
-            kv_cache_dtype,
-            block_size,
+            kv,
+            block,
             flags,
             requested,
             outcome,
@@ -134,42 +134,19 @@ impl Row {
             Some('A') => RuleSet::August2026,
             _ => return Err("its name begins with neither P nor A".to_owned()),
         };
-        let mut machine = Machine {
-            platform: Platform::Rocm,
-            arch: given(arch).map(str::to_owned),
-            ..Machine::default()
-        };
-        if yes(aiter)? {
-            machine.installed.insert("aiter".to_owned());
-        }
-        let variables = [
-            ("VLLM_ROCM_USE_AITER", use_aiter),
-            ("VLLM_ROCM_USE_AITER_MHA", mha),
-        ];
-        for (name, value) in variables {
-            machine
-                .env
-                .extend(given(value).map(|v| (name.to_owned(), v.to_owned())));
-        }
         let model = if yes(encoder_decoder)? {
             ModelKind::EncoderDecoder
         } else {
             ModelKind::Decoder
         };
         let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is no number"));
+        let dtype = Dtype::parse(dtype).map_err(|e| e.to_string())?;
         let query = AttentionQuery {
-            kv_cache_dtype: given(kv_cache_dtype).unwrap_or("auto").to_owned(),
-            block_size: given(block_size).map(number).transpose()?,
+            kv_cache_dtype: given(kv).unwrap_or("auto").to_owned(),
+            block_size: given(block).map(number).transpose()?,
             flags: parse_flags(flags)?,
-            ..AttentionQuery::new(
-                parse_type(attn_type)?,
-                number(head_size)?,
-                Dtype::parse(dtype).map_err(|e| e.to_string())?,
-            )
+            ..AttentionQuery::new(parse_type(attn_type)?, number(head_size)?, dtype)
         };
-        let requested = given(requested)
-            .map(|text| backend(rules, text))
-            .transpose()?;
         let expected = Expected {
             outcome: outcome.to_owned(),
             valid: valid.to_owned(),
@@ -177,10 +154,12 @@ impl Row {
         };
         Ok(Self {
             rules,
-            machine,
+            machine: machine(arch, aiter, use_aiter, mha)?,
             model,
             query,
-            requested,
+            requested: given(requested)
+                .map(|text| backend(rules, text))
+                .transpose()?,
             expected,
         })
     }
@@ -256,6 +235,27 @@ impl Row {
                 .map_or_else(|| other.to_string(), |(code, _)| (*code).to_owned()),
         }
     }
+}
+
+fn machine(arch: &str, aiter: &str, use_aiter: &str, mha: &str) -> Result<Machine, String> {
+    let mut machine = Machine {
+        platform: Platform::Rocm,
+        ..Machine::default()
+    };
+    machine.arch = given(arch).map(str::to_owned);
+    if yes(aiter)? {
+        machine.installed.insert("aiter".to_owned());
+    }
+    let variables = [
+        ("VLLM_ROCM_USE_AITER", use_aiter),
+        ("VLLM_ROCM_USE_AITER_MHA", mha),
+    ];
+    for (name, value) in variables {
+        machine
+            .env
+            .extend(given(value).map(|v| (name.to_owned(), v.to_owned())));
+    }
+    Ok(machine)
 }
 
 fn given(text: &str) -> Option<&str> {

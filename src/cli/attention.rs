@@ -15,6 +15,9 @@ use crate::attention::{
 use crate::dims::ModelDimensions;
 use crate::error::{Error, Result};
 
+#[cfg(test)]
+mod tests;
+
 /// What a command prints and the code it ends with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
