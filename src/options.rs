@@ -28,7 +28,7 @@ impl Task {
 pub enum SuppressTokens {
     /// openai's `"-1"`: the tokenizer's non-speech tokens, and then these too.
     NonSpeechAnd(Vec<u32>),
-    /// Only these (and the special tokens, which are always suppressed).
+    /// Only these, and the special tokens. An empty list suppresses nothing, as in openai/whisper.
     Only(Vec<u32>),
 }
 
@@ -67,7 +67,7 @@ pub struct DecodingOptions {
     pub suppress_blank: bool,
     /// Whether to sample text only.
     pub without_timestamps: bool,
-    /// Latest first timestamp, in seconds.
+    /// Latest first timestamp, in seconds; `None` or 0 sets no limit.
     pub max_initial_timestamp: Option<f64>,
     /// Seed of the sampling of this window.
     pub seed: u64,

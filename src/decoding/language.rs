@@ -13,6 +13,17 @@ pub struct LanguageProbabilities {
     pub all: Vec<(String, f64)>,
 }
 
+impl LanguageProbabilities {
+    /// A language's probability; 0 for one that the model does not know.
+    #[must_use]
+    pub fn probability(&self, code: &str) -> f64 {
+        self.all
+            .iter()
+            .find(|(known, _)| known == code)
+            .map_or(0.0, |(_, p)| *p)
+    }
+}
+
 /// Reads the languages' probabilities from the logits, `(n_vocab)`, of a step that was fed the
 /// start-of-transcript token alone.
 ///

@@ -1,5 +1,6 @@
 //! Sampling from a distribution with a generator that is a pure function of its coordinates.
 
+use crate::decoding::rank::{BLOCK, sum_exp, weight};
 use crate::decoding::rules::Distribution;
 
 /// The increment of SplitMix64 (Steele, Lea, Flood 2014).
@@ -42,26 +43,25 @@ pub fn mix(state: u64) -> u64 {
 /// `uniform`; `None` where nothing can be sampled.
 pub fn sample(distribution: &Distribution<'_>, temperature: f64, uniform: f64) -> Option<u32> {
     let mut chosen = distribution.argmax()?;
-    let (max, temperature) = (distribution.max(), temperature as f32);
-    let weight = |logit: f32| {
-        let below = (logit - max) / temperature;
-        if below <= 0.0 {
-            f64::from(below.exp())
-        } else {
-            0.0
-        }
-    };
-    let weights = || {
+    let (max, scale) = (distribution.max(), temperature.recip() as f32);
+    let blocks = || {
         distribution
             .runs()
-            .flat_map(|(_, run)| run)
-            .map(|x| weight(*x))
+            .flat_map(|(start, run)| blocks(start, run))
     };
-    let target = uniform * weights().sum::<f64>();
+    let target = uniform
+        * blocks()
+            .map(|(_, block)| sum_exp(block, max, scale))
+            .sum::<f64>();
     let mut cumulative = 0.0;
-    for (start, run) in distribution.runs() {
-        for (offset, logit) in run.iter().enumerate() {
-            let weight = weight(*logit);
+    for (start, block) in blocks() {
+        let sum = sum_exp(block, max, scale);
+        if cumulative + sum <= target {
+            cumulative += sum;
+            continue;
+        }
+        for (offset, logit) in block.iter().enumerate() {
+            let weight = f64::from(weight(*logit, max, scale));
             if weight > 0.0 {
                 cumulative += weight;
                 chosen = (start + offset) as u32;
@@ -72,4 +72,9 @@ pub fn sample(distribution: &Distribution<'_>, temperature: f64, uniform: f64) -
         }
     }
     Some(chosen)
+}
+
+fn blocks(start: usize, run: &[f32]) -> impl Iterator<Item = (usize, &[f32])> {
+    let starts = (start..).step_by(BLOCK);
+    starts.zip(run.chunks(BLOCK))
 }
