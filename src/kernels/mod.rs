@@ -3,9 +3,23 @@
 //! Every kernel takes a [`Cpu`] (vector level and threads) and gives the same result at every thread
 //! count. A row's result never depends on the rows that are computed along with it.
 
+pub mod attention;
+pub mod conv;
 pub mod cpu;
+pub mod embed;
+mod gelu;
+pub mod kv;
 pub mod level;
+pub mod linear;
+mod norm;
+mod packed;
 pub mod pool;
+pub mod rank;
+pub mod roofline;
+mod rows;
+pub mod simd;
+pub mod storage;
+mod tile;
 
 pub use cpu::Cpu;
 pub use level::{Isa, SimdLevel};
