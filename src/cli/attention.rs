@@ -208,13 +208,14 @@ fn rejections(answer: &Answer) -> Vec<Rejection> {
     }
 }
 
-/// What vLLM's test of translation would ask of its server, with its warning.
+/// What vLLM's test of translation would ask of its server, with its warning; it has no opinion
+/// where the platform isn't ROCm.
 fn founding_text(request: &Request, model_name: Option<&str>) -> Option<String> {
     let name = model_name?;
     let probe = match (request.machine.platform, &request.machine.arch) {
         (Platform::Rocm, Some(arch)) => PlatformProbe::Arch(arch),
         (Platform::Rocm, None) => PlatformProbe::ImportError,
-        _ => PlatformProbe::NotRocm,
+        _ => return None,
     };
     let config = rocm_attention_config(request.rules, probe, name);
     let backend = config
