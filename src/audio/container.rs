@@ -25,7 +25,8 @@ use super::opus::{OPUS_RATE, OpusHead, OpusPackets};
 use super::source::Source;
 use crate::error::{Error, Result};
 
-const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
+/// Sample rates that are taken seriously.
+pub(super) const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
 const MAX_CHANNELS: usize = 32;
 /// Frames that one packet may hold; more is a hostile header.
 const MAX_PACKET_FRAMES: u64 = 1 << 18;
@@ -37,9 +38,22 @@ const MAX_FAILURES: usize = 64;
 pub(super) struct Description {
     pub(super) container: String,
     pub(super) codec: String,
-    pub(super) bits: Option<u32>,
+    /// What the codec decodes to.
+    pub(super) depth: Depth,
     pub(super) duration_s: Option<f64>,
     pub(super) start_s: f64,
+}
+
+/// The samples a codec holds, which decides how ffmpeg computes with them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Integers of at most 16 bits.
+    Narrow,
+    /// Wider integers.
+    Wide,
+    /// Floating point.
+    #[default]
+    Float,
 }
 
 /// Decoded frames, interleaved.
@@ -108,7 +122,7 @@ impl Container {
         let description = Description {
             container: format.format_info().short_name.to_owned(),
             codec,
-            bits: params.bits_per_sample,
+            depth: depth(&params, &decoder),
             duration_s: duration_s(&track, format.as_ref(), rate),
             start_s: edit.map_or_else(|| start_s(&track), |edit| edit.delay_s),
         };
@@ -426,10 +440,11 @@ fn codec_name(params: &AudioCodecParameters) -> String {
 fn aac_name(params: &AudioCodecParameters) -> String {
     let config = params.extra_data.as_deref().unwrap_or_default();
     let Some(&[first, second]) = config.first_chunk::<2>() else { return "AAC".to_owned() };
-    let has_sync_extension = config.windows(2).skip(2).any(|w| w == [0x56, 0xe5]);
+    // The backward compatible way to announce SBR: a sync word, object type 5, and a set flag.
+    let has_sbr = config.windows(3).skip(2).any(|w| w[..2] == [0x56, 0xe5] && w[2] >> 7 == 1);
     let kind = match first >> 3 {
         1 => "Main",
-        2 if has_sync_extension => "HE, SBR",
+        2 if has_sbr => "HE, SBR",
         2 => "LC",
         3 => "SSR",
         4 => "LTP",
@@ -449,6 +464,31 @@ fn aac_name(params: &AudioCodecParameters) -> String {
         _ => "",
     };
     format!("AAC ({kind}{layout})")
+}
+
+fn depth(params: &AudioCodecParameters, decoder: &Decoder) -> Depth {
+    use codecs::{
+        CODEC_ID_AAC, CODEC_ID_MP1, CODEC_ID_MP2, CODEC_ID_MP3, CODEC_ID_PCM_F32BE,
+        CODEC_ID_PCM_F32LE, CODEC_ID_PCM_F64BE, CODEC_ID_PCM_F64LE, CODEC_ID_VORBIS,
+    };
+    let Decoder::Symphonia(decoder) = decoder else { return Depth::Float };
+    match params.codec {
+        CODEC_ID_AAC | CODEC_ID_VORBIS | CODEC_ID_MP1 | CODEC_ID_MP2 | CODEC_ID_MP3 => Depth::Float,
+        CODEC_ID_PCM_F32LE | CODEC_ID_PCM_F32BE | CODEC_ID_PCM_F64LE | CODEC_ID_PCM_F64BE => {
+            Depth::Float
+        }
+        codecs::CODEC_ID_PCM_ALAW | codecs::CODEC_ID_PCM_MULAW => Depth::Narrow,
+        codecs::CODEC_ID_ALAC => {
+            // The sixth byte of the configuration is the width of the samples.
+            let bits = params.extra_data.as_ref().and_then(|bytes| bytes.get(5).copied());
+            if bits.is_some_and(|bits| bits <= 16) { Depth::Narrow } else { Depth::Wide }
+        }
+        _ => {
+            let known = decoder.codec_params();
+            let bits = known.bits_per_sample.or(params.bits_per_sample);
+            if bits.unwrap_or(16) <= 16 { Depth::Narrow } else { Depth::Wide }
+        }
+    }
 }
 
 fn duration_s(track: &Track, format: &dyn FormatReader, rate: f64) -> Option<f64> {

@@ -96,6 +96,28 @@ impl Downmix {
             ),
         }
     }
+    /// Hands the mono fold of 16-bit channels, given apart, to `put`, computed in the fixed point
+    /// that swresample uses.
+    pub(super) fn fold_planes(&self, planes: &[&[i16]], mut put: impl FnMut(i16)) {
+        const HALF: i32 = 1 << 14;
+        let whole = |gain: &f32| (gain * 32_768.0).round_ties_even() as i32;
+        let gains: Vec<i32> = self.gains.iter().map(whole).collect();
+        match planes {
+            [mono] => mono.iter().for_each(|&x| put(x)),
+            [left, right] if gains.len() == 2 => {
+                for (&l, &r) in left.iter().zip(*right) {
+                    put(((i32::from(l) * gains[0] + i32::from(r) * gains[1] + HALF) >> 15) as i16);
+                }
+            }
+            planes => {
+                for at in 0..planes.first().map_or(0, |plane| plane.len()) {
+                    let terms = planes.iter().zip(&gains).map(|(p, gain)| i32::from(p[at]) * gain);
+                    let sum = terms.fold(HALF, i32::wrapping_add) >> 15;
+                    put(sum.clamp(i32::from(i16::MIN), i32::from(i16::MAX)) as i16);
+                }
+            }
+        }
+    }
 }
 
 fn gain(position: Position) -> f32 {
@@ -143,5 +165,9 @@ mod tests {
         let mut mono = vec![9.0];
         Downmix::new(&Channels::Discrete(2)).fold(&[1.0, 0.0, 0.5, 0.5], &mut mono);
         assert_eq!(mono, [9.0, 0.5, 0.5]);
+        let mut whole = Vec::new();
+        let (left, right): (&[i16], &[i16]) = (&[3, -3, i16::MIN], &[0, 0, i16::MIN]);
+        Downmix::new(&Channels::Discrete(2)).fold_planes(&[left, right], |x| whole.push(x));
+        assert_eq!(whole, [2, -1, -32_768]);
     }
 }

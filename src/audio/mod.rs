@@ -10,6 +10,7 @@
 //! panic in a third-party decoder is caught at this module's edge and becomes an error too.
 
 mod container;
+mod convert;
 mod downmix;
 mod edit_list;
 mod input;
@@ -20,7 +21,6 @@ mod source;
 mod stream;
 
 pub use input::{Input, Limits};
-pub use resample::Resampler;
 pub use stream::{AudioInfo, AudioStream};
 
 use crate::error::Result;

@@ -3,7 +3,8 @@
 //! A different filter, however good, gives different samples near 8 kHz, hence a different mel and
 //! now and then different words than openai/whisper. So the same design is computed here: a sinc
 //! under a Kaiser window (β = 9), 32 zero crossings wide, cut off at 0.97 of the lower Nyquist
-//! frequency, one phase per output position where that takes at most 1024. The start is reflected
+//! frequency, one phase per output position where that takes at most 1024; in 16-bit integers for
+//! what ffmpeg decodes to 16 bits, else in floating point. The start is reflected
 //! about the first sample and the end about the point after the last, as there, which also leaves
 //! no delay: N samples in at rate r come out as ⌈N · 16000 / r⌉.
 //!
@@ -22,17 +23,25 @@ const LANES: usize = 8;
 /// Consumed samples are dropped from the buffer once there are this many.
 const COMPACT_SAMPLES: usize = 8192;
 
+/// What a resampler computes with.
+pub(super) trait Sample: Copy {
+    /// A filter coefficient, at most 1, in this type.
+    fn coefficient(value: f64) -> Self;
+    /// The filter applied at one place.
+    fn dot(window: &[Self], filter: &[Self]) -> Self;
+}
+
 /// A streaming converter of mono samples to 16 kHz.
-pub struct Resampler {
-    /// `(phases, stride)`, rows zero-padded from `taps` to `stride`.
-    bank: Vec<f32>,
+pub(super) struct Resampler<S> {
+    /// `(phases, stride)`, rows padded with zeros from `taps` to `stride`.
+    bank: Vec<S>,
     phases: usize,
     taps: usize,
     stride: usize,
     /// Whole phases from one output to the next, and the rest as a fraction of `SAMPLE_RATE`.
     step_phases: usize,
     step_rest: usize,
-    buffer: Vec<f32>,
+    buffer: Vec<S>,
     /// First sample under the filter for the next output, its phase, and the phase's fraction.
     start: usize,
     phase: usize,
@@ -40,10 +49,9 @@ pub struct Resampler {
     is_primed: bool,
 }
 
-impl Resampler {
+impl<S: Sample> Resampler<S> {
     /// A converter from `rate` samples per second, which must be at least 1.
-    #[must_use]
-    pub fn new(rate: u32) -> Self {
+    pub(super) fn new(rate: u32) -> Self {
         let rate = rate.max(1) as usize;
         let exact_phases = SAMPLE_RATE / gcd(SAMPLE_RATE, rate);
         let phases = if exact_phases <= MAX_PHASES { exact_phases } else { MAX_PHASES };
@@ -66,7 +74,7 @@ impl Resampler {
     }
 
     /// Takes the next samples and appends to `out` what they complete.
-    pub fn push(&mut self, input: &[f32], out: &mut Vec<f32>) {
+    pub(super) fn push(&mut self, input: &[S], out: &mut Vec<S>) {
         self.buffer.extend_from_slice(input);
         if !self.is_primed {
             if self.buffer.len() <= self.taps {
@@ -82,7 +90,7 @@ impl Resampler {
     }
 
     /// Appends to `out` what is left when no more samples come.
-    pub fn finish(mut self, out: &mut Vec<f32>) {
+    pub(super) fn finish(mut self, out: &mut Vec<S>) {
         if self.buffer.is_empty() {
             return;
         }
@@ -100,18 +108,18 @@ impl Resampler {
     /// Puts the reflection of the start in front of it.
     fn prime(&mut self) {
         let last = self.buffer.len() - 1;
-        let reflection: Vec<f32> =
+        let reflection: Vec<S> =
             (1..=self.taps).rev().map(|n| self.buffer[n.min(last)]).collect();
         self.buffer.splice(..0, reflection);
         self.start = self.taps - (self.taps - 1) / 2;
         self.is_primed = true;
     }
 
-    fn run(&mut self, out: &mut Vec<f32>) {
+    fn run(&mut self, out: &mut Vec<S>) {
         while self.start + self.taps <= self.buffer.len() {
             let window = &self.buffer[self.start..self.start + self.taps];
             let row = &self.bank[self.phase * self.stride..][..self.taps];
-            out.push(dot(window, row));
+            out.push(S::dot(window, row));
             self.advance();
         }
     }
@@ -129,7 +137,7 @@ impl Resampler {
 }
 
 /// The filter's coefficients, `(phases, stride)`.
-fn filter_bank(factor: f64, taps: usize, stride: usize, phases: usize) -> Vec<f32> {
+fn filter_bank<S: Sample>(factor: f64, taps: usize, stride: usize, phases: usize) -> Vec<S> {
     let centre = ((taps - 1) / 2) as f64;
     let coefficient = |tap: usize, phase: usize| {
         let x = PI * (tap as f64 - centre - phase as f64 / phases as f64) * factor;
@@ -138,10 +146,10 @@ fn filter_bank(factor: f64, taps: usize, stride: usize, phases: usize) -> Vec<f3
         sinc * bessel_i0(KAISER_BETA * (1.0 - w * w).max(0.0).sqrt())
     };
     let norm: f64 = (0..taps).map(|tap| coefficient(tap, 0)).sum();
-    let mut bank = vec![0.0; phases * stride];
+    let mut bank = vec![S::coefficient(0.0); phases * stride];
     for (phase, row) in bank.chunks_exact_mut(stride).enumerate() {
         for (tap, value) in row[..taps].iter_mut().enumerate() {
-            *value = (coefficient(tap, phase) / norm) as f32;
+            *value = S::coefficient(coefficient(tap, phase) / norm);
         }
     }
     bank
@@ -158,17 +166,36 @@ fn bessel_i0(x: f64) -> f64 {
     sum
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; LANES];
-    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest: f32 =
-        a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in a_chunks.zip(b_chunks) {
-        for lane in 0..LANES {
-            sums[lane] += x[lane] * y[lane];
-        }
+impl Sample for f32 {
+    fn coefficient(value: f64) -> Self {
+        value as f32
     }
-    sums.iter().sum::<f32>() + rest
+
+    fn dot(window: &[f32], filter: &[f32]) -> f32 {
+        let mut sums = [0.0f32; LANES];
+        let (a, b) = (window.chunks_exact(LANES), filter.chunks_exact(LANES));
+        let rest: f32 = a.remainder().iter().zip(b.remainder()).map(|(x, y)| x * y).sum();
+        for (x, y) in a.zip(b) {
+            for lane in 0..LANES {
+                sums[lane] += x[lane] * y[lane];
+            }
+        }
+        sums.iter().sum::<f32>() + rest
+    }
+}
+
+/// Fixed point with 15 fractional bits; sums wrap as they do in ffmpeg's vector code.
+impl Sample for i16 {
+    fn coefficient(value: f64) -> Self {
+        (value * 32_768.0).round_ties_even() as i16
+    }
+
+    fn dot(window: &[i16], filter: &[i16]) -> i16 {
+        const HALF: i32 = 1 << 14;
+        let products = window.iter().zip(filter).map(|(&x, &y)| i32::from(x) * i32::from(y));
+        let sum = products.fold(HALF, i32::wrapping_add);
+        (sum >> 15).clamp(i32::from(i16::MIN), i32::from(i16::MAX)) as i16
+    }
 }
 
 fn gcd(a: usize, b: usize) -> usize {
@@ -179,7 +206,7 @@ fn gcd(a: usize, b: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn resample(rate: u32, pieces: &[&[f32]]) -> Vec<f32> {
+    fn resample<S: Sample>(rate: u32, pieces: &[&[S]]) -> Vec<S> {
         let (mut resampler, mut out) = (Resampler::new(rate), Vec::new());
         for piece in pieces {
             resampler.push(piece, &mut out);
@@ -200,11 +227,15 @@ mod tests {
     #[test]
     fn chunking_changes_nothing() {
         let signal = noise(30_000);
+        let whole_numbers: Vec<i16> = signal.iter().map(|x| (x * 32_767.0) as i16).collect();
         for rate in [8_000, 11_025, 22_050, 44_100, 44_099, 48_000, 192_000] {
-            let whole = resample(rate, &[&signal]);
+            let whole = resample(rate, &[signal.as_slice()]);
+            let whole_i16 = resample(rate, &[whole_numbers.as_slice()]);
             for size in [1, 7, 160, 1_023, 9_000] {
                 let pieces: Vec<&[f32]> = signal.chunks(size).collect();
                 assert!(resample(rate, &pieces) == whole, "{rate} Hz in pieces of {size}");
+                let pieces: Vec<&[i16]> = whole_numbers.chunks(size).collect();
+                assert!(resample(rate, &pieces) == whole_i16, "{rate} Hz, {size}, integers");
             }
         }
     }
@@ -215,7 +246,7 @@ mod tests {
         for rate in [8_000u32, 11_025, 12_000, 22_050, 32_000, 44_100, 48_000, 96_000] {
             for len in [2_000usize, 44_100, 44_101] {
                 let expected = (len * SAMPLE_RATE).div_ceil(rate as usize);
-                let actual = resample(rate, &[&vec![0.25; len]]).len();
+                let actual = resample(rate, &[vec![0.25f32; len].as_slice()]).len();
                 if actual.abs_diff(expected) > 1 {
                     failures.push(format!("{len} at {rate}: {actual}, not {expected}"));
                 }
@@ -230,7 +261,7 @@ mod tests {
             let at = |n: usize, rate: f64| (2.0 * PI * 440.0 * n as f64 / rate).sin() * 0.5;
             let tone: Vec<f32> =
                 (0..rate as usize).map(|n| at(n, f64::from(rate)) as f32).collect();
-            let out = resample(rate, &[&tone]);
+            let out = resample(rate, &[tone.as_slice()]);
             let worst = (200..15_800)
                 .map(|n| (f64::from(out[n]) - at(n, SAMPLE_RATE as f64)).abs())
                 .fold(0.0, f64::max);
@@ -240,9 +271,9 @@ mod tests {
 
     #[test]
     fn short_inputs_are_fine() {
-        assert!(resample(44_100, &[]).is_empty());
+        assert!(resample::<f32>(44_100, &[]).is_empty());
         for len in 1..300 {
-            let out = resample(44_100, &[&vec![0.5; len]]);
+            let out = resample(44_100, &[vec![0.5f32; len].as_slice()]);
             assert!(out.len() <= len && out.iter().all(|x| x.is_finite()), "{len}");
         }
     }

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use super::container::Container;
-use super::downmix::Downmix;
+use super::container::{Container, RATES};
+use super::convert::Format;
 use super::input::{Input, Limits};
-use super::resample::Resampler;
 use super::source::Source;
 use crate::dims::SAMPLE_RATE;
 use crate::error::{Error, Result};
@@ -14,7 +13,6 @@ use crate::error::{Error, Result};
 const BLOCK_SAMPLES: usize = 16_384;
 /// Seconds that may be missing from the end before it is worth a warning.
 const MISSING_S: f64 = 0.25;
-const FULL_SCALE: f32 = 32_768.0;
 
 /// What is known about a recording; complete once its stream has ended.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,38 +50,15 @@ enum Origin {
     Array { data: Arc<[f32]>, position: usize },
 }
 
-/// How samples are put on the 16-bit grid, as ffmpeg does on each of its paths.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Grid {
-    /// Left as they are.
-    Off,
-    /// Resampled, or decoded to floating point.
-    HalfToEven,
-    /// 16-bit channels folded in integers.
-    HalfUp,
-    /// Wider integers shifted down.
-    Floor,
-}
-
 /// Blocks of 16 kHz mono samples between -1 and 1.
 pub struct AudioStream {
     origin: Origin,
     limits: Limits,
     info: AudioInfo,
     format: Option<Format>,
-    mono: Vec<f32>,
     block: Vec<f32>,
     is_block_ready: bool,
     is_done: bool,
-}
-
-/// What depends on the rate and channels of the frames that come in.
-struct Format {
-    rate: u32,
-    channels: symphonia::core::audio::Channels,
-    downmix: Downmix,
-    resampler: Option<Resampler>,
-    grid: Grid,
 }
 
 impl AudioStream {
@@ -115,7 +90,6 @@ impl AudioStream {
             limits: *limits,
             info,
             format,
-            mono: Vec::new(),
             block: Vec::new(),
             is_block_ready: false,
             is_done: false,
@@ -181,38 +155,35 @@ impl AudioStream {
         }
     }
 
-    /// Takes one piece of the origin through fold, resampler and grid; false at the end.
+    /// Takes one piece of the origin to 16 kHz mono; false at the end.
     fn pull(&mut self) -> Result<bool> {
-        self.mono.clear();
         match &mut self.origin {
             Origin::Array { data, position } => {
                 let end = data.len().min(*position + BLOCK_SAMPLES);
-                self.mono.extend_from_slice(&data[*position..end]);
+                let piece = &data[*position..end];
                 *position = end;
+                if let Some(format) = &mut self.format {
+                    format.convert(piece, &mut self.block);
+                }
+                Ok(!piece.is_empty())
             }
             Origin::File(container) => {
-                let bits = container.description.bits;
+                let depth = container.description.depth;
                 let Some(frames) = container.next_frames()? else { return Ok(false) };
-                let is_same = self
-                    .format
-                    .as_ref()
-                    .is_some_and(|f| f.rate == frames.rate && f.channels == frames.channels);
-                if !is_same {
-                    let previous =
-                        self.format.replace(Format::new(frames.rate, &frames.channels, bits));
-                    previous.into_iter().for_each(|format| format.finish(&mut self.block));
+                if !self.format.as_ref().is_some_and(|f| f.fits(frames.rate, &frames.channels)) {
+                    let next = Format::new(frames.rate, &frames.channels, depth);
+                    if let Some(previous) = self.format.replace(next) {
+                        previous.finish(&mut self.block);
+                    }
                     self.info.sample_rate = frames.rate;
                     self.info.channels = frames.channels.count();
                 }
-                if let Some(format) = &self.format {
-                    format.downmix.fold(&frames.samples, &mut self.mono);
+                if let Some(format) = &mut self.format {
+                    format.convert(&frames.samples, &mut self.block);
                 }
+                Ok(true)
             }
         }
-        if let Some(format) = &mut self.format {
-            format.convert(&self.mono, &mut self.block);
-        }
-        Ok(!self.mono.is_empty())
     }
 
     fn finish(&mut self) -> Result<()> {
@@ -239,68 +210,11 @@ impl AudioStream {
 }
 
 fn array_format(name: &str, sample_rate: u32) -> Result<Format> {
-    if !(1_000..=768_000).contains(&sample_rate) {
+    if !RATES.contains(&sample_rate) {
         return Err(Error::Audio {
             input: name.to_owned(),
             reason: format!("a sample rate of {sample_rate} Hz makes no sense"),
         });
     }
-    let mono = symphonia::core::audio::Channels::Discrete(1);
-    Ok(Format { grid: Grid::Off, ..Format::new(sample_rate, &mono, None) })
-}
-
-impl Format {
-    fn new(rate: u32, channels: &symphonia::core::audio::Channels, bits: Option<u32>) -> Self {
-        let is_same_rate = rate as usize == SAMPLE_RATE;
-        let grid = match bits {
-            Some(..=16) if is_same_rate => Grid::HalfUp,
-            Some(17..) if is_same_rate && channels.count() == 1 => Grid::Floor,
-            _ => Grid::HalfToEven,
-        };
-        Self {
-            rate,
-            channels: channels.clone(),
-            downmix: Downmix::new(channels),
-            resampler: (!is_same_rate).then(|| Resampler::new(rate)),
-            grid,
-        }
-    }
-
-    fn convert(&mut self, mono: &[f32], out: &mut Vec<f32>) {
-        let start = out.len();
-        match &mut self.resampler {
-            Some(resampler) => resampler.push(mono, out),
-            None => out.extend_from_slice(mono),
-        }
-        self.grid.round(&mut out[start..]);
-    }
-
-    fn finish(self, out: &mut Vec<f32>) {
-        let start = out.len();
-        if let Some(resampler) = self.resampler {
-            resampler.finish(out);
-        }
-        self.grid.round(&mut out[start..]);
-    }
-}
-
-impl Grid {
-    fn round(self, samples: &mut [f32]) {
-        /// Adding and taking away 1.5 · 2²³ leaves an integer, halves rounded to even.
-        const SHIFT: f32 = 12_582_912.0;
-        let place = |x: f32, round: fn(f32) -> f32| {
-            let x = if x.is_finite() { x * FULL_SCALE } else { 0.0 };
-            round(x.clamp(-FULL_SCALE, FULL_SCALE - 1.0)) / FULL_SCALE
-        };
-        match self {
-            Self::Off => samples.iter_mut().filter(|x| !x.is_finite()).for_each(|x| *x = 0.0),
-            Self::HalfToEven => {
-                for x in samples {
-                    *x = place(*x, |x| (x + SHIFT) - SHIFT);
-                }
-            }
-            Self::HalfUp => samples.iter_mut().for_each(|x| *x = place(*x, |x| (x + 0.5).floor())),
-            Self::Floor => samples.iter_mut().for_each(|x| *x = place(*x, f32::floor)),
-        }
-    }
+    Ok(Format::unrounded(sample_rate))
 }
