@@ -1,56 +1,59 @@
-//! An attention backend of one's own, for the encoder:
+//! An attention backend of one's own, in front of the built-in ones:
 //! `cargo run --release --example custom_backend -- FILE [MODEL]`.
 //!
-//! It computes with candle's plain operations and objects to what it doesn't do, so the decoder
-//! stays with the built-in kernels.
+//! It is plain attention that also notes how many scores it has computed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::{D, Tensor};
 use undertone::attention::{
-    Attended, AttentionBackend, AttentionCall, AttentionQuery, Kv, Objection, Request, Role,
+    Attended, AttentionBackend, AttentionCall, AttentionQuery, AttentionRow, Objection, Request,
 };
-use undertone::{Engine, Error, Result, TranscribeOptions};
+use undertone::{Engine, Result, TranscribeOptions};
 
-/// Softmax of all scores at once: `matmul`, `softmax`, `matmul`.
-struct Textbook;
+#[derive(Default)]
+struct Counting {
+    scores: AtomicUsize,
+}
 
-impl AttentionBackend for Textbook {
+impl AttentionBackend for Counting {
     fn name(&self) -> &str {
-        "TEXTBOOK"
+        "COUNTING"
     }
 
     fn objections(&self, query: &AttentionQuery) -> Vec<Objection> {
-        match query.role() {
-            Role::Encoder => Vec::new(),
-            Role::DecoderSelf | Role::DecoderCross => {
-                vec![Objection::AttentionType(query.attn_type)]
-            }
+        if query.flags.sliding_window {
+            vec![Objection::SlidingWindow]
+        } else {
+            Vec::new()
         }
     }
 
     fn attend(&self, call: &AttentionCall<'_>) -> Result<Attended> {
-        let Kv::Dense { k, v } = call.kv else {
-            return Err(Error::Attention("TEXTBOOK serves the encoder only".into()));
-        };
-        // (tokens, heads × head_dim) → (heads, tokens, head_dim)
-        let split = |x: &Tensor| {
-            let tokens = x.dim(0)?;
-            x.reshape((tokens, call.heads, call.head_dim))?
-                .transpose(0, 1)?
-                .contiguous()
-        };
-        let scale = (call.head_dim as f64).powf(-0.5);
-        let scores = (split(call.queries)?.matmul(&split(k)?.transpose(1, 2)?)? * scale)?;
-        let top = scores.max_keepdim(D::Minus1)?;
-        let weights = scores.broadcast_sub(&top)?.exp()?;
+        let rows = call.rows()?;
+        let rows = rows
+            .iter()
+            .map(|row| self.row(row))
+            .collect::<Result<_>>()?;
+        Attended::from_rows(rows, call.weights)
+    }
+}
+
+impl Counting {
+    /// Output `(heads, queries, head_dim)` and weights `(heads, queries, keys)` of one row.
+    fn row(&self, row: &AttentionRow) -> Result<(Tensor, Tensor)> {
+        let scale = (row.q.dim(2)? as f64).powf(-0.5);
+        let mut scores = (row.q.matmul(&row.k.t()?)? * scale)?;
+        if let Some(visible) = row.visible()? {
+            scores = scores.broadcast_add(&((visible - 1.0)? * 1e30)?)?;
+        }
+        self.scores
+            .fetch_add(scores.elem_count(), Ordering::Relaxed);
+        let highest = scores.max_keepdim(D::Minus1)?;
+        let weights = scores.broadcast_sub(&highest)?.exp()?;
         let weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
-        let output = weights.matmul(&split(v)?)?;
-        let output = output.transpose(0, 1)?.contiguous()?.flatten_from(1)?;
-        Ok(Attended {
-            output,
-            weights: None,
-        })
+        Ok((weights.matmul(&row.v)?, weights))
     }
 }
 
@@ -59,18 +62,19 @@ fn main() -> Result<()> {
     let file = arguments.next().expect("an audio file");
     let model = arguments.next().unwrap_or_else(|| "tiny".into());
 
+    let counting = Arc::new(Counting::default());
+    // Asked for by name: it is used for all three roles, or loading fails and says why.
+    let request = Request {
+        backend: Some("counting".into()),
+        ..Request::default()
+    };
     let engine = Engine::builder()
         .model(model)
-        .backend(Arc::new(Textbook))
-        .attention(Request {
-            backend_for: vec!["encoder=textbook".into()],
-            ..Request::default()
-        })
+        .backend(counting.clone())
+        .attention(request)
         .build()?;
-    for answer in engine.model().plan().answers() {
-        println!("{}: {}", answer.role, answer.name().unwrap_or("none"));
-    }
     let transcript = engine.transcribe(file, &TranscribeOptions::default())?;
     println!("{}", transcript.text.trim());
+    println!("{} scores", counting.scores.load(Ordering::Relaxed));
     Ok(())
 }

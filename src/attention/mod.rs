@@ -29,6 +29,7 @@ pub mod vectors;
 #[cfg(test)]
 mod tests;
 
+pub use backends::AttentionRow;
 pub use call::{Attended, AttentionCall, CrossRow, GrowingRow, Kv};
 pub use names::{BackendName, Kind, Requested, RequestedBackends, RuleSet};
 pub use objections::Objection;

@@ -329,6 +329,8 @@ pub struct Machine {
     pub arch: Option<String>,
     /// Importable Python modules that the rules ask about: `aiter`, `flash_attn`, …
     pub installed: BTreeSet<String>,
+    /// Backends, by name, whose code cannot be imported although the rules know them.
+    pub unimportable: BTreeSet<String>,
     /// Environment variables. A missing entry is an unset variable.
     pub env: BTreeMap<String, String>,
 }

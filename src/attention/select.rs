@@ -210,7 +210,8 @@ fn objections_to(
     backend: BackendName,
     query: &AttentionQuery,
 ) -> Vec<Objection> {
-    let missing = backend == BackendName::FLASHINFER && !machine.has_module("flashinfer");
+    let missing = machine.unimportable.contains(backend.as_str())
+        || (backend == BackendName::FLASHINFER && !machine.has_module("flashinfer"));
     match capability::row(rules, machine.platform, backend) {
         Some(row) if !missing => row.objections(rules, gpu, query),
         _ => vec![Objection::ImportError],
@@ -218,16 +219,19 @@ fn objections_to(
 }
 
 fn gpu(rules: RuleSet, machine: &Machine) -> Result<Gpu, Refusal> {
-    let arch = Arch(machine.arch.as_deref().ok_or(Refusal::NoArch)?);
-    Ok(match machine.platform {
-        Platform::Rocm => Gpu {
-            suits_aiter: arch.suits_aiter(rules),
-            capability: arch.capability().map_err(Refusal::Arch)?,
-        },
-        _ => Gpu {
+    let arch = machine.arch.as_deref().map(Arch);
+    if machine.platform != Platform::Rocm {
+        let capability = arch.and_then(Arch::cuda_capability);
+        return Ok(Gpu {
             suits_aiter: false,
-            capability: arch.cuda_capability(),
-        },
+            capability,
+        });
+    }
+    let arch = arch.ok_or(Refusal::NoArch)?;
+    let capability = arch.capability().map_err(Refusal::Arch)?;
+    Ok(Gpu {
+        suits_aiter: arch.suits_aiter(rules),
+        capability,
     })
 }
 

@@ -395,6 +395,21 @@ fn a_turboquant_cache_passes_over_what_was_asked_for_in_august_only() {
 }
 
 #[test]
+fn a_backend_that_cannot_be_imported_is_rejected_for_that_alone() {
+    let query = AttentionQuery::new(AttentionType::EncoderDecoder, 7, Dtype::F32);
+    let mut machine = rocm_machine("gfx942", &[]);
+    machine.unimportable.insert(TA.to_owned());
+    let refused = select(P, &machine, ModelKind::Decoder, None, &query).unwrap_err();
+    assert_eq!(
+        refused.rejected()[1],
+        (BackendName::TRITON_ATTN, vec![Objection::ImportError])
+    );
+    let asked = Some(BackendName::TRITON_ATTN);
+    let refused = outcome(select(P, &machine, ModelKind::Decoder, asked, &query));
+    assert!(refused.ends_with("Reason: ['ImportError']"), "{refused}");
+}
+
+#[test]
 fn other_platforms() {
     let query = AttentionQuery::new(AttentionType::Decoder, 64, Dtype::F16);
     let machine = |platform, arch: Option<&str>| Machine {
@@ -418,6 +433,16 @@ fn other_platforms() {
             Platform::Cuda,
             Some("10.3"),
             "FLASHINFER FLASH_ATTN TRITON_ATTN FLEX_ATTENTION",
+        ),
+        (
+            Platform::Cuda,
+            None,
+            "FLASH_ATTN FLASHINFER TRITON_ATTN FLEX_ATTENTION",
+        ),
+        (
+            Platform::Cuda,
+            Some("sm_75"),
+            "FLASHINFER TRITON_ATTN FLEX_ATTENTION",
         ),
         (Platform::Cpu, None, "CPU_ATTN"),
     ];
