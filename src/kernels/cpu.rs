@@ -19,7 +19,10 @@ impl Cpu {
     pub fn new(threads: Option<usize>, level: Option<SimdLevel>) -> Cpu {
         let offered = || std::thread::available_parallelism().map_or(1, usize::from);
         let pool = Pool::new(threads.unwrap_or_else(offered));
-        Cpu(Arc::new(Parts { level: level.unwrap_or_else(SimdLevel::best), pool }))
+        Cpu(Arc::new(Parts {
+            level: level.unwrap_or_else(SimdLevel::best),
+            pool,
+        }))
     }
 
     /// The instruction set that kernels use.

@@ -64,7 +64,12 @@ impl SimdLevel {
     /// The best level of this CPU; probed once.
     pub fn best() -> SimdLevel {
         static BEST: OnceLock<SimdLevel> = OnceLock::new();
-        *BEST.get_or_init(|| SimdLevel::available().last().copied().unwrap_or(SimdLevel::SCALAR))
+        *BEST.get_or_init(|| {
+            SimdLevel::available()
+                .last()
+                .copied()
+                .unwrap_or(SimdLevel::SCALAR)
+        })
     }
 
     /// Every level of this CPU, worst first; tests run over all of them.
@@ -108,9 +113,17 @@ impl FromStr for SimdLevel {
     /// Reads a name; one that is unknown or beyond this CPU is an error that lists those it has.
     fn from_str(name: &str) -> Result<SimdLevel, String> {
         let here = SimdLevel::available();
-        let names = || here.iter().map(|level| level.name()).collect::<Vec<_>>().join(", ");
+        let names = || {
+            here.iter()
+                .map(|level| level.name())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
         match Isa::ALL.into_iter().find(|isa| isa.name() == name) {
-            None => Err(format!("no SIMD level is called {name:?}; this CPU has {}", names())),
+            None => Err(format!(
+                "no SIMD level is called {name:?}; this CPU has {}",
+                names()
+            )),
             Some(isa) => SimdLevel::new(isa)
                 .ok_or_else(|| format!("this CPU does not have {name}; it has {}", names())),
         }
@@ -127,7 +140,10 @@ mod tests {
             assert_eq!(level.to_string().parse(), Ok(level));
         }
         let error = "sse9".parse::<SimdLevel>().unwrap_err();
-        assert!(error.contains("sse9") && error.contains("scalar"), "{error}");
+        assert!(
+            error.contains("sse9") && error.contains("scalar"),
+            "{error}"
+        );
         assert_eq!(SimdLevel::available()[0], SimdLevel::SCALAR);
         assert_eq!(SimdLevel::available().last(), Some(&SimdLevel::best()));
     }

@@ -9,8 +9,8 @@ use std::ops::Range;
 
 use super::cpu::Cpu;
 pub use super::norm::{Norm, layer_norm};
-pub use super::packed::{PackedLinear, Precision};
 use super::packed::{PANEL, Weights};
+pub use super::packed::{PackedLinear, Precision};
 use super::pool::SharedSlice;
 use super::rows::{Prepare, RowScale, Target, check_norm};
 use super::simd::dispatch;
@@ -52,16 +52,31 @@ pub fn linear(cpu: &Cpu, w: &PackedLinear, call: &LinearCall, out: &mut [f32]) {
     if call.rows == 0 {
         return;
     }
-    let job = Job { cpu, w, call, out: SharedSlice::new(out) };
-    if call.rows <= FEW_ROWS { job.share_panels() } else { job.share_rows() }
+    let job = Job {
+        cpu,
+        w,
+        call,
+        out: SharedSlice::new(out),
+    };
+    if call.rows <= FEW_ROWS {
+        job.share_panels()
+    } else {
+        job.share_rows()
+    }
 }
 
 fn check(w: &PackedLinear, call: &LinearCall, out: &[f32]) {
     let size = call.rows * w.n_out();
     assert_eq!(out.len(), size, "the output is (rows, n_out)");
-    assert!(call.residual.is_none_or(|r| r.len() == size), "the residual is (rows, n_out)");
+    assert!(
+        call.residual.is_none_or(|r| r.len() == size),
+        "the residual is (rows, n_out)"
+    );
     let needed = call.rows.saturating_sub(1) * call.x_stride + w.n_in();
-    assert!(call.rows == 0 || call.x.len() >= needed, "the input holds every row");
+    assert!(
+        call.rows == 0 || call.x.len() >= needed,
+        "the input holds every row"
+    );
     if let Some(norm) = &call.norm {
         check_norm(norm, w.n_in());
     }
@@ -103,7 +118,11 @@ impl Job<'_> {
     fn share_panels(&self) {
         let panels = self.w.panels();
         let alone = self.call.rows * self.w.n_in() * self.w.n_out() <= ALONE;
-        let tasks = if alone { 1 } else { panels.min(4 * self.cpu.threads()) };
+        let tasks = if alone {
+            1
+        } else {
+            panels.min(4 * self.cpu.threads())
+        };
         borrow(&SCRATCH, |scratch| {
             let operands = self.prepare(0..self.call.rows, scratch);
             self.cpu.pool().run(tasks, |task| {
@@ -132,7 +151,13 @@ impl Job<'_> {
         let (k, n_in, count) = (self.w.k(), self.w.n_in(), rows.len());
         let line = scratch.line.numbers(k);
         let prepare = |target| {
-            let task = Prepare { call: self.call, n_in, rows, target, line };
+            let task = Prepare {
+                call: self.call,
+                n_in,
+                rows,
+                target,
+                line,
+            };
             dispatch(self.cpu.level(), task);
         };
         match &self.w.weights {
@@ -150,7 +175,11 @@ impl Job<'_> {
                 let x = scratch.bytes.numbers(count * k);
                 scratch.scales.resize(count, RowScale::default());
                 prepare(Target::Bytes(x, &mut scratch.scales));
-                Operands::I8 { x, scales: &scratch.scales, w }
+                Operands::I8 {
+                    x,
+                    scales: &scratch.scales,
+                    w,
+                }
             }
         }
     }
@@ -162,7 +191,13 @@ impl Job<'_> {
                 for panel in panels {
                     let wide = buffer.numbers(size);
                     let from = &w[panel * size..][..size];
-                    dispatch(self.cpu.level(), Widen { from, to: &mut *wide });
+                    dispatch(
+                        self.cpu.level(),
+                        Widen {
+                            from,
+                            to: &mut *wide,
+                        },
+                    );
                     let operands = Operands::F32 { x, w: wide };
                     self.multiply_from(panel, operands, rows.clone(), panel..panel + 1);
                 }
@@ -180,10 +215,18 @@ impl Job<'_> {
         panels: Range<usize>,
     ) {
         let (layer, call, out) = (self.w, self.call, &self.out);
-        let task = Multiply { layer, call, operands, rows, panels, first_panel, out };
+        let task = Multiply {
+            layer,
+            call,
+            operands,
+            rows,
+            panels,
+            first_panel,
+            out,
+        };
         dispatch(self.cpu.level(), task);
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

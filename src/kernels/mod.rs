@@ -2,12 +2,15 @@
 //!
 //! Every kernel takes a [`Cpu`] (vector level and threads) and gives the same result at every thread
 //! count. A row's result never depends on the rows that are computed along with it.
+//!
+//! Where to start: [`linear`] (what the model spends its time in), [`simd`] (how one algorithm serves
+//! every instruction set), [`pool`] (how work is shared out).
 
 pub mod attention;
 pub mod conv;
 pub mod cpu;
 pub mod embed;
-mod gelu;
+pub mod gelu;
 pub mod kv;
 pub mod level;
 pub mod linear;

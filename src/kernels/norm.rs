@@ -22,10 +22,11 @@ pub fn layer_norm(cpu: &Cpu, x: &[f32], rows: usize, norm: &Norm, out: &mut [f32
     let width = norm.weight.len();
     assert!(norm.bias.len() == width && x.len() == rows * width && out.len() == x.len());
     let rows_per_task = rows.div_ceil(4 * cpu.threads()).max(16);
-    cpu.pool().run_chunks(out, (rows_per_task * width).max(1), |task, out| {
-        let x = &x[task * rows_per_task * width..][..out.len()];
-        dispatch(cpu.level(), NormaliseRows { x, norm, out });
-    });
+    cpu.pool()
+        .run_chunks(out, (rows_per_task * width).max(1), |task, out| {
+            let x = &x[task * rows_per_task * width..][..out.len()];
+            dispatch(cpu.level(), NormaliseRows { x, norm, out });
+        });
 }
 
 struct NormaliseRows<'a> {
@@ -38,7 +39,11 @@ impl Task for NormaliseRows<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let width = self.norm.weight.len();
-        for (x, out) in self.x.chunks_exact(width).zip(self.out.chunks_exact_mut(width)) {
+        for (x, out) in self
+            .x
+            .chunks_exact(width)
+            .zip(self.out.chunks_exact_mut(width))
+        {
             normalise(s, x, self.norm, out);
         }
     }
@@ -105,19 +110,32 @@ mod tests {
             let x: Vec<f32> = (0..70 * width).map(|i| float(i) + 3.0).collect();
             let weight: Vec<f32> = (0..width).map(float).collect();
             let bias: Vec<f32> = (0..width).map(|i| float(i + 9)).collect();
-            let norm = Norm { weight: &weight, bias: &bias, eps: 1e-5 };
+            let norm = Norm {
+                weight: &weight,
+                bias: &bias,
+                eps: 1e-5,
+            };
             let exact: Vec<f64> = x.chunks(width).flat_map(|row| plain(row, &norm)).collect();
             let mut first: Option<Vec<f32>> = None;
             for level in SimdLevel::available() {
                 let cpu = Cpu::new(Some(2), Some(level));
                 let mut y = vec![0.0; x.len()];
                 layer_norm(&cpu, &x, 70, &norm, &mut y);
-                let far = |(y, e): (&f32, &f64)| (f64::from(*y) - e).abs() > 3e-6 * e.abs().max(1.0);
+                let far =
+                    |(y, e): (&f32, &f64)| (f64::from(*y) - e).abs() > 3e-6 * e.abs().max(1.0);
                 assert!(!y.iter().zip(&exact).any(far), "{level}, width {width}");
                 let mut last = vec![0.0; width];
                 layer_norm(&cpu, &x[69 * width..], 1, &norm, &mut last);
-                assert_eq!(last, y[69 * width..], "{level}, width {width}: rows are independent");
-                assert_eq!(first.get_or_insert_with(|| y.clone()), &y, "{level}, width {width}");
+                assert_eq!(
+                    last,
+                    y[69 * width..],
+                    "{level}, width {width}: rows are independent"
+                );
+                assert_eq!(
+                    first.get_or_insert_with(|| y.clone()),
+                    &y,
+                    "{level}, width {width}"
+                );
             }
         }
     }

@@ -73,7 +73,12 @@ impl PackedLinear {
         } else {
             Weights::F32(pack_floats(cpu, w, n_in, |w| w))
         };
-        PackedLinear { n_in, n_out, bias: padded_bias(n_out, bias), weights }
+        PackedLinear {
+            n_in,
+            n_out,
+            bias: padded_bias(n_out, bias),
+            weights,
+        }
     }
 
     /// Quantises `w` `(n_out, n_in)` to bytes with a scale per output, and packs it.
@@ -89,7 +94,12 @@ impl PackedLinear {
     ) -> PackedLinear {
         check_sizes(w, n_out, n_in, bias);
         let weights = Weights::I8(pack_bytes(cpu, w, n_out, n_in));
-        PackedLinear { n_in, n_out, bias: padded_bias(n_out, bias), weights }
+        PackedLinear {
+            n_in,
+            n_out,
+            bias: padded_bias(n_out, bias),
+            weights,
+        }
     }
 
     /// Inputs.
@@ -151,15 +161,27 @@ impl PackedLinear {
     /// there. An unknown version, a size that does not fit or a cut-off end is an error.
     pub fn from_bytes(owner: &Owner, range: Range<usize>) -> Result<PackedLinear, String> {
         let bytes = (**owner).as_ref();
-        let header = bytes.get(range.clone()).and_then(|part| part.first_chunk::<LINE>());
+        let header = bytes
+            .get(range.clone())
+            .and_then(|part| part.first_chunk::<LINE>());
         let header = header.ok_or("the packed weights have no header")?;
-        let fields = header.strip_prefix(MAGIC).ok_or("not packed weights of this version")?;
+        let fields = header
+            .strip_prefix(MAGIC)
+            .ok_or("not packed weights of this version")?;
         let field = |i: usize| u64::from_le_bytes(fields.as_chunks().0[i]);
-        let size = |i| usize::try_from(field(i)).ok().filter(|size| (1..1 << 24).contains(size));
+        let size = |i| {
+            usize::try_from(field(i))
+                .ok()
+                .filter(|size| (1..1 << 24).contains(size))
+        };
         let (Some(n_in), Some(n_out)) = (size(1), size(2)) else {
             return Err("the packed weights have an impossible size".into());
         };
-        let mut rest = Sections { owner, at: range.start + LINE, end: range.end };
+        let mut rest = Sections {
+            owner,
+            at: range.start + LINE,
+            end: range.end,
+        };
         let outputs = n_out.next_multiple_of(PANEL);
         let count = outputs * n_in.next_multiple_of(CHUNK);
         let bias = rest.take(outputs)?;
@@ -173,7 +195,12 @@ impl PackedLinear {
             }),
             kind => return Err(format!("packed weights of unknown kind {kind}")),
         };
-        Ok(PackedLinear { n_in, n_out, bias, weights })
+        Ok(PackedLinear {
+            n_in,
+            n_out,
+            bias,
+            weights,
+        })
     }
 
     /// The weights `(n_out, n_in)` as the kernels see them, quantised ones scaled back.
@@ -188,7 +215,9 @@ impl PackedLinear {
                 Weights::I8(q) => f32::from(q.bytes.numbers()[byte]) * q.scales.numbers()[n],
             }
         };
-        (0..self.n_out * n_in).map(|index| at(index / n_in, index % n_in)).collect()
+        (0..self.n_out * n_in)
+            .map(|index| at(index / n_in, index % n_in))
+            .collect()
     }
 }
 
@@ -204,7 +233,9 @@ struct Sections<'a> {
 
 impl Sections<'_> {
     fn take<T: Number>(&mut self, count: usize) -> Result<Store<T>, String> {
-        let len = count.checked_mul(size_of::<T>()).ok_or("the packed weights are too large")?;
+        let len = count
+            .checked_mul(size_of::<T>())
+            .ok_or("the packed weights are too large")?;
         let end = self.at.checked_add(len).filter(|&end| end <= self.end);
         let range = self.at..end.ok_or("the packed weights are cut short")?;
         self.at = range.end.next_multiple_of(LINE);
@@ -221,7 +252,10 @@ fn append(out: &mut Vec<u8>, part: &[u8]) {
 fn check_sizes(w: &[f32], n_out: usize, n_in: usize, bias: Option<&[f32]>) {
     assert_eq!(w.len(), n_out * n_in, "weights are (n_out, n_in)");
     assert!(n_out > 0 && n_in > 0, "a layer has inputs and outputs");
-    assert!(bias.is_none_or(|bias| bias.len() == n_out), "one bias per output");
+    assert!(
+        bias.is_none_or(|bias| bias.len() == n_out),
+        "one bias per output"
+    );
 }
 
 fn padded_bias(n_out: usize, bias: Option<&[f32]>) -> Store<f32> {
@@ -277,7 +311,11 @@ fn pack_bytes(cpu: &Cpu, w: &[f32], n_out: usize, n_in: usize) -> Bytes {
     let per_output = scales.numbers();
     let bytes = Store::build(outputs * k, |to| {
         cpu.pool().run_chunks(to, k * PANEL, |panel, to| {
-            let rows = w.chunks_exact(n_in).zip(per_output).skip(panel * PANEL).take(PANEL);
+            let rows = w
+                .chunks_exact(n_in)
+                .zip(per_output)
+                .skip(panel * PANEL)
+                .take(PANEL);
             for (n, (row, &scale)) in rows.enumerate() {
                 let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
                 for (step, quad) in to.chunks_exact_mut(QUAD * PANEL).zip(row.chunks(QUAD)) {
@@ -289,11 +327,18 @@ fn pack_bytes(cpu: &Cpu, w: &[f32], n_out: usize, n_in: usize) -> Bytes {
         });
     });
     let sums = Store::build(outputs, |to| sum_bytes(bytes.numbers(), k, to));
-    Bytes { bytes, scales, sums }
+    Bytes {
+        bytes,
+        scales,
+        sums,
+    }
 }
 
 fn sum_bytes(bytes: &[i8], k: usize, sums: &mut [i32]) {
-    for (panel, sums) in bytes.chunks_exact(k * PANEL).zip(sums.chunks_exact_mut(PANEL)) {
+    for (panel, sums) in bytes
+        .chunks_exact(k * PANEL)
+        .zip(sums.chunks_exact_mut(PANEL))
+    {
         for step in panel.chunks_exact(QUAD * PANEL) {
             for (sum, quad) in sums.iter_mut().zip(step.as_chunks::<QUAD>().0) {
                 *sum += quad.iter().map(|&byte| i32::from(byte)).sum::<i32>();
@@ -309,7 +354,15 @@ mod tests {
 
     fn weights(count: usize, exact_halves: bool) -> Vec<f32> {
         let float = |i: usize| ((i * 7919 % 2003) as f32 - 1001.0) / 1024.0;
-        (0..count).map(|i| if exact_halves { float(i) } else { float(i) * 1.1 }).collect()
+        (0..count)
+            .map(|i| {
+                if exact_halves {
+                    float(i)
+                } else {
+                    float(i) * 1.1
+                }
+            })
+            .collect()
     }
 
     fn packed(cpu: &Cpu) -> Vec<(PackedLinear, Vec<f32>)> {
@@ -317,9 +370,18 @@ mod tests {
         let (halves, floats) = (weights(n_out * n_in, true), weights(n_out * n_in, false));
         let bias = weights(n_out, false);
         vec![
-            (PackedLinear::pack_f32(cpu, &floats, n_out, n_in, Some(&bias)), floats.clone()),
-            (PackedLinear::pack_f32(cpu, &halves, n_out, n_in, None), halves),
-            (PackedLinear::pack_i8(cpu, &floats, n_out, n_in, Some(&bias)), floats),
+            (
+                PackedLinear::pack_f32(cpu, &floats, n_out, n_in, Some(&bias)),
+                floats.clone(),
+            ),
+            (
+                PackedLinear::pack_f32(cpu, &halves, n_out, n_in, None),
+                halves,
+            ),
+            (
+                PackedLinear::pack_i8(cpu, &floats, n_out, n_in, Some(&bias)),
+                floats,
+            ),
         ]
     }
 
@@ -348,7 +410,10 @@ mod tests {
             assert_eq!(whole.bias.numbers(), layer.bias.numbers());
             assert_eq!((whole.n_in(), whole.n_out()), (37, 45));
             for cut in [0, 40, 64, 200, bytes.len() - 64] {
-                assert!(PackedLinear::from_bytes(&owner(&bytes), 0..cut).is_err(), "cut at {cut}");
+                assert!(
+                    PackedLinear::from_bytes(&owner(&bytes), 0..cut).is_err(),
+                    "cut at {cut}"
+                );
             }
             assert!(PackedLinear::from_bytes(&owner(&bytes), 64..bytes.len() + 64).is_err());
             for (at, value) in [(0, 0), (15, b'2'), (16, 9), (31, 1), (24, 0), (39, 255)] {

@@ -5,7 +5,10 @@
 //! an idle pool uses no CPU. A caller that finds the pool busy (another thread's job, or a job that
 //! itself calls `run`) does its tasks alone; results never depend on who ran a task.
 
-#![expect(unsafe_code, reason = "the running job is lent to the workers by pointer")]
+#![expect(
+    unsafe_code,
+    reason = "the running job is lent to the workers by pointer"
+)]
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -95,7 +98,12 @@ impl Pool {
         self.publish(tasks as u32, &body);
         while self.shared.take_one() {}
         self.shared.wait_for_others();
-        let panic = self.shared.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let panic = self
+            .shared
+            .panic
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         self.shared.taken.store(false, Release);
         if let Some(payload) = panic {
             resume_unwind(payload);
@@ -122,12 +130,23 @@ impl Pool {
         // nobody touches `body` without holding an unfinished task.
         let body: *const (dyn Fn(usize) + Sync) = unsafe { std::mem::transmute(body) };
         // SAFETY: this thread owns `taken` and no task is unfinished, so nobody else looks at the slot.
-        unsafe { *shared.job.get() = Some(Job { tasks, body, caller: thread::current() }) };
+        unsafe {
+            *shared.job.get() = Some(Job {
+                tasks,
+                body,
+                caller: thread::current(),
+            })
+        };
         shared.unfinished.store(tasks, Relaxed);
         // SeqCst pairs with the workers' store to `parked` followed by their look at `unclaimed`: one of
         // the two sides sees the other.
         shared.unclaimed.store(tasks, SeqCst);
-        for (worker, parked) in self.workers.iter().zip(&shared.parked).take(tasks as usize - 1) {
+        for (worker, parked) in self
+            .workers
+            .iter()
+            .zip(&shared.parked)
+            .take(tasks as usize - 1)
+        {
             if parked.load(SeqCst) && parked.swap(false, SeqCst) {
                 worker.thread().unpark();
             }
@@ -168,7 +187,9 @@ impl Shared {
 
     /// Claims and does one task; false if none is left to claim.
     fn take_one(&self) -> bool {
-        let claim = self.unclaimed.fetch_update(Acquire, Relaxed, |left| left.checked_sub(1));
+        let claim = self
+            .unclaimed
+            .fetch_update(Acquire, Relaxed, |left| left.checked_sub(1));
         let Ok(left) = claim else { return false };
         // SAFETY: a claimed task is unfinished, so the slot holds its job until `finish` below.
         let job = unsafe { (*self.job.get()).as_ref() }.expect("a claimed task has a job");
@@ -227,7 +248,16 @@ unsafe impl<T: Send> Send for SharedSlice<'_, T> {}
 impl<'a, T> SharedSlice<'a, T> {
     /// Lends `items` to the tasks of a job.
     pub fn new(items: &'a mut [T]) -> Self {
-        SharedSlice { start: items.as_mut_ptr(), len: items.len(), lifetime: PhantomData }
+        SharedSlice {
+            start: items.as_mut_ptr(),
+            len: items.len(),
+            lifetime: PhantomData,
+        }
+    }
+
+    /// Where item `index` is, to prefetch it.
+    pub fn place(&self, index: usize) -> *const T {
+        self.start.wrapping_add(index)
     }
 
     /// The items of `range`.
@@ -239,7 +269,10 @@ impl<'a, T> SharedSlice<'a, T> {
     /// If `range` reaches beyond the slice.
     #[expect(clippy::mut_from_ref, reason = "disjointness is the caller's promise")]
     pub unsafe fn range(&self, range: Range<usize>) -> &mut [T] {
-        assert!(range.start <= range.end && range.end <= self.len, "range within the slice");
+        assert!(
+            range.start <= range.end && range.end <= self.len,
+            "range within the slice"
+        );
         // SAFETY: within the slice (checked), exclusive by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
@@ -257,7 +290,10 @@ mod tests {
             for tasks in [0, 1, 2, 3, 7, 64, 1000] {
                 let mut seen = vec![0u8; tasks];
                 pool.run_chunks(&mut seen, 1, |_, item| item[0] += 1);
-                assert!(seen.iter().all(|&n| n == 1), "{threads} threads, {tasks} tasks");
+                assert!(
+                    seen.iter().all(|&n| n == 1),
+                    "{threads} threads, {tasks} tasks"
+                );
             }
         }
     }
@@ -279,7 +315,10 @@ mod tests {
                 });
             }
         });
-        assert_eq!(sum.into_inner(), 6 * 2 * (0..2000).map(|round| 1 + round % 5).sum::<usize>());
+        assert_eq!(
+            sum.into_inner(),
+            6 * 2 * (0..2000).map(|round| 1 + round % 5).sum::<usize>()
+        );
     }
 
     #[test]
@@ -288,7 +327,9 @@ mod tests {
         for bad in 0..8 {
             let job = || pool.run(8, |task| assert!(task != bad, "task {task} fails"));
             let payload = catch_unwind(AssertUnwindSafe(job)).unwrap_err();
-            let message = payload.downcast_ref::<String>().expect("a formatted message");
+            let message = payload
+                .downcast_ref::<String>()
+                .expect("a formatted message");
             assert_eq!(message, &format!("task {bad} fails"));
         }
         let count = AtomicUsize::new(0);
@@ -306,6 +347,11 @@ mod tests {
             });
         }
         let total: usize = (1..300).sum();
-        assert!(numbers.iter().enumerate().all(|(i, &number)| number == i / 64 * total));
+        assert!(
+            numbers
+                .iter()
+                .enumerate()
+                .all(|(i, &number)| number == i / 64 * total)
+        );
     }
 }

@@ -63,7 +63,9 @@ impl Task for Floats {
                 *sum = s.fma(*sum, a, b);
             }
         }
-        let total = sums.into_iter().fold(s.splat(0.0), |total, sum| s.add(total, sum));
+        let total = sums
+            .into_iter()
+            .fold(s.splat(0.0), |total, sum| s.add(total, sum));
         black_box(s.total(total));
     }
 }
@@ -73,14 +75,19 @@ struct Bytes;
 impl Task for Bytes {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (x, w) = (s.splat_i32(black_box(0x0102_0304)), s.bytes(black_box(&[1; 4 * LANES])));
+        let (x, w) = (
+            s.splat_i32(black_box(0x0102_0304)),
+            s.bytes(black_box(&[1; 4 * LANES])),
+        );
         let mut sums = [s.splat_i32(black_box(0)); CHAINS];
         for _ in 0..ROUNDS {
             for sum in &mut sums {
                 *sum = s.dot4(*sum, x, w);
             }
         }
-        let total = sums.into_iter().fold(s.splat_i32(0), |total, sum| s.add_i32(total, sum));
+        let total = sums
+            .into_iter()
+            .fold(s.splat_i32(0), |total, sum| s.add_i32(total, sum));
         black_box(s.total(s.float(total)));
     }
 }
@@ -96,6 +103,9 @@ impl Task<f32> for Sum<'_> {
                 *sum = s.add(*sum, s.load(x));
             }
         }
-        s.total(sums.into_iter().fold(s.splat(0.0), |total, sum| s.add(total, sum)))
+        s.total(
+            sums.into_iter()
+                .fold(s.splat(0.0), |total, sum| s.add(total, sum)),
+        )
     }
 }

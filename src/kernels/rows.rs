@@ -81,7 +81,11 @@ impl Place {
         let (low, high) = range(s, &line[..n_in.next_multiple_of(CHUNK)]);
         let span = high - low;
         let usable = span > 1e-30 && span < 1e30;
-        let (scale, inverse) = if usable { (span / 255.0, 255.0 / span) } else { (1.0, 0.0) };
+        let (scale, inverse) = if usable {
+            (span / 255.0, 255.0 / span)
+        } else {
+            (1.0, 0.0)
+        };
         let zero = (-low * inverse).round_ties_even() as i32;
         let (inverse, offset) = (s.splat(inverse), s.splat_i32(zero));
         for (i, chunk) in line.as_chunks::<CHUNK>().0.iter().enumerate() {
@@ -107,5 +111,8 @@ fn range<S: Simd>(s: S, line: &[f32]) -> (f32, f32) {
 
 /// A layer-norm's input and parameters fit together.
 pub(super) fn check_norm(norm: &Norm, n_in: usize) {
-    assert!(norm.weight.len() == n_in && norm.bias.len() == n_in, "a norm as wide as its input");
+    assert!(
+        norm.weight.len() == n_in && norm.bias.len() == n_in,
+        "a norm as wide as its input"
+    );
 }

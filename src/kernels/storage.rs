@@ -70,19 +70,29 @@ impl<T: Number> Store<T> {
     pub fn build(len: usize, fill: impl FnOnce(&mut [T])) -> Store<T> {
         let mut buffer = Buffer::default();
         fill(buffer.numbers(len));
-        Store { bytes: Bytes::Owned(buffer), len, numbers: Default::default() }
+        Store {
+            bytes: Bytes::Owned(buffer),
+            len,
+            numbers: Default::default(),
+        }
     }
 
     /// The numbers in `range` of what `owner` holds; copied if they are not aligned there.
     pub fn lent(owner: &Owner, range: Range<usize>) -> Result<Store<T>, String> {
         let len = range.len() / size_of::<T>();
         let bytes = (**owner).as_ref();
-        let part = bytes.get(range.clone()).ok_or("the packed weights are cut short")?;
+        let part = bytes
+            .get(range.clone())
+            .ok_or("the packed weights are cut short")?;
         if part.as_ptr().align_offset(align_of::<T>()) != 0 {
             return Ok(Store::build(len, |to| to.copy_from_slice(&copied(part))));
         }
         let bytes = Bytes::Lent(owner.clone(), range);
-        Ok(Store { bytes, len, numbers: Default::default() })
+        Ok(Store {
+            bytes,
+            len,
+            numbers: Default::default(),
+        })
     }
 
     /// The numbers.
@@ -91,8 +101,14 @@ impl<T: Number> Store<T> {
             Bytes::Owned(buffer) => buffer.bytes(),
             Bytes::Lent(owner, range) => &(**owner).as_ref()[range.clone()],
         };
-        assert!(bytes.len() >= self.len * size_of::<T>(), "the owner's bytes stay the same");
-        assert!(bytes.as_ptr().cast::<T>().is_aligned(), "the owner's bytes stay in place");
+        assert!(
+            bytes.len() >= self.len * size_of::<T>(),
+            "the owner's bytes stay the same"
+        );
+        assert!(
+            bytes.as_ptr().cast::<T>().is_aligned(),
+            "the owner's bytes stay in place"
+        );
         // SAFETY: enough bytes and aligned, both checked just now; every bit pattern is a number.
         unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), self.len) }
     }
@@ -102,7 +118,9 @@ impl<T: Number> Store<T> {
 fn copied<T: Number>(bytes: &[u8]) -> Vec<T> {
     let items = bytes.chunks_exact(size_of::<T>());
     // SAFETY: each chunk has the bytes of one number; the read needs no alignment.
-    items.map(|item| unsafe { item.as_ptr().cast::<T>().read_unaligned() }).collect()
+    items
+        .map(|item| unsafe { item.as_ptr().cast::<T>().read_unaligned() })
+        .collect()
 }
 
 /// The bytes of numbers, in the machine's order.

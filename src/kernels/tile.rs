@@ -16,9 +16,19 @@ use super::simd::{LANES, Simd, Task, math};
 /// Prepared rows, and the weights of their kind.
 #[derive(Clone, Copy)]
 pub(super) enum Operands<'a> {
-    F32 { x: &'a [f32], w: &'a [f32] },
-    F16 { x: &'a [f32], w: &'a [u16] },
-    I8 { x: &'a [u8], scales: &'a [RowScale], w: &'a Bytes },
+    F32 {
+        x: &'a [f32],
+        w: &'a [f32],
+    },
+    F16 {
+        x: &'a [f32],
+        w: &'a [u16],
+    },
+    I8 {
+        x: &'a [u8],
+        scales: &'a [RowScale],
+        w: &'a Bytes,
+    },
 }
 
 /// Some prepared rows times some panels.
@@ -44,6 +54,7 @@ impl Task for Multiply<'_> {
         for panel in self.panels.clone() {
             for first in (0..count).step_by(S::TILE_ROWS) {
                 let rows = (count - first).min(S::TILE_ROWS);
+                self.prefetch(s, panel, self.rows.start + first, rows);
                 self.block(s, panel, first, &mut sums[..rows]);
                 self.finish(s, panel, first, &sums[..rows]);
             }
@@ -68,6 +79,16 @@ macro_rules! for_rows {
 }
 
 impl Multiply<'_> {
+    /// The output's rows are far apart: without this, every tile waits for its lines to write to.
+    #[inline(always)]
+    fn prefetch<S: Simd>(&self, s: S, panel: usize, first: usize, rows: usize) {
+        for row in first..first + rows {
+            let place = row * self.layer.n_out() + panel * PANEL;
+            s.prefetch(self.out.place(place));
+            s.prefetch(self.out.place(place + LANES));
+        }
+    }
+
     #[inline(always)]
     fn block<S: Simd>(&self, s: S, panel: usize, first: usize, sums: &mut Sums) {
         for_rows!(self, s, panel, first, sums, 1 2 3 4 5 6 7 8 9 10 11 12);
@@ -139,7 +160,13 @@ impl Weight for u16 {
 fn float_sums<S: Simd, W: Weight, const R: usize>(s: S, x: &[f32], w: &[W]) -> [[S::F; 2]; R] {
     let mut sums = [[s.splat(0.0); 2]; R];
     let x = x.as_chunks::<CHUNK>().0.as_chunks::<R>().0;
-    let w = w.as_chunks::<LANES>().0.as_chunks::<2>().0.as_chunks::<CHUNK>().0;
+    let w = w
+        .as_chunks::<LANES>()
+        .0
+        .as_chunks::<2>()
+        .0
+        .as_chunks::<CHUNK>()
+        .0;
     for (x, w) in x.iter().zip(w) {
         for (i, w) in w.iter().enumerate() {
             let (low, high) = (W::load(s, &w[0]), W::load(s, &w[1]));
@@ -156,8 +183,20 @@ fn float_sums<S: Simd, W: Weight, const R: usize>(s: S, x: &[f32], w: &[W]) -> [
 #[inline(always)]
 fn byte_sums<S: Simd, const R: usize>(s: S, x: &[u8], w: &[i8]) -> [[S::I; 2]; R] {
     let mut sums = [[s.splat_i32(0); 2]; R];
-    let x = x.as_chunks::<4>().0.as_chunks::<{ CHUNK / 4 }>().0.as_chunks::<R>().0;
-    let w = w.as_chunks::<{ 4 * LANES }>().0.as_chunks::<2>().0.as_chunks::<{ CHUNK / 4 }>().0;
+    let x = x
+        .as_chunks::<4>()
+        .0
+        .as_chunks::<{ CHUNK / 4 }>()
+        .0
+        .as_chunks::<R>()
+        .0;
+    let w = w
+        .as_chunks::<{ 4 * LANES }>()
+        .0
+        .as_chunks::<2>()
+        .0
+        .as_chunks::<{ CHUNK / 4 }>()
+        .0;
     for (x, w) in x.iter().zip(w) {
         for (i, w) in w.iter().enumerate() {
             let (low, high) = (s.bytes(&w[0]), s.bytes(&w[1]));
@@ -213,7 +252,13 @@ pub(super) struct Widen<'a> {
 impl Task for Widen<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        for (from, to) in self.from.as_chunks().0.iter().zip(self.to.as_chunks_mut().0) {
+        for (from, to) in self
+            .from
+            .as_chunks()
+            .0
+            .iter()
+            .zip(self.to.as_chunks_mut().0)
+        {
             s.store(s.load_f16(from), to);
         }
     }

@@ -23,7 +23,14 @@ struct Case {
 }
 
 const fn case(rows: usize, n_in: usize, n_out: usize, extras: [bool; 3]) -> Case {
-    Case { rows, n_in, n_out, norm: extras[0], gelu: extras[1], residual: extras[2] }
+    Case {
+        rows,
+        n_in,
+        n_out,
+        norm: extras[0],
+        gelu: extras[1],
+        residual: extras[2],
+    }
 }
 
 const CASES: &[Case] = &[
@@ -48,10 +55,19 @@ struct Inputs {
 
 impl Inputs {
     fn new(case: &Case, halves: bool) -> Inputs {
-        let narrow = |w: f32| if halves { half::f16::from_f32(w).to_f32() } else { w };
+        let narrow = |w: f32| {
+            if halves {
+                half::f16::from_f32(w).to_f32()
+            } else {
+                w
+            }
+        };
         Inputs {
             x: numbers(case.rows * (case.n_in + 3), 1),
-            w: numbers(case.n_out * case.n_in, 2).into_iter().map(narrow).collect(),
+            w: numbers(case.n_out * case.n_in, 2)
+                .into_iter()
+                .map(narrow)
+                .collect(),
             bias: numbers(case.n_out, 3),
             norm: [numbers(case.n_in, 4), numbers(case.n_in, 5)],
             residual: numbers(case.rows * case.n_out, 6),
@@ -59,7 +75,11 @@ impl Inputs {
     }
 
     fn pack(&self, cpu: &Cpu, case: &Case, bytes: bool) -> PackedLinear {
-        let pack = if bytes { PackedLinear::pack_i8 } else { PackedLinear::pack_f32 };
+        let pack = if bytes {
+            PackedLinear::pack_i8
+        } else {
+            PackedLinear::pack_f32
+        };
         pack(cpu, &self.w, case.n_out, case.n_in, Some(&self.bias))
     }
 
@@ -69,7 +89,11 @@ impl Inputs {
             x: &self.x,
             x_stride: case.n_in + 3,
             rows: case.rows,
-            norm: case.norm.then_some(Norm { weight, bias, eps: 1e-5 }),
+            norm: case.norm.then_some(Norm {
+                weight,
+                bias,
+                eps: 1e-5,
+            }),
             gelu: case.gelu,
             residual: case.residual.then_some(&self.residual),
         }
@@ -100,7 +124,11 @@ fn plain(w: &PackedLinear, bias: &[f32], call: &LinearCall) -> Vec<f64> {
             if call.gelu {
                 y = 0.5 * y * (1.0 + crate::kernels::simd::tests::erf(y / 2f64.sqrt()));
             }
-            out.push(y + call.residual.map_or(0.0, |r| f64::from(r[row * w.n_out() + n])));
+            out.push(
+                y + call
+                    .residual
+                    .map_or(0.0, |r| f64::from(r[row * w.n_out() + n])),
+            );
         }
     }
     out
@@ -109,7 +137,10 @@ fn plain(w: &PackedLinear, bias: &[f32], call: &LinearCall) -> Vec<f64> {
 fn over_cases(body: impl Fn(&Case, &Cpu, bool, &str) -> Result<(), String>) {
     let mut failures = Vec::new();
     for (case, bytes) in CASES.iter().flat_map(|case| [(case, false), (case, true)]) {
-        for (level, threads) in SimdLevel::available().into_iter().flat_map(|l| [(l, 1), (l, 3)]) {
+        for (level, threads) in SimdLevel::available()
+            .into_iter()
+            .flat_map(|l| [(l, 1), (l, 3)])
+        {
             let (rows, n_in, n_out) = (case.rows, case.n_in, case.n_out);
             let name = format!("{rows}×{n_in}→{n_out} bytes {bytes} {level} {threads} threads");
             if let Err(why) = body(case, &Cpu::new(Some(threads), Some(level)), bytes, &name) {
@@ -127,11 +158,22 @@ fn agrees_with_f64_on_every_level() {
         let (w, call) = (inputs.pack(cpu, case, bytes), inputs.call(case));
         let exact = plain(&w, &inputs.bias, &call);
         // Quantised inputs are off by up to half a step, 1/510 of their span, each.
-        let tolerance = if bytes { 0.004 * (case.n_in as f64).sqrt() * 3.0 } else { 3e-6 };
+        let tolerance = if bytes {
+            0.004 * (case.n_in as f64).sqrt() * 3.0
+        } else {
+            3e-6
+        };
         let out = run(cpu, &w, &call);
-        let errors = out.iter().zip(&exact).map(|(&y, e)| (f64::from(y) - e).abs() / e.abs().max(1.0));
+        let errors = out
+            .iter()
+            .zip(&exact)
+            .map(|(&y, e)| (f64::from(y) - e).abs() / e.abs().max(1.0));
         let worst = errors.fold(0.0, f64::max);
-        if worst < tolerance { Ok(()) } else { Err(format!("off by {worst:e}")) }
+        if worst < tolerance {
+            Ok(())
+        } else {
+            Err(format!("off by {worst:e}"))
+        }
     });
 }
 
@@ -150,7 +192,12 @@ fn a_row_has_the_same_bytes_at_any_level_and_thread_count_and_in_any_company() {
             let (start, n_out) = (row * call.x_stride, case.n_out);
             let range = row * n_out..(row + 1) * n_out;
             let residual = call.residual.map(|r| &r[range.clone()]);
-            let alone = LinearCall { x: &inputs.x[start..], rows: 1, residual, ..call };
+            let alone = LinearCall {
+                x: &inputs.x[start..],
+                rows: 1,
+                residual,
+                ..call
+            };
             if run(cpu, &w, &alone) != all[range] {
                 return Err(format!("row {row} alone differs"));
             }
@@ -168,8 +215,14 @@ fn half_precision_storage_has_the_bytes_of_single_precision() {
     // One weight that is no half: its own output changes, the others must not.
     inputs.w[0] = 0.1;
     let wide = inputs.pack(&cpu, &case, false);
-    assert_eq!((narrow.precision(), wide.precision()), (Precision::F16, Precision::F32));
-    let (a, b) = (run(&cpu, &narrow, &inputs.call(&case)), run(&cpu, &wide, &inputs.call(&case)));
+    assert_eq!(
+        (narrow.precision(), wide.precision()),
+        (Precision::F16, Precision::F32)
+    );
+    let (a, b) = (
+        run(&cpu, &narrow, &inputs.call(&case)),
+        run(&cpu, &wide, &inputs.call(&case)),
+    );
     let mut pairs = a.chunks(90).zip(b.chunks(90));
     assert!(pairs.all(|(a, b)| a[1..] == b[1..] && a[0] != b[0]));
 }
@@ -182,11 +235,15 @@ fn byte_sums_are_exact_integers() {
     let cpu = Cpu::new(Some(1), None);
     let w = inputs.pack(&cpu, &case, true);
     let out = run(&cpu, &w, &inputs.call(&case));
-    let Weights::I8(stored) = &w.weights else { panic!("packed as bytes") };
+    let Weights::I8(stored) = &w.weights else {
+        panic!("packed as bytes")
+    };
     let scaled_back = w.unpacked();
     for (row, out) in out.chunks(40).enumerate() {
         let x = &inputs.x[row * 203..][..200];
-        let (low, high) = x.iter().fold((0f32, 0f32), |(l, h), &x| (l.min(x), h.max(x)));
+        let (low, high) = x
+            .iter()
+            .fold((0f32, 0f32), |(l, h), &x| (l.min(x), h.max(x)));
         let inverse = 255.0 / (high - low);
         let zero = (-low * inverse).round_ties_even() as i32;
         let byte = |x: f32| ((x * inverse).round_ties_even() as i32 + zero).clamp(0, 255) - zero;
@@ -195,7 +252,11 @@ fn byte_sums_are_exact_integers() {
             let product = |(&x, &w): (&f32, &f32)| byte(x) * (w / scale).round() as i32;
             let sum: i32 = x.iter().zip(weights).map(product).sum();
             let scale = (high - low) / 255.0 * scale;
-            assert_eq!(out[n], sum as f32 * scale + inputs.bias[n], "row {row}, output {n}");
+            assert_eq!(
+                out[n],
+                sum as f32 * scale + inputs.bias[n],
+                "row {row}, output {n}"
+            );
         }
     }
 }
@@ -206,7 +267,14 @@ fn inputs_that_are_zero_constant_or_not_finite_do_not_panic() {
     let w = PackedLinear::pack_i8(&cpu, &numbers(64 * 8, 9), 8, 64, None);
     let of = |value| {
         let x = vec![value; 64];
-        let call = LinearCall { x: &x, x_stride: 64, rows: 1, norm: None, gelu: false, residual: None };
+        let call = LinearCall {
+            x: &x,
+            x_stride: 64,
+            rows: 1,
+            norm: None,
+            gelu: false,
+            residual: None,
+        };
         run(&cpu, &w, &call)
     };
     assert_eq!(of(0.0), [0.0; 8]);
@@ -216,6 +284,13 @@ fn inputs_that_are_zero_constant_or_not_finite_do_not_panic() {
         of(value);
     }
     let zeros = PackedLinear::pack_i8(&cpu, &[0.0; 64 * 8], 8, 64, Some(&[1.5; 8]));
-    let call = LinearCall { x: &[1.0; 64], x_stride: 64, rows: 1, norm: None, gelu: false, residual: None };
+    let call = LinearCall {
+        x: &[1.0; 64],
+        x_stride: 64,
+        rows: 1,
+        norm: None,
+        gelu: false,
+        residual: None,
+    };
     assert_eq!(run(&cpu, &zeros, &call), [1.5; 8]);
 }

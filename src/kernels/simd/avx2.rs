@@ -52,7 +52,12 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn load(self, from: &[f32; LANES]) -> Self::F {
         // SAFETY: the instruction exists; 16 floats may be read at `from`.
-        unsafe { [_mm256_loadu_ps(from.as_ptr()), _mm256_loadu_ps(from.as_ptr().add(8))] }
+        unsafe {
+            [
+                _mm256_loadu_ps(from.as_ptr()),
+                _mm256_loadu_ps(from.as_ptr().add(8)),
+            ]
+        }
     }
     #[inline(always)]
     fn load_f16(self, from: &[u16; LANES]) -> Self::F {
@@ -100,7 +105,10 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn less(self, a: Self::F, b: Self::F) -> Self::Mask {
-        op!([_mm256_cmp_ps::<_CMP_LT_OQ>(a[0], b[0]), _mm256_cmp_ps::<_CMP_LT_OQ>(a[1], b[1])])
+        op!([
+            _mm256_cmp_ps::<_CMP_LT_OQ>(a[0], b[0]),
+            _mm256_cmp_ps::<_CMP_LT_OQ>(a[1], b[1])
+        ])
     }
     #[inline(always)]
     fn select(self, mask: Self::Mask, yes: Self::F, no: Self::F) -> Self::F {
@@ -160,7 +168,10 @@ impl Simd for Avx2 {
             let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
             // Words are unsigned up to 65535, the next pack reads them as signed.
             let words = _mm256_min_epu16(words, _mm256_set1_epi16(255));
-            _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words))
+            _mm_packus_epi16(
+                _mm256_castsi256_si128(words),
+                _mm256_extracti128_si256::<1>(words),
+            )
         });
         // SAFETY: the instruction exists; 16 bytes may be written at `to`.
         unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), bytes) }
@@ -171,7 +182,10 @@ impl Simd for Avx2 {
         // SAFETY: the instruction exists; 64 bytes may be read at `from`.
         let halves = unsafe { [_mm256_loadu_si256(at), _mm256_loadu_si256(at.add(1))] };
         halves.map(|x| {
-            op!([_mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(x)), _mm256_srai_epi16::<8>(x)])
+            op!([
+                _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(x)),
+                _mm256_srai_epi16::<8>(x)
+            ])
         })
     }
     /// `vpmaddubsw` would saturate its 16-bit sums; widened to 16 bits first, nothing can.
@@ -188,5 +202,10 @@ impl Simd for Avx2 {
             })
         };
         [half(sum[0], x[0], signed[0]), half(sum[1], x[1], signed[1])]
+    }
+    #[inline(always)]
+    fn prefetch(self, place: *const f32) {
+        // Never faults, wherever `place` is.
+        op!(_mm_prefetch::<_MM_HINT_ET0>(place.cast()));
     }
 }

@@ -132,7 +132,10 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     }
     #[inline(always)]
     fn store_u8(self, x: Self::I, to: &mut [u8; LANES]) {
-        let bytes = op!(_mm512_cvtusepi32_epi8(_mm512_max_epi32(x, _mm512_setzero_si512())));
+        let bytes = op!(_mm512_cvtusepi32_epi8(_mm512_max_epi32(
+            x,
+            _mm512_setzero_si512()
+        )));
         // SAFETY: the instruction exists; 16 bytes may be written at `to`.
         unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), bytes) }
     }
@@ -143,7 +146,10 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
         if VNNI {
             return [x; 2];
         }
-        op!([_mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(x)), _mm512_srai_epi16::<8>(x)])
+        op!([
+            _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(x)),
+            _mm512_srai_epi16::<8>(x)
+        ])
     }
     /// `vpmaddubsw` would saturate its 16-bit sums; widened to 16 bits first, nothing can.
     #[inline(always)]
@@ -158,5 +164,10 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
             let products = _mm512_add_epi32(products, _mm512_madd_epi16(odd, x_odd));
             _mm512_add_epi32(sum, products)
         })
+    }
+    #[inline(always)]
+    fn prefetch(self, place: *const f32) {
+        // Never faults, wherever `place` is.
+        op!(_mm_prefetch::<_MM_HINT_ET0>(place.cast()));
     }
 }

@@ -14,7 +14,7 @@ pub fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     const HIGHEST: f32 = 88.37;
     const LN2_HIGH: f32 = 0.693_145_75;
     const LN2_LOW: f32 = 1.428_606_8e-6;
-    const TERMS: [f32; 4] = [0.008_368_751_6, 0.041_668_383_5, 0.166_665_203, 0.499_999_934];
+    const TERMS: [f32; 4] = [0.008_368_752, 0.041_668_385, 0.166_665_2, 0.499_999_94];
     let too_low = s.less(x, s.splat(LOWEST));
     let too_high = s.less(s.splat(HIGHEST), x);
     let in_range = s.min(s.max(x, s.splat(LOWEST)), s.splat(HIGHEST));
@@ -22,7 +22,7 @@ pub fn exp<S: Simd>(s: S, x: S::F) -> S::F {
     let n_float = s.float(n);
     let r = s.fma(n_float, s.splat(-LN2_HIGH), in_range);
     let r = s.fma(n_float, s.splat(-LN2_LOW), r);
-    let mut p = s.splat(0.001_381_507_86);
+    let mut p = s.splat(0.001_381_507_8);
     for term in TERMS {
         p = s.fma(p, r, s.splat(term));
     }
@@ -39,13 +39,24 @@ pub fn exp<S: Simd>(s: S, x: S::F) -> S::F {
 #[inline(always)]
 pub fn gelu<S: Simd>(s: S, x: S::F) -> S::F {
     const EDGE: f32 = 5.6;
-    const P: [f32; 5] =
-        [6.319_001_8e-6, 1.710_737_75e-4, 4.690_352_5e-3, 3.412_357_4e-2, 3.989_422_53e-1];
-    const Q: [f32; 5] = [7.411_136_3e-5, 1.897_452_34e-3, 2.879_176_58e-2, 2.522_011_83e-1, 1.0];
+    const P: [f32; 5] = [
+        6.319_002e-6,
+        1.710_737_7e-4,
+        4.690_352_4e-3,
+        3.412_357_3e-2,
+        3.989_422_6e-1,
+    ];
+    const Q: [f32; 5] = [
+        7.411_136e-5,
+        1.897_452_3e-3,
+        2.879_176_7e-2,
+        2.522_011_7e-1,
+        1.0,
+    ];
     let near = s.max(s.min(x, s.splat(EDGE)), s.splat(-EDGE));
     let square = s.mul(near, near);
-    let mut p = s.splat(2.223_128_67e-8);
-    let mut q = s.splat(1.179_919_11e-6);
+    let mut p = s.splat(2.223_128_7e-8);
+    let mut q = s.splat(1.179_919_1e-6);
     for i in 0..5 {
         p = s.fma(p, square, s.splat(P[i]));
         q = s.fma(q, square, s.splat(Q[i]));

@@ -8,7 +8,10 @@
 //! Whatever runs inside a [`Task`] must be `#[inline(always)]`, or it is compiled without the level's
 //! instructions (correct, but slow).
 
-#![expect(unsafe_code, reason = "vector instructions are called behind a token that proves them")]
+#![expect(
+    unsafe_code,
+    reason = "vector instructions are called behind a token that proves them"
+)]
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -89,6 +92,9 @@ pub trait Simd: Copy {
     /// Per lane: `sum` + the products of its four signed bytes with the four unsigned bytes of `x`
     /// (every lane of `x` the same, first byte lowest), exact.
     fn dot4(self, sum: Self::I, x: Self::I, signed: Self::Bytes) -> Self::I;
+
+    /// Asks for the cache line at `place`, which will be written soon. A hint: does nothing else.
+    fn prefetch(self, place: *const f32);
 
     /// The lanes as an array.
     #[inline(always)]

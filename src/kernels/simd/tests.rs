@@ -32,7 +32,9 @@ impl<F: Function> Task for Map<'_, F> {
 
 fn points(low: f32, high: f32) -> Vec<f32> {
     let count = 1 << 15;
-    (0..count).map(|i| low + (high - low) * i as f32 / (count - 1) as f32).collect()
+    (0..count)
+        .map(|i| low + (high - low) * i as f32 / (count - 1) as f32)
+        .collect()
 }
 
 fn same_bytes_everywhere<F: Function>(function: fn() -> F, x: &[f32]) -> Vec<f32> {
@@ -44,7 +46,10 @@ fn same_bytes_everywhere<F: Function>(function: fn() -> F, x: &[f32]) -> Vec<f32
     let plain = at(SimdLevel::SCALAR);
     for level in SimdLevel::available() {
         let bits = |y: &[f32]| y.iter().map(|y| y.to_bits()).collect::<Vec<_>>();
-        assert!(bits(&at(level)) == bits(&plain), "{level} differs from scalar");
+        assert!(
+            bits(&at(level)) == bits(&plain),
+            "{level} differs from scalar"
+        );
     }
     plain
 }
@@ -60,10 +65,29 @@ fn exp_is_exact_to_two_units_and_the_same_at_every_level() {
         worst = worst.max((f64::from(y) - exact).abs() / unit);
     }
     assert!(worst < 1.5, "{worst} units");
-    let mut edge = vec![f32::NEG_INFINITY, -1e30, -88.0, 0.0, 88.4, 1e30, f32::INFINITY];
+    let mut edge = vec![
+        f32::NEG_INFINITY,
+        -1e30,
+        -88.0,
+        0.0,
+        88.4,
+        1e30,
+        f32::INFINITY,
+    ];
     edge.resize(LANES, 1.0);
     let y = same_bytes_everywhere(|| Exp, &edge);
-    assert_eq!(y[..7], [0.0, 0.0, 0.0, 1.0, f32::INFINITY, f32::INFINITY, f32::INFINITY]);
+    assert_eq!(
+        y[..7],
+        [
+            0.0,
+            0.0,
+            0.0,
+            1.0,
+            f32::INFINITY,
+            f32::INFINITY,
+            f32::INFINITY
+        ]
+    );
 }
 
 /// The error function by its series and, far out, its continued fraction: the plain f64 version.
@@ -81,7 +105,9 @@ pub fn erf(x: f64) -> f64 {
         }
         return scale * sum;
     }
-    let fraction = (1..60).rev().fold(x, |tail, n| x + f64::from(n) / 2.0 / tail);
+    let fraction = (1..60)
+        .rev()
+        .fold(x, |tail, n| x + f64::from(n) / 2.0 / tail);
     1.0 - scale / fraction
 }
 
@@ -147,6 +173,10 @@ fn dot4_is_exact_at_the_extremes() {
         }
     }
     for level in SimdLevel::available() {
-        assert_eq!(dispatch(level, Extremes), [-4.0 * 255.0 * 128.0; LANES], "{level}");
+        assert_eq!(
+            dispatch(level, Extremes),
+            [-4.0 * 255.0 * 128.0; LANES],
+            "{level}"
+        );
     }
 }
