@@ -193,11 +193,14 @@ def ctranslate2_variables(t):
                     out[f"{layer}/ffn/linear_{i}/{part}"] = t[f"{source}.{fc}.{part}"]
             norm(f"{layer}/ffn/layer_norm", f"{source}.final_layer_norm")
         out[f"{stack}/num_heads"] = np.array(HEADS, np.int16)
+    # What CTranslate2 itself wants to know: GELU, norms before the blocks' parts, and so on.
+    for name, value in {"activation": 3, "alibi": 0, "pre_norm": 1, "scale_embeddings": 0, "start_from_zero_embedding": 0}.items():
+        out[f"decoder/{name}"] = np.array(value, np.int8)
     return out
 
 
 def write_ctranslate2(path, variables):
-    types = {np.dtype(np.float16): 4, np.dtype(np.int16): 2}
+    types = {np.dtype(np.float16): 4, np.dtype(np.int16): 2, np.dtype(np.int8): 1}
 
     def text(s):
         return struct.pack("<H", len(s) + 1) + s.encode() + b"\0"

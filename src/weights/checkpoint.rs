@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::WeightSource;
 use super::bytes::{Mapped, bad};
-use super::names::{self, NAMES, NameRow};
+use super::names::{self, NAMES, NameRow, RowPart};
 use super::tensor::{Encoding, WeightData, WeightTensor};
 use crate::dims::ModelDimensions;
 use crate::error::Result;
@@ -30,6 +30,16 @@ pub(super) enum Dialect {
     OpenAi,
     HuggingFace,
     CTranslate2,
+}
+
+impl Dialect {
+    /// Which of the two dialects without joined projections these names are.
+    pub fn of(found: &HashMap<String, Found>) -> Self {
+        match found.contains_key("decoder.token_embedding.weight") {
+            true => Self::OpenAi,
+            false => Self::HuggingFace,
+        }
+    }
 }
 
 /// A tensor as a format's reader found it. The reader has checked that `bytes` lies within the
@@ -89,7 +99,9 @@ pub(super) fn assemble(parts: Parts) -> Result<Checkpoint> {
         let name = names::numbered(row.openai, block);
         let shape = row.shape_in(&dims);
         let entry = match parts.find(row, block) {
-            Some(found) => cut(found, row, &shape).map_err(|why| (why, Some(name.clone()))),
+            Some(found) => {
+                cut(found, parts.part(row), &shape).map_err(|why| (why, Some(name.clone())))
+            }
             None if name == names::SINUSOIDS => sinusoids(&dims).map_err(|why| (why, None)),
             None => Err(("is missing".to_owned(), Some(name.clone()))),
         };
@@ -121,6 +133,14 @@ impl Parts {
             Dialect::CTranslate2 => row.ct2,
         };
         self.found.get(&names::numbered(pattern, block))
+    }
+
+    /// Which rows of what was found are the tensor: only CTranslate2 joins projections.
+    fn part(&self, row: &NameRow) -> RowPart {
+        match self.dialect {
+            Dialect::CTranslate2 => row.part,
+            Dialect::OpenAi | Dialect::HuggingFace => names::WHOLE,
+        }
     }
 
     fn find_named(&self, openai: &str, block: usize) -> Option<&Found> {
@@ -196,17 +216,17 @@ fn dimensions(parts: &Parts) -> Result<ModelDimensions> {
 }
 
 /// The run of rows of a joined tensor that is this one.
-fn cut(found: &Found, row: &NameRow, shape: &[usize]) -> Result<Entry, String> {
+fn cut(found: &Found, part: RowPart, shape: &[usize]) -> Result<Entry, String> {
     let mut joined = shape.to_vec();
     if let Some(rows) = joined.first_mut() {
-        *rows = rows.checked_mul(row.part.of).ok_or("its shape overflows")?;
+        *rows = rows.checked_mul(part.of).ok_or("its shape overflows")?;
     }
     if !same_shape(&found.shape, &joined) {
         return Err(format!("has shape {:?}, not {joined:?}", found.shape));
     }
     let run = |len: usize| {
-        let part = len / row.part.of;
-        part * row.part.index..part * (row.part.index + 1)
+        let rows = len / part.of;
+        rows * part.index..rows * (part.index + 1)
     };
     let bytes = run(found.bytes.len());
     let row_scales = match found.scales.len() {

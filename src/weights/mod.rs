@@ -4,17 +4,25 @@
 //! format is recognised by content, never by a file's name; no number in a file is trusted; once a
 //! source is open, every tensor of the model is there and has the shape that its sizes ask for.
 
+mod blocks;
 mod bytes;
 mod checkpoint;
+mod convert;
 mod ct2;
+mod ggml;
+mod gguf;
 pub mod hub;
 mod names;
+mod pickle;
+mod pt;
 mod safetensors;
 mod tensor;
 
 use std::path::{Path, PathBuf};
 
+pub use self::blocks::Block;
 use self::bytes::{Mapped, bad};
+pub use self::convert::{Conversion, Numbers, Target, convert};
 pub use self::tensor::{Encoding, WeightData, WeightTensor};
 use crate::dims::ModelDimensions;
 use crate::error::Result;
@@ -85,8 +93,11 @@ type Reader = fn(&Path) -> Result<checkpoint::Parts>;
 
 /// The reader of the format that a file's first bytes show.
 fn reader(bytes: &[u8]) -> Option<Reader> {
-    let readers: [(Recogniser, Reader); 2] = [
+    let readers: [(Recogniser, Reader); 5] = [
         (ct2::recognises, ct2::read),
+        (pt::recognises, pt::read),
+        (ggml::recognises, ggml::read),
+        (gguf::recognises, gguf::read),
         (safetensors::recognises, safetensors::read),
     ];
     readers
@@ -96,7 +107,7 @@ fn reader(bytes: &[u8]) -> Option<Reader> {
 }
 
 fn unknown(file: &Path) -> crate::error::Error {
-    let known = "safetensors, CTranslate2";
+    let known = "safetensors, CTranslate2, PyTorch zip, whisper.cpp ggml, GGUF";
     bad(
         file,
         None,

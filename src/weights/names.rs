@@ -41,7 +41,8 @@ pub(super) struct NameRow {
 /// Width of both convolutions.
 const KERNEL_WIDTH: usize = 3;
 
-const WHOLE: RowPart = RowPart { index: 0, of: 1 };
+/// All rows.
+pub(super) const WHOLE: RowPart = RowPart { index: 0, of: 1 };
 const Q: RowPart = RowPart { index: 0, of: 3 };
 const K: RowPart = RowPart { index: 1, of: 3 };
 const V: RowPart = RowPart { index: 2, of: 3 };

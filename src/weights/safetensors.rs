@@ -77,10 +77,7 @@ fn read_files(path: &Path, paths: &[PathBuf]) -> Result<Parts> {
         })?,
         false => None,
     };
-    let dialect = match found.contains_key("decoder.token_embedding.weight") {
-        true => Dialect::OpenAi,
-        false => Dialect::HuggingFace,
-    };
+    let dialect = Dialect::of(&found);
     let path = path.to_owned();
     Ok(Parts {
         format: FORMAT,

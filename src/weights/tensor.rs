@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
+use super::blocks::Block;
+
 /// How a tensor's numbers are stored. All are little-endian, rows one after another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Encoding {
@@ -16,6 +18,8 @@ pub enum Encoding {
     Bf16,
     /// Bytes, each row with a scale of its own by which they are divided (CTranslate2).
     I8,
+    /// One of GGML's blocks of quantized numbers.
+    Block(Block),
 }
 
 impl Encoding {
@@ -23,6 +27,7 @@ impl Encoding {
     #[must_use]
     pub fn byte_len(self, numbers: usize) -> Option<usize> {
         match self {
+            Self::Block(block) => block.byte_len(numbers),
             Self::F32 => numbers.checked_mul(4),
             Self::F16 | Self::Bf16 => numbers.checked_mul(2),
             Self::I8 => Some(numbers),
@@ -107,6 +112,7 @@ fn decode(encoding: Encoding, bytes: &[u8], row_scales: &[f32]) -> Vec<f32> {
             from.convert_to_f32_slice(to)
         }),
         Encoding::I8 => divided_rows(bytes, row_scales),
+        Encoding::Block(block) => block.decode(bytes),
     }
 }
 

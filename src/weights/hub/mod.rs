@@ -71,6 +71,19 @@ impl HubConfig {
     }
 }
 
+impl Default for HubConfig {
+    /// The caches in the usual places of the user's home; nothing of the environment's variables.
+    fn default() -> Self {
+        let cache = std::env::home_dir()
+            .unwrap_or_else(|| ".".into())
+            .join(".cache");
+        Self::new(
+            cache.join("undertone/models"),
+            cache.join("huggingface/hub"),
+        )
+    }
+}
+
 /// What is going on while a model is being had.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]

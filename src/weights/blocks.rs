@@ -1,0 +1,226 @@
+//! GGML's quantized numbers: blocks of small integers that share a scale.
+//!
+//! The layouts are those of ggml's reference code. In the simple ones a block is 32 numbers; in
+//! the "K" ones 256, in groups with scales of their own.
+
+use half::f16;
+
+/// A layout of quantized numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Block {
+    /// 4 bits around 0, one scale.
+    Q4_0,
+    /// 4 bits, scale and minimum.
+    Q4_1,
+    /// 5 bits around 0, one scale.
+    Q5_0,
+    /// 5 bits, scale and minimum.
+    Q5_1,
+    /// 8 bits, one scale.
+    Q8_0,
+    /// 4 bits, groups of 32 with 6-bit scales and minima.
+    Q4K,
+    /// 5 bits, groups of 32 with 6-bit scales and minima.
+    Q5K,
+    /// 6 bits around 0, groups of 16 with 8-bit scales.
+    Q6K,
+}
+
+const SIMPLE: usize = 32;
+const K: usize = 256;
+
+impl Block {
+    /// GGML's number for the layout.
+    pub(super) fn from_ggml(number: u32) -> Option<Self> {
+        Some(match number {
+            2 => Self::Q4_0,
+            3 => Self::Q4_1,
+            6 => Self::Q5_0,
+            7 => Self::Q5_1,
+            8 => Self::Q8_0,
+            12 => Self::Q4K,
+            13 => Self::Q5K,
+            14 => Self::Q6K,
+            _ => return None,
+        })
+    }
+
+    /// Numbers in a block.
+    #[must_use]
+    pub fn numbers(self) -> usize {
+        match self {
+            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => SIMPLE,
+            Self::Q4K | Self::Q5K | Self::Q6K => K,
+        }
+    }
+
+    /// Bytes of a block.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Q4_0 => 2 + 16,
+            Self::Q4_1 => 2 + 2 + 16,
+            Self::Q5_0 => 2 + 4 + 16,
+            Self::Q5_1 => 2 + 2 + 4 + 16,
+            Self::Q8_0 => 2 + 32,
+            Self::Q4K => 2 + 2 + 12 + 128,
+            Self::Q5K => 2 + 2 + 12 + 32 + 128,
+            Self::Q6K => 128 + 64 + 16 + 2,
+        }
+    }
+
+    /// Bytes of so many numbers; `None` where they fill no whole blocks.
+    pub(super) fn byte_len(self, numbers: usize) -> Option<usize> {
+        let whole = numbers.is_multiple_of(self.numbers());
+        (numbers / self.numbers())
+            .checked_mul(self.bytes())
+            .filter(|_| whole)
+    }
+
+    /// Whole blocks as f32.
+    pub(super) fn decode(self, bytes: &[u8]) -> Vec<f32> {
+        let mut out = vec![0.0; bytes.len() / self.bytes() * self.numbers()];
+        let blocks = bytes
+            .chunks_exact(self.bytes())
+            .zip(out.chunks_exact_mut(self.numbers()));
+        for (block, out) in blocks {
+            match self {
+                Self::Q4_0 => nibbles(half(block), -8.0 * half(block), 0, &block[2..], out),
+                Self::Q4_1 => nibbles(half(block), half(&block[2..]), 0, &block[4..], out),
+                Self::Q5_0 => {
+                    nibbles(
+                        half(block),
+                        -16.0 * half(block),
+                        bits(&block[2..]),
+                        &block[6..],
+                        out,
+                    );
+                }
+                Self::Q5_1 => {
+                    let minimum = half(&block[2..]);
+                    nibbles(half(block), minimum, bits(&block[4..]), &block[8..], out);
+                }
+                Self::Q8_0 => eight_bits(half(block), &block[2..], out),
+                Self::Q4K => four_or_five_k(block, &[], &block[16..], out),
+                Self::Q5K => four_or_five_k(block, &block[16..48], &block[48..], out),
+                Self::Q6K => six_k(block, out),
+            }
+        }
+        out
+    }
+}
+
+fn half(bytes: &[u8]) -> f32 {
+    f16::from_le_bytes([bytes[0], bytes[1]]).to_f32()
+}
+
+fn bits(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}
+
+/// 32 numbers of 4 bits, low halves of the bytes first, each with a fifth bit from `fifth`.
+fn nibbles(scale: f32, minimum: f32, fifth: u32, bytes: &[u8], out: &mut [f32]) {
+    let (low, high) = out.split_at_mut(SIMPLE / 2);
+    for (i, ((low, high), byte)) in low.iter_mut().zip(high).zip(bytes).enumerate() {
+        let extra = |bit: usize| ((fifth >> bit) & 1) as u8 * 16;
+        *low = f32::from((byte & 15) + extra(i)) * scale + minimum;
+        *high = f32::from((byte >> 4) + extra(i + SIMPLE / 2)) * scale + minimum;
+    }
+}
+
+fn eight_bits(scale: f32, bytes: &[u8], out: &mut [f32]) {
+    for (out, byte) in out.iter_mut().zip(bytes) {
+        *out = f32::from(byte.cast_signed()) * scale;
+    }
+}
+
+/// 6-bit scale and minimum of group `i` of 8, out of 12 bytes.
+fn scale_and_minimum(i: usize, packed: &[u8]) -> (f32, f32) {
+    let (scale, minimum) = match i {
+        0..4 => (packed[i] & 63, packed[i + 4] & 63),
+        _ => (
+            (packed[i + 4] & 15) | ((packed[i - 4] >> 6) << 4),
+            (packed[i + 4] >> 4) | ((packed[i] >> 6) << 4),
+        ),
+    };
+    (f32::from(scale), f32::from(minimum))
+}
+
+/// 256 numbers in 8 groups; two groups share 32 bytes, the first in their low halves. `fifth` is
+/// empty or holds a bit for each number.
+fn four_or_five_k(block: &[u8], fifth: &[u8], bytes: &[u8], out: &mut [f32]) {
+    let (scale, minimum, packed) = (half(block), half(&block[2..]), &block[4..16]);
+    for (group, out) in out.chunks_exact_mut(32).enumerate() {
+        let (s, m) = scale_and_minimum(group, packed);
+        for (i, out) in out.iter_mut().enumerate() {
+            let byte = bytes[group / 2 * 32 + i];
+            let four = if group % 2 == 0 { byte & 15 } else { byte >> 4 };
+            let five = fifth.get(i).map_or(0, |bits| (bits >> group) & 1) * 16;
+            *out = scale * s * f32::from(four + five) - minimum * m;
+        }
+    }
+}
+
+/// 256 numbers: 128 bytes of low halves, 64 of upper pairs of bits, 16 scales, one scale for all.
+fn six_k(block: &[u8], out: &mut [f32]) {
+    let (low, high, scales) = (&block[..128], &block[128..192], &block[192..208]);
+    let scale = half(&block[208..]);
+    for (i, out) in out.iter_mut().enumerate() {
+        // Each half of the block holds four runs of 32; runs 0 and 2 share bytes, as do 1 and 3.
+        let (part, run, at) = (i / 128, i / 32 % 4, i % 32);
+        let byte = low[part * 64 + run % 2 * 32 + at];
+        let four = if run < 2 { byte & 15 } else { byte >> 4 };
+        let two = (high[part * 32 + at] >> (2 * run)) & 3;
+        let number = f32::from(four | (two << 4)) - 32.0;
+        *out = scale * f32::from(scales[i / 16].cast_signed()) * number;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn simple_blocks_are_read_as_ggml_writes_them() {
+        let scale = f16::from_f32(0.5).to_le_bytes();
+        let minimum = f16::from_f32(-1.0).to_le_bytes();
+        let nibbles: Vec<u8> = (0..16).map(|i| i | ((15 - i) << 4)).collect();
+        let fifth = 0x8000_0001_u32.to_le_bytes();
+        // Number 0 is low half 0, number 31 is high half 0 of byte 15; both have the fifth bit set.
+        let cases: [(Block, Vec<u8>, [f32; 3]); 4] = [
+            (
+                Block::Q4_0,
+                [&scale[..], &nibbles].concat(),
+                [-4.0, 3.5, -4.0],
+            ),
+            (
+                Block::Q4_1,
+                [&scale[..], &minimum, &nibbles].concat(),
+                [-1.0, 6.5, -1.0],
+            ),
+            (
+                Block::Q5_0,
+                [&scale[..], &fifth, &nibbles].concat(),
+                [0.0, -0.5, 0.0],
+            ),
+            (
+                Block::Q5_1,
+                [&scale[..], &minimum, &fifth, &nibbles].concat(),
+                [7.0, 6.5, 7.0],
+            ),
+        ];
+        for (block, bytes, [first, middle, last]) in cases {
+            let out = block.decode(&bytes);
+            assert_eq!(
+                (out[0], out[16], out[31]),
+                (first, middle, last),
+                "{block:?}"
+            );
+            assert_eq!(block.byte_len(32), Some(bytes.len()), "{block:?}");
+            assert_eq!(block.byte_len(33), None, "{block:?}");
+        }
+        let signed: Vec<u8> = (0..32_u8).map(|i| i.wrapping_sub(16)).collect();
+        let out = Block::Q8_0.decode(&[&scale[..], &signed].concat());
+        assert_eq!((out[0], out[16], out[31]), (-8.0, 0.0, 7.5));
+    }
+}

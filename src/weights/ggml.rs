@@ -1,0 +1,167 @@
+//! whisper.cpp's `ggml-….bin`: sizes, mel filters, vocabulary and tensors, one after another.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::blocks::Block;
+use super::bytes::{Cursor, Mapped, bad};
+use super::checkpoint::{Dialect, Found, Parts};
+use super::tensor::Encoding;
+use crate::error::Result;
+
+const MAGIC: &[u8] = b"lmgg";
+/// More than this of anything is a damaged file.
+const MAX_COUNT: usize = 1 << 20;
+const MAX_RANK: usize = 4;
+
+/// Whether a file starts as whisper.cpp's do.
+pub(super) fn recognises(bytes: &[u8]) -> bool {
+    bytes.starts_with(MAGIC)
+}
+
+/// Reads all of the file's index.
+pub(super) fn read(path: &Path) -> Result<Parts> {
+    let file = Mapped::open(path)?;
+    let mut cursor = Cursor::new(file.bytes(), path);
+    cursor.take(MAGIC.len(), "magic")?;
+    let heads = sizes(&mut cursor)?;
+    let n_mels = capped(&mut cursor, "number of mel filters")?;
+    let n_fft = capped(&mut cursor, "width of the mel filters")?;
+    let filter_bytes = n_mels.checked_mul(n_fft).and_then(|n| n.checked_mul(4));
+    cursor.take(filter_bytes.unwrap_or(usize::MAX), "mel filters")?;
+    let vocabulary = vocabulary(&mut cursor)?;
+    let mut found = HashMap::new();
+    while !cursor.is_at_end() {
+        let (name, tensor) = tensor(&mut cursor)?;
+        if found.insert(name.clone(), tensor).is_some() {
+            return Err(bad(path, name, "is there twice".into()));
+        }
+    }
+    Ok(Parts {
+        format: "ggml",
+        path: path.to_owned(),
+        files: vec![file],
+        found,
+        dialect: Dialect::OpenAi,
+        heads: Some(heads),
+        vocabulary: Some(vocabulary),
+    })
+}
+
+/// The sizes; all but the heads are seen from the tensors' shapes.
+fn sizes(cursor: &mut Cursor) -> Result<(usize, usize)> {
+    let names = [
+        "n_vocab",
+        "n_audio_ctx",
+        "n_audio_state",
+        "n_audio_head",
+        "n_audio_layer",
+        "n_text_ctx",
+        "n_text_state",
+        "n_text_head",
+        "n_text_layer",
+        "n_mels",
+        "ftype",
+    ];
+    let mut heads = (0, 0);
+    for name in names {
+        let size = cursor.count(name)?;
+        match name {
+            "n_audio_head" => heads.0 = size,
+            "n_text_head" => heads.1 = size,
+            _ => {}
+        }
+    }
+    Ok(heads)
+}
+
+fn capped(cursor: &mut Cursor, what: &str) -> Result<usize> {
+    match cursor.count(what)? {
+        count if count > MAX_COUNT => Err(bad(
+            cursor.file(),
+            what.to_owned(),
+            format!("{count} is too many"),
+        )),
+        count => Ok(count),
+    }
+}
+
+fn vocabulary(cursor: &mut Cursor) -> Result<Vec<Vec<u8>>> {
+    let count = capped(cursor, "number of tokens")?;
+    (0..count)
+        .map(|_| {
+            let len = cursor.count("length of a token")?;
+            cursor.take(len, "token").map(<[u8]>::to_vec)
+        })
+        .collect()
+}
+
+fn tensor(cursor: &mut Cursor) -> Result<(String, Found)> {
+    let rank = cursor.count("dimensions of a tensor")?;
+    let name_len = cursor.count("length of a tensor's name")?;
+    let kind = cursor.u32("type of a tensor")?;
+    if rank > MAX_RANK {
+        let reason = format!("{rank} at byte {}", cursor.at());
+        return Err(bad(
+            cursor.file(),
+            "dimensions of a tensor".to_owned(),
+            reason,
+        ));
+    }
+    let mut shape = (0..rank)
+        .map(|_| cursor.count("size of a tensor"))
+        .collect::<Result<Vec<_>>>()?;
+    shape.reverse();
+    let name = String::from_utf8_lossy(cursor.take(name_len, "tensor's name")?).into_owned();
+    let file = cursor.file();
+    let encoding = encoding(kind).ok_or_else(|| {
+        bad(
+            file,
+            name.clone(),
+            format!("is in ggml's type {kind}, which is not known"),
+        )
+    })?;
+    let len = byte_len(encoding, &shape).ok_or_else(|| {
+        bad(
+            file,
+            name.clone(),
+            format!("shape {shape:?} does not fit its type"),
+        )
+    })?;
+    let start = cursor.at();
+    cursor.take(len, &name)?;
+    Ok((
+        name,
+        Found {
+            file: 0,
+            bytes: start..start + len,
+            shape,
+            encoding,
+            scales: Vec::new(),
+        },
+    ))
+}
+
+/// What GGML's number for a type means.
+pub(super) fn encoding(kind: u32) -> Option<Encoding> {
+    match kind {
+        0 => Some(Encoding::F32),
+        1 => Some(Encoding::F16),
+        30 => Some(Encoding::Bf16),
+        _ => Block::from_ggml(kind).map(Encoding::Block),
+    }
+}
+
+/// Bytes of a tensor whose rows are whole blocks.
+pub(super) fn byte_len(encoding: Encoding, shape: &[usize]) -> Option<usize> {
+    let numbers = shape
+        .iter()
+        .try_fold(1_usize, |n, &size| n.checked_mul(size))?;
+    if let Encoding::Block(block) = encoding {
+        shape
+            .last()?
+            .is_multiple_of(block.numbers())
+            .then_some(())?;
+    }
+    encoding.byte_len(numbers)
+}
