@@ -1,7 +1,5 @@
-//! An attention backend of one's own, in front of the built-in ones:
+//! An attention backend of one's own: plain attention that counts the scores it computes.
 //! `cargo run --release --example custom_backend -- FILE [MODEL]`.
-//!
-//! It is plain attention that also notes how many scores it has computed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
