@@ -125,6 +125,12 @@ impl AudioStream {
         &self.info
     }
 
+    /// What is known in the end.
+    #[must_use]
+    pub fn into_info(self) -> AudioInfo {
+        self.info
+    }
+
     /// Everything that is left, at 4 bytes a sample.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::sync::mpsc::sync_channel;
 
 use super::filterbank::SparseFilters;
 use super::stft::PowerSpectrum;
+use crate::audio::{AudioInfo, AudioStream};
 use crate::dims::{HOP_LENGTH, N_FFT, N_FRAMES, N_SAMPLES};
 use crate::error::Result;
 
@@ -129,6 +130,16 @@ impl LogMel {
         self.content_frames
     }
 
+    /// How loud each frame of the recording is: the mean of its log energies, cut at the maximum.
+    #[must_use]
+    pub fn loudness(&self) -> Vec<f32> {
+        let low = self.max - RANGE;
+        let mean = |frame: &[f32]| frame.iter().map(|log| log.max(low)).sum::<f32>() / frame.len() as f32;
+        let mut loudness: Vec<f32> = self.log.chunks_exact(self.n_mels).map(mean).collect();
+        loudness.resize(self.content_frames, FLOOR_LOG.max(low));
+        loudness
+    }
+
     /// The window from `seek_frames` on as `(n_mels, 3000)`, row-major: cut at the recording's
     /// end and filled up with 0.0, as `transcribe()` does.
     #[must_use]
@@ -192,6 +203,20 @@ pub fn log_mel_of_clip(samples: &[f32], n_mels: usize) -> Vec<f32> {
     let MelExtractor { log, max, .. } = extractor;
     LogMel { n_mels, content_frames: N_FRAMES, total_frames: N_FRAMES, log, max }
         .detection_window()
+}
+
+/// The spectrogram of a whole recording, decoded on a thread of its own, and what is known of the
+/// recording afterwards. `progress` hears how many samples are done.
+///
+/// # Errors
+/// As [`AudioStream::next_block`].
+pub fn from_stream(
+    mut stream: AudioStream,
+    n_mels: usize,
+    progress: impl FnMut(usize),
+) -> Result<(LogMel, AudioInfo)> {
+    let mel = from_blocks(n_mels, |block| stream.read_block(block), progress)?;
+    Ok((mel, stream.into_info()))
 }
 
 /// The spectrogram of all blocks that `next_block` writes until it returns false. Blocks are made
