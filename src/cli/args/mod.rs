@@ -18,14 +18,18 @@ pub use speech::{
     AttentionArgs, DecodingArgs, DetectArgs, GateArgs, ModelArgs, OutputArgs, RunArgs, SpeechArgs,
 };
 pub use tools::{
-    AttentionCommand, BenchArgs, CheckArgs, CompareArgs, EvalArgs, ExplainArgs, ModelName, ModelsCommand,
+    AttentionCommand, BenchArgs, CheckArgs, CompareArgs, CompletionsArgs, EvalArgs, ExplainArgs,
+    ModelName, ModelsCommand,
 };
 pub use values::{Setting, parse_bool};
 
 /// Whisper speech recognition and translation on the CPU.
 #[derive(Parser, Debug)]
-#[command(name = "undertone", version, disable_help_subcommand = true)]
-#[command(after_help = "Without a command, `transcribe` is meant: undertone interview.mp3")]
+#[command(name = "undertone", version, max_term_width = 100)]
+#[command(after_help = "\
+Without a command, `transcribe` is meant: undertone interview.mp3
+Options may be written with dashes or underscores, and as openai/whisper's command has them.
+Exit codes: 0 all fine, 1 some file failed, 2 the command line makes no sense.")]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
@@ -53,6 +57,10 @@ pub enum Command {
     Eval(Box<EvalArgs>),
     /// Show what this machine has and what undertone makes of it
     Doctor(Box<RunArgs>),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page
+    Man,
 }
 
 /// The names that are commands rather than files.
@@ -65,6 +73,9 @@ pub const COMMANDS: &[&str] = &[
     "bench",
     "eval",
     "doctor",
+    "completions",
+    "man",
+    "help",
 ];
 
 /// Parses a command line, program name first.

@@ -59,7 +59,12 @@ pub struct AttentionArgs {
     #[arg(long, help_heading = "Attention")]
     pub aiter: bool,
     /// Packages the simulated machine has, separated by commas
-    #[arg(long, value_name = "PACKAGES", value_delimiter = ',', help_heading = "Attention")]
+    #[arg(
+        long,
+        value_name = "PACKAGES",
+        value_delimiter = ',',
+        help_heading = "Attention"
+    )]
     pub installed: Vec<String>,
     /// Environment variable of the simulated machine; may repeat
     #[arg(long = "env", value_name = "K=V", help_heading = "Attention")]
@@ -104,10 +109,11 @@ pub struct SpeechArgs {
     /// Translate even with a model that was not trained to
     #[arg(long)]
     pub force_task: bool,
-    /// Files decoded side by side [default: by size]
+    /// Files worked on side by side [default: up to 8, as their sizes allow]
     #[arg(short, long)]
     pub jobs: Option<usize>,
-    /// Decode a long file in windows of its own, this many side by side
+    /// Cut each file at quiet places and decode this many windows side by side, which is fast;
+    /// without it windows follow each other, each knowing the text before it
     #[arg(long, value_name = "N")]
     pub batch_size: Option<usize>,
     /// Where output goes.
@@ -134,7 +140,7 @@ pub struct OutputArgs {
     /// txt, vtt, srt, tsv, json or all; may repeat [default: all, if a folder is given]
     #[arg(short = 'f', long, value_name = "FORMAT", value_parser = ["txt", "vtt", "srt", "tsv", "json", "all"])]
     pub output_format: Vec<String>,
-    /// Show segments as they are found, even when files are written
+    /// Show segments with their times as they are found [default: on, unless files are written]
     #[arg(short, long, value_name = "BOOL", value_parser = parse_bool, action = ArgAction::Set)]
     pub verbose: Option<bool>,
     /// Show neither progress nor text
@@ -180,19 +186,24 @@ pub struct DecodingArgs {
     #[arg(long, value_name = "N", default_value = "none")]
     pub sample_len: Setting<usize>,
     /// Token ids that are never chosen; -1 stands for what is not speech
-    #[arg(long, value_name = "IDS", default_value = "-1", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "IDS",
+        default_value = "-1",
+        allow_hyphen_values = true
+    )]
     pub suppress_tokens: String,
     /// Never start a window with a blank
     #[arg(long, value_name = "BOOL", value_parser = parse_bool, default_value = "true", action = ArgAction::Set)]
     pub suppress_blank: bool,
     /// Text before the first window, for names and style
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub initial_prompt: Option<String>,
     /// Put the initial prompt before every window
     #[arg(long, value_name = "BOOL", value_parser = parse_bool, default_value = "false", action = ArgAction::Set)]
     pub carry_initial_prompt: bool,
     /// Text that every window's text begins with
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub prefix: Option<String>,
     /// Give each window the text before it
     #[arg(long, value_name = "BOOL", value_parser = parse_bool, default_value = "true", action = ArgAction::Set)]
@@ -222,7 +233,12 @@ pub struct GateArgs {
     #[arg(long, value_name = "X", default_value = "2.4")]
     pub compression_ratio_threshold: Setting<f64>,
     /// A window with a lower mean log-probability fails, or none
-    #[arg(long, value_name = "X", default_value = "-1.0", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "X",
+        default_value = "-1.0",
+        allow_hyphen_values = true
+    )]
     pub logprob_threshold: Setting<f64>,
     /// A window that fails and is silent with this probability is skipped, or none
     #[arg(long, value_name = "P", default_value = "0.6")]
@@ -240,9 +256,19 @@ pub struct WordArgs {
     #[arg(long, value_name = "BOOL", value_parser = parse_bool, default_value = "false", action = ArgAction::Set)]
     pub word_timestamps: bool,
     /// Punctuation that belongs to the next word
-    #[arg(long, value_name = "CHARS", default_value = "\"'“¿([{-")]
+    #[arg(
+        long,
+        value_name = "CHARS",
+        allow_hyphen_values = true,
+        default_value = "\"'“¿([{-"
+    )]
     pub prepend_punctuations: String,
     /// Punctuation that belongs to the word before
-    #[arg(long, value_name = "CHARS", default_value = "\"'.。,，!！?？:：”)]}、")]
+    #[arg(
+        long,
+        value_name = "CHARS",
+        allow_hyphen_values = true,
+        default_value = "\"'.。,，!！?？:：”)]}、"
+    )]
     pub append_punctuations: String,
 }

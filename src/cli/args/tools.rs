@@ -133,3 +133,10 @@ pub struct EvalArgs {
     #[arg(long)]
     pub json: bool,
 }
+
+/// `completions`.
+#[derive(Args, Debug)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}

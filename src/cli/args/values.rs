@@ -16,7 +16,9 @@ where
         if text.eq_ignore_ascii_case("none") {
             return Ok(Self(None));
         }
-        text.parse().map(|value| Self(Some(value))).map_err(|error: T::Err| error.to_string())
+        text.parse()
+            .map(|value| Self(Some(value)))
+            .map_err(|error: T::Err| error.to_string())
     }
 }
 
