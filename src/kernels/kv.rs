@@ -294,12 +294,33 @@ impl CrossKv {
         heads: usize,
         head_dim: usize,
     ) -> CrossKv {
-        let format = match format {
-            KvFormat::F32 => Format::F32,
-            KvFormat::F16 => Format::F16,
-            KvFormat::I8 => Format::I8,
-        };
-        CrossKv(Packed::new(cpu, format, k, v, heads, head_dim))
+        CrossKv(Packed::new(cpu, packed_format(format), k, v, heads, head_dim))
+    }
+
+    /// Packs other keys and values, into the same memory where they have the same shape.
+    ///
+    /// # Panics
+    /// Where there are not as many values as keys.
+    pub fn repack(
+        &mut self,
+        cpu: &Cpu,
+        format: KvFormat,
+        k: Rows,
+        v: Rows,
+        heads: usize,
+        head_dim: usize,
+    ) {
+        if self.0.fits(packed_format(format), k.count, heads, head_dim) {
+            self.0.fill(cpu, k, v);
+        } else {
+            *self = CrossKv::pack(cpu, format, k, v, heads, head_dim);
+        }
+    }
+
+    /// Heads, and the width of each.
+    #[must_use]
+    pub fn shape(&self) -> (usize, usize) {
+        (self.0.heads(), self.0.head_dim())
     }
 
     /// Positions held.
@@ -328,5 +349,13 @@ impl CrossKv {
 
     pub(super) fn packed(&self) -> &Packed {
         &self.0
+    }
+}
+
+fn packed_format(format: KvFormat) -> Format {
+    match format {
+        KvFormat::F32 => Format::F32,
+        KvFormat::F16 => Format::F16,
+        KvFormat::I8 => Format::I8,
     }
 }

@@ -5,6 +5,7 @@
 //! query's output has the same bits whatever else is in the call and however many threads there are.
 
 mod growing;
+mod pack;
 pub(super) mod packed;
 mod scheme;
 #[cfg(test)]
@@ -19,7 +20,7 @@ pub use packed::{Format, Packed, Rows};
 use std::ops::Range;
 
 use self::scheme::{Bf16Products, Exact, HalfStored, NarrowBytes, Scheme, WideBytes};
-use self::tile::{Queries, Scratch, attend_tile};
+use self::tile::{Queries, Scratch, attend_chunk};
 use self::vector::{Scalar, Vector};
 #[cfg(target_arch = "x86_64")]
 use self::x86_64::{Avx2, Avx512};
@@ -39,6 +40,10 @@ pub enum Precision {
     /// Byte products, f32 softmax.
     I8,
 }
+
+/// Memory that [`dense`] keeps from call to call.
+#[derive(Default)]
+pub struct Workspace(Option<Packed>);
 
 /// Queries of one window: `cache` is read once for all of them.
 #[derive(Clone, Copy)]
@@ -83,6 +88,7 @@ pub fn dense(
     [q, k, v]: [Rows; 3],
     (heads, head_dim): (usize, usize),
     causal: bool,
+    workspace: &mut Workspace,
     out: &mut [f32],
 ) {
     let format = match precision {
@@ -90,7 +96,13 @@ pub fn dense(
         Precision::F32 | Precision::Bf16 => Format::F32,
         Precision::I8 => Format::I8,
     };
-    let packed = Packed::new(cpu, format, k, v, heads, head_dim);
+    let packed = match workspace.0.take().filter(|p| p.fits(format, k.count, heads, head_dim)) {
+        Some(mut packed) => {
+            packed.fill(cpu, k, v);
+            packed
+        }
+        None => Packed::new(cpu, format, k, v, heads, head_dim),
+    };
     let how = match format {
         Format::Bf16 => How::Bf16,
         Format::I8 => How::NarrowBytes,
@@ -99,6 +111,7 @@ pub fn dense(
     let visible = causal.then(|| k.count as isize - q.count as isize + 1);
     let group = Group { packed: &packed, rows: 0..q.count, visible };
     attend_groups(cpu, how, q, (heads, head_dim), &[group], out);
+    workspace.0 = Some(packed);
 }
 
 /// Attention to windows' cross-attention caches; `out` is `(q.count, heads × head_dim)`.
@@ -350,29 +363,15 @@ fn tiles_bf16(job: &Job) {
     tiles::<Avx512<false>, Bf16Products, 4>(job);
 }
 
-/// Cuts queries into tiles; `N` vectors of columns fill the registers beside six left rows.
+/// `N` vectors of columns fill the registers beside six left rows.
 #[inline(always)]
 fn tiles<V: Vector, S: Scheme<V>, const N: usize>(job: &Job) {
-    let mut scratch = Scratch::default();
     let Job { packed, head, queries, out } = *job;
     let shape = (packed.heads(), packed.head_dim);
-    let mut done = 0;
-    while done < queries.count {
-        let first = queries.first + done;
-        let count = (queries.count - done).min(6 / S::ROWS);
-        let visible = queries.visible.map(|seen| seen + done as isize);
-        let part = Queries { first, count, visible, ..queries };
-        let write = |i: usize, x: &[f32]| {
-            head_of_row(out, shape, first + i, head).copy_from_slice(x);
-        };
-        match count * S::ROWS {
-            1 => attend_tile::<V, S, 1, N>(packed, head, part, &mut scratch, write),
-            2 if S::ROWS == 2 => attend_tile::<V, S, 2, N>(packed, head, part, &mut scratch, write),
-            2 | 3 => attend_tile::<V, S, 3, N>(packed, head, part, &mut scratch, write),
-            _ => attend_tile::<V, S, 6, N>(packed, head, part, &mut scratch, write),
-        }
-        done += count;
-    }
+    let write = |i: usize, x: &[f32]| {
+        head_of_row(out, shape, queries.first + i, head).copy_from_slice(x);
+    };
+    attend_chunk::<V, S, N>(packed, head, queries, &mut Scratch::default(), write);
 }
 
 #[expect(unsafe_code, reason = "enters code for a probed instruction set")]

@@ -6,6 +6,7 @@
 //! neighbours along the sum: dimensions of a key, positions of a value. The layout is the same at every
 //! SIMD level.
 
+use super::pack::{HeadPart, write_head};
 use crate::kernels::Cpu;
 
 /// Positions in a full panel of keys.
@@ -27,7 +28,7 @@ pub enum Format {
 
 impl Format {
     /// Numbers along the sum in one stored item.
-    const fn per_step(self) -> usize {
+    pub(super) const fn per_step(self) -> usize {
         match self {
             Format::F32 | Format::F16 => 1,
             Format::Bf16 => 2,
@@ -73,7 +74,7 @@ impl<T: Copy + Default> Aligned<T> {
         &self.items[self.start..][..self.len]
     }
 
-    fn items_mut(&mut self) -> &mut [T] {
+    pub(super) fn items_mut(&mut self) -> &mut [T] {
         &mut self.items[self.start..][..self.len]
     }
 }
@@ -104,7 +105,7 @@ pub(super) struct PackedHead {
     /// Per dimension, what the values are to be multiplied by ([`Format::I8`]).
     pub(super) value_scale: Vec<f32>,
     /// The mean that was taken from the keys ([`Format::I8`]).
-    key_mean: Vec<f32>,
+    pub(super) key_mean: Vec<f32>,
 }
 
 /// The keys and values of all heads.
@@ -118,12 +119,29 @@ pub struct Packed {
 impl Packed {
     /// Packs `k` and `v`, both `(positions, heads × head_dim)`.
     pub fn new(cpu: &Cpu, format: Format, k: Rows, v: Rows, heads: usize, head_dim: usize) -> Packed {
-        assert_eq!(v.count, k.count, "as many values as keys");
         let mut packed = Packed::empty(format, k.count, heads, head_dim);
-        cpu.pool().run_chunks(&mut packed.heads, 1, |head, packed| {
-            packed[0].fill(format, k, v, head * head_dim, head_dim);
-        });
+        packed.fill(cpu, k, v);
         packed
+    }
+
+    /// Packs other keys and values of the same shape into the same memory.
+    pub(in crate::kernels) fn fill(&mut self, cpu: &Cpu, k: Rows, v: Rows) {
+        assert_eq!((k.count, v.count), (self.positions, self.positions), "as many values as keys");
+        let (format, head_dim) = (self.format, self.head_dim);
+        cpu.pool().run_chunks(&mut self.heads, 1, |head, packed| {
+            write_head(cpu.level(), packed[0].part(format, head_dim), k, v, head * head_dim);
+        });
+    }
+
+    /// Whether [`Packed::fill`] can be used.
+    pub(in crate::kernels) fn fits(
+        &self,
+        format: Format,
+        positions: usize,
+        heads: usize,
+        dim: usize,
+    ) -> bool {
+        (self.format, self.positions, self.heads.len(), self.head_dim) == (format, positions, heads, dim)
     }
 
     /// Packs `k` and `v`, both `(heads, positions, head_dim)`, as f32.
@@ -138,7 +156,8 @@ impl Packed {
         let mut packed = Packed::empty(Format::F32, positions, heads, head_dim);
         cpu.pool().run_chunks(&mut packed.heads, 1, |head, packed| {
             let rows = |data| Rows { data, stride: head_dim, count: positions };
-            packed[0].fill(Format::F32, rows(k), rows(v), head * positions * head_dim, head_dim);
+            let part = packed[0].part(Format::F32, head_dim);
+            write_head(cpu.level(), part, rows(k), rows(v), head * positions * head_dim);
         });
         packed
     }
@@ -161,6 +180,11 @@ impl Packed {
     /// Heads held.
     pub fn heads(&self) -> usize {
         self.heads.len()
+    }
+
+    /// Width of a head.
+    pub fn head_dim(&self) -> usize {
+        self.head_dim
     }
 
     /// The keys again, `(heads, positions, head_dim)`, as far as the format kept them.
@@ -227,154 +251,13 @@ impl PackedHead {
             values: Plane::new(format, padded / per_step * lanes(head_dim)),
             key_scale: scales(padded),
             value_scale: scales(lanes(head_dim)),
-            key_mean: scales(depth(head_dim)),
+            key_mean: scales(lanes(head_dim)),
         }
     }
 
-    /// Packs the head whose numbers start at `first` in each row.
-    fn fill(&mut self, format: Format, k: Rows, v: Rows, first: usize, head_dim: usize) {
-        if format == Format::I8 {
-            self.scale(k, v, first, head_dim);
-        }
-        let width = lanes(head_dim);
-        let PackedHead { keys, values, key_scale, value_scale, key_mean } = self;
-        match keys {
-            Plane::F32(keys) => pack_keys(k, first, head_dim, keys.items_mut(), |_, [x]| x),
-            Plane::F16(keys) => {
-                pack_keys(k, first, head_dim, keys.items_mut(), |_, [x]| half_bits(x));
-            }
-            Plane::Words(keys) if format == Format::Bf16 => {
-                pack_keys(k, first, head_dim, keys.items_mut(), |_, x| bf16_pair(x));
-            }
-            Plane::Words(keys) => {
-                let inverse: Vec<f32> = key_scale.iter().map(|&s| inverse(s)).collect();
-                quantize_keys(k, first, head_dim, keys.items_mut(), &inverse, key_mean);
-            }
-        }
-        match values {
-            Plane::F32(values) => pack_values(v, first, head_dim, width, values.items_mut(), |_, [x]| x),
-            Plane::F16(values) => {
-                pack_values(v, first, head_dim, width, values.items_mut(), |_, [x]| half_bits(x));
-            }
-            Plane::Words(values) if format == Format::Bf16 => {
-                pack_values(v, first, head_dim, width, values.items_mut(), |_, x| bf16_pair(x));
-            }
-            Plane::Words(values) => {
-                let inverse: Vec<f32> = value_scale.iter().map(|&s| inverse(s)).collect();
-                pack_values(v, first, head_dim, width, values.items_mut(), |dim, x: [f32; 4]| {
-                    u32::from_le_bytes(x.map(|x| byte(x * inverse[dim]) as u8))
-                });
-            }
-        }
+    fn part(&mut self, format: Format, head_dim: usize) -> HeadPart<'_> {
+        HeadPart { head: self, format, head_dim }
     }
-
-    /// Finds the keys' mean and both scales.
-    fn scale(&mut self, k: Rows, v: Rows, first: usize, head_dim: usize) {
-        for position in 0..k.count {
-            let (key, value) = (k.part(position, first, head_dim), v.part(position, first, head_dim));
-            for (mean, x) in self.key_mean.iter_mut().zip(key) {
-                *mean += x;
-            }
-            for (scale, x) in self.value_scale.iter_mut().zip(value) {
-                *scale = scale.max(x.abs());
-            }
-        }
-        self.key_mean.iter_mut().for_each(|mean| *mean /= k.count.max(1) as f32);
-        self.value_scale.iter_mut().for_each(|scale| *scale /= 127.0);
-        for position in 0..k.count {
-            let key = k.part(position, first, head_dim).iter().zip(&self.key_mean);
-            let largest = key.fold(0.0, |largest: f32, (x, mean)| largest.max((x - mean).abs()));
-            self.key_scale[position] = largest / 127.0;
-        }
-    }
-}
-
-/// Writes panels of keys; `item` joins `N` neighbouring dimensions of the key at a position.
-fn pack_keys<T: Copy, const N: usize>(
-    k: Rows,
-    first: usize,
-    head_dim: usize,
-    to: &mut [T],
-    item: impl Fn(usize, [f32; N]) -> T,
-) {
-    let steps = depth(head_dim) / N;
-    for position in 0..k.count {
-        let (panel, lane) = (position / PANEL, position % PANEL);
-        let width = panel_width(k.count, panel);
-        let to = &mut to[panel * PANEL * steps + lane..];
-        let (whole, rest) = k.part(position, first, head_dim).as_chunks::<N>();
-        for (step, &x) in whole.iter().enumerate() {
-            to[step * width] = item(position, x);
-        }
-        if !rest.is_empty() {
-            let mut x = [0.0; N];
-            x[..rest.len()].copy_from_slice(rest);
-            to[whole.len() * width] = item(position, x);
-        }
-    }
-}
-
-/// Writes panels of keys as unsigned bytes, 128 off.
-fn quantize_keys(
-    k: Rows,
-    first: usize,
-    head_dim: usize,
-    to: &mut [u32],
-    inverse_scale: &[f32],
-    mean: &[f32],
-) {
-    let steps = depth(head_dim) / 4;
-    let mut bytes = vec![128; depth(head_dim)];
-    for position in 0..k.count {
-        let (panel, lane) = (position / PANEL, position % PANEL);
-        let width = panel_width(k.count, panel);
-        let key = k.part(position, first, head_dim).iter().zip(mean);
-        for (to, (x, mean)) in bytes.iter_mut().zip(key) {
-            *to = (byte((x - mean) * inverse_scale[position]) as u8).wrapping_add(128);
-        }
-        let to = &mut to[panel * PANEL * steps + lane..];
-        for (step, &x) in bytes.as_chunks::<4>().0.iter().enumerate() {
-            to[step * width] = u32::from_le_bytes(x);
-        }
-    }
-}
-
-/// Writes values; `item` joins a dimension's numbers at `N` neighbouring positions.
-fn pack_values<T: Copy, const N: usize>(
-    v: Rows,
-    first: usize,
-    head_dim: usize,
-    width: usize,
-    to: &mut [T],
-    item: impl Fn(usize, [f32; N]) -> T,
-) {
-    let zeros = vec![0.0; head_dim];
-    for (step, to) in to.chunks_exact_mut(width).enumerate().take(v.count.div_ceil(N)) {
-        let rows: [&[f32]; N] = std::array::from_fn(|part| match step * N + part {
-            position if position < v.count => v.part(position, first, head_dim),
-            _ => &zeros,
-        });
-        for (dim, to) in to[..head_dim].iter_mut().enumerate() {
-            *to = item(dim, rows.map(|row| row[dim]));
-        }
-    }
-}
-
-fn half_bits(x: f32) -> u16 {
-    half::f16::from_f32(x).to_bits()
-}
-
-fn bf16_pair(x: [f32; 2]) -> u32 {
-    let [low, high] = x.map(|x| u32::from(half::bf16::from_f32(x).to_bits()));
-    low | high << 16
-}
-
-fn byte(x: f32) -> i8 {
-    x.round_ties_even() as i8
-}
-
-fn inverse(scale: f32) -> f32 {
-    if scale > 0.0 { 1.0 / scale } else { 0.0 }
 }
 
 /// The sum's length in scores, padded so that every format has whole steps.

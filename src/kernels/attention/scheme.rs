@@ -156,6 +156,8 @@ pub(super) trait Scheme<V: Vector> {
     type Value: Product<V>;
     /// Left rows per query, 1 or 2.
     const ROWS: usize;
+    /// What a probability of 1 is written as, in bits (log2).
+    const ONE_BITS: f32;
 
     fn keys(plane: &Plane) -> &[Item<V, Self::Score>];
     fn values(plane: &Plane) -> &[Item<V, Self::Value>];
@@ -164,8 +166,13 @@ pub(super) trait Scheme<V: Vector> {
     fn query(query: &[f32], scale: f32, left: &mut [u32], stride: usize) -> Scaled;
     /// Joins the sums of a query's left rows; `key_scale` is per lane.
     fn score(sums: [Sum<V, Self::Score>; 2], factor: f32, key_scale: &[f32]) -> V::F;
-    /// Writes `ONE × 2^bits` as left rows `stride` apart, adds what was written to `sum`.
+    /// Writes `2^bits` as left rows `stride` apart, adds what was written to `sum`.
     fn probability(bits: V::F, sum: V::F, left: &mut [u32], stride: usize) -> V::F;
+    /// The sum of all that was written: `sum`'s lanes, or of `words` left words themselves.
+    #[inline(always)]
+    fn total(sum: V::F, _left: &mut [u32], _words: usize) -> f32 {
+        V::sum(sum)
+    }
     /// Joins the sums of a query's left rows.
     fn value(sums: [Sum<V, Self::Value>; 2]) -> V::F;
 }
@@ -200,6 +207,7 @@ impl<V: Vector> Scheme<V> for Exact {
     type Score = F32;
     type Value = F32;
     const ROWS: usize = 1;
+    const ONE_BITS: f32 = 0.0;
 
     #[inline(always)]
     fn keys(plane: &Plane) -> &[f32] {
@@ -231,6 +239,7 @@ impl<V: Vector> Scheme<V> for HalfStored {
     type Score = F16;
     type Value = F16;
     const ROWS: usize = 1;
+    const ONE_BITS: f32 = 0.0;
 
     #[inline(always)]
     fn keys(plane: &Plane) -> &[u16] {
@@ -262,6 +271,7 @@ impl<V: Vector> Scheme<V> for Bf16Products {
     type Score = Bf16;
     type Value = Bf16;
     const ROWS: usize = 1;
+    const ONE_BITS: f32 = 0.0;
 
     #[inline(always)]
     fn keys(plane: &Plane) -> &[u32] {
@@ -311,6 +321,7 @@ impl<V: Vector> Scheme<V> for NarrowBytes {
     type Score = ByteScores;
     type Value = ByteValues;
     const ROWS: usize = 1;
+    const ONE_BITS: f32 = 7.994_353_5;
 
     #[inline(always)]
     fn keys(plane: &Plane) -> &[u32] {
@@ -339,9 +350,18 @@ impl<V: Vector> Scheme<V> for NarrowBytes {
     }
     #[inline(always)]
     fn probability(bits: V::F, sum: V::F, left: &mut [u32], _: usize) -> V::F {
-        let p = V::to_words(V::mul(exp2_coarse::<V>(bits), V::splat(255.0)));
-        V::store_bytes(p, left);
-        V::add(sum, V::to_floats(p))
+        V::store_bytes(V::to_words(exp2_coarse::<V>(bits)), left);
+        sum
+    }
+    #[inline(always)]
+    fn total(_: V::F, left: &mut [u32], words: usize) -> f32 {
+        let padded = words.next_multiple_of(V::LANES);
+        left[words..padded].fill(0);
+        let mut sum = V::splat_word(0);
+        for words in left[..padded].chunks_exact(V::LANES) {
+            sum = V::dot_bytes(sum, V::load_words(words), V::splat_word(0x0101_0101));
+        }
+        V::sum(V::to_floats(sum))
     }
     #[inline(always)]
     fn value(sums: [V::I; 2]) -> V::F {
@@ -353,6 +373,7 @@ impl<V: Vector> Scheme<V> for WideBytes {
     type Score = ByteScores;
     type Value = ByteValues;
     const ROWS: usize = 2;
+    const ONE_BITS: f32 = 15.999_978;
 
     #[inline(always)]
     fn keys(plane: &Plane) -> &[u32] {
@@ -387,7 +408,7 @@ impl<V: Vector> Scheme<V> for WideBytes {
     }
     #[inline(always)]
     fn probability(bits: V::F, sum: V::F, left: &mut [u32], stride: usize) -> V::F {
-        let p = V::to_words(V::mul(exp2::<V>(bits), V::splat(65535.0)));
+        let p = V::to_words(exp2::<V>(bits));
         V::store_bytes(V::shift_byte(p), left);
         V::store_bytes(p, &mut left[stride..]);
         V::add(sum, V::to_floats(p))

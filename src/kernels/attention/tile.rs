@@ -37,13 +37,19 @@ impl Queries<'_> {
     }
 }
 
-/// Where a tile keeps its numbers.
+/// Where a chunk of queries keeps its numbers.
 #[derive(Default)]
 pub(super) struct Scratch {
+    /// Left rows of the queries.
     query: Vec<u32>,
-    scores: Vec<f32>,
-    probabilities: Vec<u32>,
+    scaled: Vec<Scaled>,
+    running: Vec<Running>,
+    /// Outputs so far, [`lanes`] of `head_dim` per query.
     out: Vec<f32>,
+    /// Scores of one tile, [`BLOCK`] per query.
+    scores: Vec<f32>,
+    /// Left rows of one tile's probabilities.
+    probabilities: Vec<u32>,
 }
 
 /// One query's online softmax.
@@ -56,151 +62,227 @@ struct Running {
     new: f32,
 }
 
-/// Sums of `LEFT` rows of left operands with `N` vectors of columns, over `steps`.
-#[inline(always)]
-fn products<V: Vector, P: Product<V>, const LEFT: usize, const N: usize>(
-    left: &[u32],
-    left_stride: usize,
+impl Running {
+    const START: Running = Running { highest: LOWEST, sum: 0.0, old: 1.0, new: 1.0 };
+
+    /// Takes in a block's maximum and its sum relative to that.
+    #[inline(always)]
+    fn join(&mut self, block_highest: f32, block_sum: f32) {
+        let step = block_highest - self.highest;
+        (self.old, self.new) = if step > 0.0 { ((-step).exp2(), 1.0) } else { (1.0, step.exp2()) };
+        self.highest = self.highest.max(block_highest);
+        self.sum = self.sum * self.old + block_sum * self.new;
+    }
+}
+
+/// Left operands: `LEFT` rows `stride` apart, and where their sums start.
+#[derive(Clone, Copy)]
+struct Left<'a, const LEFT: usize> {
+    words: &'a [u32],
+    stride: usize,
     start: [i32; LEFT],
+}
+
+/// Sums over `steps` of `LEFT` rows of left operands with `C` vectors of columns.
+///
+/// No closures here and in what follows: one that is not inlined would lose the instruction set.
+#[inline(always)]
+fn products<V: Vector, P: Product<V>, const LEFT: usize, const C: usize>(
+    left: Left<LEFT>,
     right: &[P::Item],
     right_stride: usize,
     steps: usize,
-) -> [[P::Sum; N]; LEFT] {
-    let mut sums = start.map(|at| [P::start(at); N]);
-    let left: [&[u32]; LEFT] = std::array::from_fn(|row| &left[row * left_stride..][..steps]);
+) -> [[P::Sum; C]; LEFT] {
+    let mut sums = [[P::start(0); C]; LEFT];
+    let mut rows = [left.words; LEFT];
+    for row in 0..LEFT {
+        sums[row] = [P::start(left.start[row]); C];
+        rows[row] = &left.words[row * left.stride..][..steps];
+    }
     for step in 0..steps {
-        let right = &right[step * right_stride..][..N * V::LANES];
-        let right: [P::Right; N] = std::array::from_fn(|n| P::load(&right[n * V::LANES..]));
+        let items = &right[step * right_stride..][..C * V::LANES];
+        let mut columns = [P::load(items); C];
+        for (c, column) in columns.iter_mut().enumerate().skip(1) {
+            *column = P::load(&items[c * V::LANES..]);
+        }
         for row in 0..LEFT {
-            let word = left[row][step];
-            for n in 0..N {
-                sums[row][n] = P::step(sums[row][n], word, right[n]);
+            let word = rows[row][step];
+            for c in 0..C {
+                sums[row][c] = P::step(sums[row][c], word, columns[c]);
             }
         }
     }
     sums
 }
 
-/// [`products`] for `width` columns; `take` gets each vector of columns with every row's sums.
-#[inline(always)]
-fn columns<V: Vector, P: Product<V>, const LEFT: usize, const N: usize>(
-    left: (&[u32], usize),
-    start: [i32; LEFT],
-    right: (&[P::Item], usize),
-    steps: usize,
-    width: usize,
-    mut take: impl FnMut(usize, [P::Sum; LEFT]),
-) {
-    let mut column = 0;
-    while column + N * V::LANES <= width {
-        let right_items = &right.0[column..];
-        let sums = products::<V, P, LEFT, N>(left.0, left.1, start, right_items, right.1, steps);
-        for n in 0..N {
-            take(column + n * V::LANES, std::array::from_fn(|row| sums[row][n]));
-        }
-        column += N * V::LANES;
-    }
-    while column < width {
-        let right_items = &right.0[column..];
-        let sums = products::<V, P, LEFT, 1>(left.0, left.1, start, right_items, right.1, steps);
-        take(column, std::array::from_fn(|row| sums[row][0]));
-        column += V::LANES;
-    }
-}
-
 /// The sums of query `q`'s one or two left rows.
 #[inline(always)]
-fn of_query<S: Copy, const LEFT: usize>(sums: &[S; LEFT], rows: usize, q: usize) -> [S; 2] {
-    [sums[q * rows], sums[q * rows + rows - 1]]
+fn of_query<S: Copy, const LEFT: usize, const C: usize>(
+    sums: &[[S; C]; LEFT],
+    rows: usize,
+    q: usize,
+    c: usize,
+) -> [S; 2] {
+    [sums[q * rows][c], sums[q * rows + rows - 1][c]]
 }
 
-/// Attends with up to `LEFT / S::ROWS` queries; `N` vectors of columns are kept in registers at a time.
+/// Attends with a chunk of queries; `N` vectors of columns are kept in registers at a time.
 /// `write` gets each query's number and its `head_dim` outputs.
+///
+/// Block by block for the whole chunk, so that a block's keys and values are read from near.
 #[inline(always)]
-pub(super) fn attend_tile<V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize>(
+pub(super) fn attend_chunk<V: Vector, S: Scheme<V>, const N: usize>(
     packed: &Packed,
     head: usize,
     queries: Queries,
     scratch: &mut Scratch,
-    mut write: impl FnMut(usize, &[f32]),
+    write: impl FnMut(usize, &[f32]),
 ) {
-    let tile = Tile::<V, S, LEFT, N>::new(packed, head, queries, scratch);
-    let mut running = [Running { highest: LOWEST, sum: 0.0, old: 1.0, new: 1.0 }; LEFT];
+    prepare::<V, S>(packed, queries, scratch);
     let horizon = queries.sees(queries.count - 1, packed.positions);
     for first in (0..horizon).step_by(BLOCK) {
         let width = (lanes(packed.positions) - first).min(BLOCK);
-        tile.scores(first, width, scratch);
-        tile.hide(first, width, scratch);
-        tile.softmax(width, scratch, &mut running);
-        tile.values(first, width, scratch, &running);
+        let mut query = 0;
+        while query < queries.count {
+            let count = (queries.count - query).min(6 / S::ROWS);
+            match count * S::ROWS {
+                1 => Tile::<V, S, 1, N>::new(packed, head, queries, query).block(first, width, scratch),
+                2 if S::ROWS == 2 => {
+                    Tile::<V, S, 2, N>::new(packed, head, queries, query).block(first, width, scratch);
+                }
+                2 | 3 => Tile::<V, S, 3, N>::new(packed, head, queries, query).block(first, width, scratch),
+                _ => Tile::<V, S, 6, N>::new(packed, head, queries, query).block(first, width, scratch),
+            }
+            query += count;
+        }
     }
-    tile.finish(scratch, &running, &mut write);
+    finish(packed, head, queries.count, scratch, write);
 }
 
+/// Writes the queries' left rows and clears what is kept per query.
+#[inline(always)]
+fn prepare<V: Vector, S: Scheme<V>>(packed: &Packed, queries: Queries, scratch: &mut Scratch) {
+    let head_dim = packed.head_dim;
+    let steps = depth(head_dim) / S::Score::TERMS;
+    let scale = std::f32::consts::LOG2_E / (head_dim as f32).sqrt();
+    // A tile may be wider than the queries that are left.
+    let count = queries.count + 6;
+    scratch.query.clear();
+    scratch.query.resize(count * S::ROWS * steps, 0);
+    scratch.scaled.clear();
+    for q in 0..queries.count {
+        let query = queries.rows.part(queries.first + q, queries.column, head_dim);
+        let left = &mut scratch.query[q * S::ROWS * steps..];
+        scratch.scaled.push(S::query(query, scale, left, steps));
+    }
+    scratch.scaled.resize(count, Scaled::default());
+    scratch.running.clear();
+    scratch.running.resize(count, Running::START);
+    scratch.out.clear();
+    scratch.out.resize(count * lanes(head_dim), 0.0);
+    scratch.scores.resize(6 * BLOCK, 0.0);
+    scratch.probabilities.resize(6 * BLOCK, 0);
+}
+
+/// Divides by the sums and hands the outputs over.
+#[inline(always)]
+fn finish(
+    packed: &Packed,
+    head: usize,
+    count: usize,
+    scratch: &mut Scratch,
+    mut write: impl FnMut(usize, &[f32]),
+) {
+    let (head_dim, out_width) = (packed.head_dim, lanes(packed.head_dim));
+    let value_scale = &packed.heads[head].value_scale;
+    for (q, running) in scratch.running.iter().enumerate().take(count) {
+        let inverse = if running.sum > 0.0 { 1.0 / running.sum } else { 0.0 };
+        let out = &mut scratch.out[q * out_width..][..head_dim];
+        if value_scale.is_empty() {
+            out.iter_mut().for_each(|x| *x *= inverse);
+        } else {
+            out.iter_mut().zip(value_scale).for_each(|(x, scale)| *x *= inverse * scale);
+        }
+        write(q, out);
+    }
+}
+
+/// `LEFT` left rows of neighbouring queries.
 struct Tile<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> {
     packed: &'a Packed,
     head: usize,
     queries: Queries<'a>,
+    /// The first of the chunk's queries that the tile holds.
+    query: usize,
     keys: &'a [Item<V, S::Score>],
     values: &'a [Item<V, S::Value>],
-    scaled: [Scaled; LEFT],
-    start: [i32; LEFT],
 }
 
 impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V, S, LEFT, N> {
     const QUERIES: usize = LEFT / S::ROWS;
 
-    /// Writes the queries' left rows and clears the outputs.
     #[inline(always)]
-    fn new(packed: &'a Packed, head: usize, queries: Queries<'a>, scratch: &mut Scratch) -> Self {
-        let head_dim = packed.head_dim;
-        let steps = depth(head_dim) / S::Score::TERMS;
-        let scale = std::f32::consts::LOG2_E / (head_dim as f32).sqrt();
-        scratch.query.clear();
-        scratch.query.resize(LEFT * steps, 0);
-        let mut scaled = [Scaled::default(); LEFT];
-        let mut start = [0; LEFT];
-        for q in 0..Self::QUERIES.min(queries.count) {
-            let query = queries.rows.part(queries.first + q, queries.column, head_dim);
-            scaled[q] = S::query(query, scale, &mut scratch.query[q * S::ROWS * steps..], steps);
-            for row in 0..S::ROWS {
-                start[q * S::ROWS + row] = scaled[q].start[row];
-            }
-        }
-        scratch.scores.resize(Self::QUERIES * BLOCK, 0.0);
-        scratch.probabilities.resize(LEFT * BLOCK, 0);
-        scratch.out.clear();
-        scratch.out.resize(Self::QUERIES * lanes(head_dim), 0.0);
+    fn new(packed: &'a Packed, head: usize, queries: Queries<'a>, query: usize) -> Self {
         let planes = &packed.heads[head];
         let (keys, values) = (S::keys(&planes.keys), S::values(&planes.values));
-        Tile { packed, head, queries, keys, values, scaled, start }
+        Tile { packed, head, queries, query, keys, values }
+    }
+
+    /// All of one block of keys.
+    #[inline(always)]
+    fn block(&self, first: usize, width: usize, scratch: &mut Scratch) {
+        self.scores(first, width, scratch);
+        self.hide(first, width, scratch);
+        self.softmax(width, scratch);
+        self.values(first, width, scratch);
     }
 
     /// Scores, in bits, of `width` keys from `first` on.
     #[inline(always)]
     fn scores(&self, first: usize, width: usize, scratch: &mut Scratch) {
-        let steps = depth(self.packed.head_dim) / S::Score::TERMS;
-        let key_scale = &self.packed.heads[self.head].key_scale;
-        let Scratch { query, scores, .. } = scratch;
         for panel in first / PANEL..(first + width).div_ceil(PANEL) {
             let panel_width = panel_width(self.packed.positions, panel);
-            let right = (&self.keys[panel * PANEL * steps..], panel_width);
-            let at = panel * PANEL - first;
-            columns::<V, S::Score, LEFT, N>(
-                (query.as_slice(), steps),
-                self.start,
-                right,
-                steps,
-                panel_width,
-                |column, sums| {
-                    let key_scale = key_scale.get(panel * PANEL + column..).unwrap_or(&[]);
-                    for q in 0..Self::QUERIES {
-                        let sums = of_query(&sums, S::ROWS, q);
-                        let score = S::score(sums, self.scaled[q].factor, key_scale);
-                        V::store(score, &mut scores[q * BLOCK + at + column..]);
-                    }
-                },
-            );
+            let mut column = 0;
+            while column + N * V::LANES <= panel_width {
+                self.score_columns::<N>(first, panel, column, scratch);
+                column += N * V::LANES;
+            }
+            while column < panel_width {
+                self.score_columns::<1>(first, panel, column, scratch);
+                column += V::LANES;
+            }
+        }
+    }
+
+    /// Scores of `C` vectors of keys of a panel.
+    #[inline(always)]
+    fn score_columns<const C: usize>(
+        &self,
+        first: usize,
+        panel: usize,
+        column: usize,
+        scratch: &mut Scratch,
+    ) {
+        let steps = depth(self.packed.head_dim) / S::Score::TERMS;
+        let words = &scratch.query[self.query * S::ROWS * steps..];
+        let mut start = [0; LEFT];
+        for q in 0..Self::QUERIES {
+            let starts = scratch.scaled[self.query + q].start;
+            start[q * S::ROWS..(q + 1) * S::ROWS].copy_from_slice(&starts[..S::ROWS]);
+        }
+        let left = Left { words, stride: steps, start };
+        let keys = &self.keys[panel * PANEL * steps + column..];
+        let stride = panel_width(self.packed.positions, panel);
+        let sums = products::<V, S::Score, LEFT, C>(left, keys, stride, steps);
+        let key_scale = &self.packed.heads[self.head].key_scale;
+        for c in 0..C {
+            let key = panel * PANEL + column + c * V::LANES;
+            let key_scale = key_scale.get(key..).unwrap_or(&[]);
+            for q in 0..Self::QUERIES {
+                let factor = scratch.scaled[self.query + q].factor;
+                let score = S::score(of_query(&sums, S::ROWS, q, c), factor, key_scale);
+                V::store(score, &mut scratch.scores[q * BLOCK + key - first..]);
+            }
         }
     }
 
@@ -208,16 +290,17 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
     #[inline(always)]
     fn hide(&self, first: usize, width: usize, scratch: &mut Scratch) {
         for q in 0..Self::QUERIES {
-            let seen = self.queries.sees(q, self.packed.positions).saturating_sub(first).min(width);
+            let seen = self.queries.sees(self.query + q, self.packed.positions);
+            let seen = seen.saturating_sub(first).min(width);
             scratch.scores[q * BLOCK..][seen..width].fill(NEVER);
         }
     }
 
     /// Turns scores into probabilities against the block's maximum.
     #[inline(always)]
-    fn softmax(&self, width: usize, scratch: &mut Scratch, running: &mut [Running; LEFT]) {
+    fn softmax(&self, width: usize, scratch: &mut Scratch) {
         let stride = BLOCK / S::Value::TERMS;
-        for (q, running) in running.iter_mut().enumerate().take(Self::QUERIES) {
+        for q in 0..Self::QUERIES {
             let scores = &scratch.scores[q * BLOCK..][..width];
             let mut highest = V::splat(LOWEST);
             for scores in scores.chunks_exact(V::LANES) {
@@ -225,61 +308,54 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
             }
             let block_highest = V::maximum(highest);
             let left = &mut scratch.probabilities[q * S::ROWS * stride..];
-            let shift = V::splat(block_highest);
+            let shift = V::splat(block_highest - S::ONE_BITS);
             let mut sum = V::splat(0.0);
             for (i, scores) in scores.chunks_exact(V::LANES).enumerate() {
                 let bits = V::sub(V::load(scores), shift);
                 sum = S::probability(bits, sum, &mut left[i * V::LANES / S::Value::TERMS..], stride);
             }
-            let highest = running.highest.max(block_highest);
-            running.old = (running.highest - highest).exp2();
-            running.new = (block_highest - highest).exp2();
-            running.sum = running.sum * running.old + V::sum(sum) * running.new;
-            running.highest = highest;
+            let sum = S::total(sum, left, width / S::Value::TERMS);
+            scratch.running[self.query + q].join(block_highest, sum);
         }
     }
 
     /// Adds the block's values.
     #[inline(always)]
-    fn values(&self, first: usize, width: usize, scratch: &mut Scratch, running: &[Running; LEFT]) {
+    fn values(&self, first: usize, width: usize, scratch: &mut Scratch) {
         let out_width = lanes(self.packed.head_dim);
-        let Scratch { probabilities, out, .. } = scratch;
-        columns::<V, S::Value, LEFT, N>(
-            (probabilities.as_slice(), BLOCK / S::Value::TERMS),
-            [0; LEFT],
-            (&self.values[first / S::Value::TERMS * out_width..], out_width),
-            width / S::Value::TERMS,
-            out_width,
-            |column, sums| {
-                for q in 0..Self::QUERIES {
-                    let new = S::value(of_query(&sums, S::ROWS, q));
-                    let out = &mut out[q * out_width + column..];
-                    let old = V::mul(V::load(out), V::splat(running[q].old));
-                    V::store(V::fma(new, V::splat(running[q].new), old), out);
-                }
-            },
-        );
+        let mut column = 0;
+        while column + N * V::LANES <= out_width {
+            self.value_columns::<N>(first, width, column, scratch);
+            column += N * V::LANES;
+        }
+        while column < out_width {
+            self.value_columns::<1>(first, width, column, scratch);
+            column += V::LANES;
+        }
     }
 
-    /// Divides by the sums and hands the outputs over.
+    /// Adds the values of a block to `C` vectors of outputs.
     #[inline(always)]
-    fn finish(
+    fn value_columns<const C: usize>(
         &self,
+        first: usize,
+        width: usize,
+        column: usize,
         scratch: &mut Scratch,
-        running: &[Running; LEFT],
-        write: &mut impl FnMut(usize, &[f32]),
     ) {
-        let (head_dim, out_width) = (self.packed.head_dim, lanes(self.packed.head_dim));
-        let value_scale = &self.packed.heads[self.head].value_scale;
-        for (q, running) in running.iter().enumerate().take(self.queries.count.min(Self::QUERIES)) {
-            let inverse = if running.sum > 0.0 { 1.0 / running.sum } else { 0.0 };
-            let out = &mut scratch.out[q * out_width..][..head_dim];
-            if value_scale.is_empty() {
-                out.iter_mut().for_each(|x| *x *= inverse);
-            } else {
-                out.iter_mut().zip(value_scale).for_each(|(x, scale)| *x *= inverse * scale);
+        let (out_width, terms) = (lanes(self.packed.head_dim), S::Value::TERMS);
+        let words = &scratch.probabilities;
+        let left = Left { words, stride: BLOCK / terms, start: [0; LEFT] };
+        let values = &self.values[first / terms * out_width + column..];
+        let sums = products::<V, S::Value, LEFT, C>(left, values, out_width, width / terms);
+        for q in 0..Self::QUERIES {
+            let Running { old, new, .. } = scratch.running[self.query + q];
+            let out = &mut scratch.out[(self.query + q) * out_width + column..];
+            for c in 0..C {
+                let block = V::mul(S::value(of_query(&sums, S::ROWS, q, c)), V::splat(new));
+                let out = &mut out[c * V::LANES..];
+                V::store(V::fma(V::load(out), V::splat(old), block), out);
             }
-            write(q, out);
         }
     }
 }

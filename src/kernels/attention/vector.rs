@@ -26,6 +26,8 @@ pub(super) trait Vector: Copy {
     fn store_bits(x: Self::F, to: &mut [u32]);
     /// Rounded to bf16, two in a word.
     fn store_bf16(x: Self::F, to: &mut [u32]);
+    /// Rounded to half floats.
+    fn store_f16(x: Self::F, to: &mut [u16]);
     /// The low byte of each lane, four in a word.
     fn store_bytes(x: Self::I, to: &mut [u32]);
 
@@ -35,17 +37,20 @@ pub(super) trait Vector: Copy {
     /// `a × b + c`.
     fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     fn max(a: Self::F, b: Self::F) -> Self::F;
-    /// To the nearest whole number.
-    fn round(x: Self::F) -> Self::F;
-    /// `x × 2^n` for a whole `n`; 0 where `n` is -127 or less.
-    fn ldexp(x: Self::F, n: Self::F) -> Self::F;
+    /// `x` less its floor.
+    fn fraction(x: Self::F) -> Self::F;
+    /// `x × 2^floor(n)`; 0 where `n` is far below -127.
+    fn scale(x: Self::F, n: Self::F) -> Self::F;
     /// The sum of all lanes, in a fixed order.
     fn sum(x: Self::F) -> f32;
     fn maximum(x: Self::F) -> f32;
 
     fn splat_word(x: u32) -> Self::I;
     fn load_words(from: &[u32]) -> Self::I;
+    fn store_words(x: Self::I, to: &mut [u32]);
     fn add_words(a: Self::I, b: Self::I) -> Self::I;
+    /// Moves `x` up by a byte and puts the low byte of `low` below it.
+    fn join_byte(x: Self::I, low: Self::I) -> Self::I;
     /// The upper 24 bits of each lane, moved down by a byte.
     fn shift_byte(x: Self::I) -> Self::I;
     /// Rounded to whole numbers.
@@ -57,21 +62,21 @@ pub(super) trait Vector: Copy {
     fn dot_bf16(sum: Self::F, a: Self::I, b: Self::I) -> Self::F;
 }
 
-/// Minimax coefficients of `2^x` on -1/2 ..= 1/2, lowest power first: relative error 7.5e-8.
-const EXP2: [f32; 6] = [1.0, 0.693_146_97, 0.240_221_2, 0.055_507_13, 0.009_675_541, 0.001_327_647_2];
+/// Minimax coefficients of `2^x` on 0 ..= 1, lowest power first: relative error 7.5e-8.
+const EXP2: [f32; 6] =
+    [0.999_999_93, 0.693_153_1, 0.240_153_62, 0.055_826_317, 0.008_989_34, 0.001_877_576_7];
 
-/// The same to 7.5e-5, for probabilities that are rounded to bytes or bf16 afterwards.
-const EXP2_COARSE: [f32; 4] = [0.999_928_1, 0.693_261, 0.242_611_12, 0.055_171_67];
+/// The same to 1.7e-3, for probabilities that are rounded to bytes or bf16 afterwards.
+const EXP2_COARSE: [f32; 3] = [1.001_724_8, 0.657_636_3, 0.337_189_43];
 
 #[inline(always)]
 fn exp2_over<V: Vector, const N: usize>(x: V::F, coefficients: &[f32; N]) -> V::F {
-    let whole = V::round(x);
-    let part = V::sub(x, whole);
+    let fraction = V::fraction(x);
     let mut y = V::splat(coefficients[N - 1]);
     for i in (0..N - 1).rev() {
-        y = V::fma(y, part, V::splat(coefficients[i]));
+        y = V::fma(y, fraction, V::splat(coefficients[i]));
     }
-    V::ldexp(y, whole)
+    V::scale(y, x)
 }
 
 /// `2^x` in f32 precision, for `x` up to 126; 0 far below.
@@ -80,10 +85,10 @@ pub(super) fn exp2<V: Vector>(x: V::F) -> V::F {
     exp2_over::<V, 6>(x, &EXP2)
 }
 
-/// `2^x` to 7.5e-5.
+/// `2^x` to 1.7e-3.
 #[inline(always)]
 pub(super) fn exp2_coarse<V: Vector>(x: V::F) -> V::F {
-    exp2_over::<V, 4>(x, &EXP2_COARSE)
+    exp2_over::<V, 3>(x, &EXP2_COARSE)
 }
 
 /// Plain Rust, four lanes.
@@ -136,6 +141,10 @@ impl Vector for Scalar {
         to[1] = bits[2] | bits[3] << 16;
     }
     #[inline(always)]
+    fn store_f16(x: [f32; 4], to: &mut [u16]) {
+        to[..4].copy_from_slice(&x.map(|x| half::f16::from_f32(x).to_bits()));
+    }
+    #[inline(always)]
     fn store_bytes(x: [u32; 4], to: &mut [u32]) {
         to[0] = u32::from_le_bytes(x.map(|x| x as u8));
     }
@@ -160,12 +169,13 @@ impl Vector for Scalar {
         zip(a, b, f32::max)
     }
     #[inline(always)]
-    fn round(x: [f32; 4]) -> [f32; 4] {
-        x.map(f32::round_ties_even)
+    fn fraction(x: [f32; 4]) -> [f32; 4] {
+        x.map(|x| x - x.floor())
     }
     #[inline(always)]
-    fn ldexp(x: [f32; 4], n: [f32; 4]) -> [f32; 4] {
-        zip(x, n, |x, n| x * f32::from_bits(((n.max(-127.0) as i32 + 127) as u32) << 23))
+    fn scale(x: [f32; 4], n: [f32; 4]) -> [f32; 4] {
+        let power = |n: f32| f32::from_bits(((n.max(-127.0).floor() as i32 + 127) as u32) << 23);
+        zip(x, n, |x, n| x * power(n))
     }
     #[inline(always)]
     fn sum(x: [f32; 4]) -> f32 {
@@ -182,6 +192,14 @@ impl Vector for Scalar {
     #[inline(always)]
     fn load_words(from: &[u32]) -> [u32; 4] {
         first4(from)
+    }
+    #[inline(always)]
+    fn store_words(x: [u32; 4], to: &mut [u32]) {
+        to[..4].copy_from_slice(&x);
+    }
+    #[inline(always)]
+    fn join_byte(x: [u32; 4], low: [u32; 4]) -> [u32; 4] {
+        zip(x, low, |x, low| x << 8 | low & 255)
     }
     #[inline(always)]
     fn add_words(a: [u32; 4], b: [u32; 4]) -> [u32; 4] {

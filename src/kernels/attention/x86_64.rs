@@ -75,6 +75,11 @@ impl Vector for Avx2 {
         }
     }
     #[inline(always)]
+    fn store_f16(x: __m256, to: &mut [u16]) {
+        let packed = op!(_mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+        memory!(mut to, 8, |to| _mm_storeu_si128(to.as_mut_ptr().cast(), packed));
+    }
+    #[inline(always)]
     fn store_bytes(x: __m256i, to: &mut [u32]) {
         let packed = op!({
             let lowest = _mm256_setr_epi8(
@@ -107,15 +112,15 @@ impl Vector for Avx2 {
         op!(_mm256_max_ps(a, b))
     }
     #[inline(always)]
-    fn round(x: __m256) -> __m256 {
-        op!(_mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
+    fn fraction(x: __m256) -> __m256 {
+        op!(_mm256_sub_ps(x, _mm256_floor_ps(x)))
     }
     #[inline(always)]
-    fn ldexp(x: __m256, n: __m256) -> __m256 {
+    fn scale(x: __m256, n: __m256) -> __m256 {
         op!({
-            let n = _mm256_cvtps_epi32(_mm256_max_ps(n, _mm256_set1_ps(-127.0)));
-            let power = _mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23);
-            _mm256_mul_ps(x, _mm256_castsi256_ps(power))
+            let n = _mm256_floor_ps(_mm256_max_ps(n, _mm256_set1_ps(-127.0)));
+            let n = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+            _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(n, 23)))
         })
     }
     #[inline(always)]
@@ -141,6 +146,17 @@ impl Vector for Avx2 {
     #[inline(always)]
     fn load_words(from: &[u32]) -> __m256i {
         memory!(from, 8, |from| _mm256_loadu_si256(from.as_ptr().cast()))
+    }
+    #[inline(always)]
+    fn store_words(x: __m256i, to: &mut [u32]) {
+        memory!(mut to, 8, |to| _mm256_storeu_si256(to.as_mut_ptr().cast(), x));
+    }
+    #[inline(always)]
+    fn join_byte(x: __m256i, low: __m256i) -> __m256i {
+        op!({
+            let low = _mm256_and_si256(low, _mm256_set1_epi32(255));
+            _mm256_or_si256(_mm256_slli_epi32(x, 8), low)
+        })
     }
     #[inline(always)]
     fn add_words(a: __m256i, b: __m256i) -> __m256i {
@@ -182,7 +198,7 @@ impl Vector for Avx2 {
     }
 }
 
-/// AVX-512 F, BW, DQ and VL; with `EXTRA` also VNNI, for byte products.
+/// AVX-512 F, BW, DQ and VL; with `VNNI` also that, for byte products.
 #[derive(Clone, Copy)]
 pub(super) struct Avx512<const VNNI: bool>;
 
@@ -224,6 +240,11 @@ impl<const VNNI: bool> Vector for Avx512<VNNI> {
         memory!(mut to, 8, |to| _mm256_storeu_si256(to.as_mut_ptr().cast(), packed));
     }
     #[inline(always)]
+    fn store_f16(x: __m512, to: &mut [u16]) {
+        let packed = op!(_mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+        memory!(mut to, 16, |to| _mm256_storeu_si256(to.as_mut_ptr().cast(), packed));
+    }
+    #[inline(always)]
     fn store_bytes(x: __m512i, to: &mut [u32]) {
         let packed = op!(_mm512_cvtepi32_epi8(x));
         memory!(mut to, 4, |to| _mm_storeu_si128(to.as_mut_ptr().cast(), packed));
@@ -249,11 +270,11 @@ impl<const VNNI: bool> Vector for Avx512<VNNI> {
         op!(_mm512_max_ps(a, b))
     }
     #[inline(always)]
-    fn round(x: __m512) -> __m512 {
-        op!(_mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
+    fn fraction(x: __m512) -> __m512 {
+        op!(_mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC))
     }
     #[inline(always)]
-    fn ldexp(x: __m512, n: __m512) -> __m512 {
+    fn scale(x: __m512, n: __m512) -> __m512 {
         op!(_mm512_scalef_ps(x, n))
     }
     #[inline(always)]
@@ -271,6 +292,17 @@ impl<const VNNI: bool> Vector for Avx512<VNNI> {
     #[inline(always)]
     fn load_words(from: &[u32]) -> __m512i {
         memory!(from, 16, |from| _mm512_loadu_si512(from.as_ptr().cast()))
+    }
+    #[inline(always)]
+    fn store_words(x: __m512i, to: &mut [u32]) {
+        memory!(mut to, 16, |to| _mm512_storeu_si512(to.as_mut_ptr().cast(), x));
+    }
+    #[inline(always)]
+    fn join_byte(x: __m512i, low: __m512i) -> __m512i {
+        op!({
+            let low = _mm512_and_si512(low, _mm512_set1_epi32(255));
+            _mm512_or_si512(_mm512_slli_epi32(x, 8), low)
+        })
     }
     #[inline(always)]
     fn add_words(a: __m512i, b: __m512i) -> __m512i {

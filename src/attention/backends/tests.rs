@@ -1,0 +1,141 @@
+//! `CPU_ATTN` against `NAIVE` in f64: roles × lengths × causal or not × dtypes.
+
+use candle_core::{DType, Device, Tensor};
+
+use super::*;
+use crate::attention::{AttentionCall, CrossRow, GrowingRow, Kv};
+use crate::kernels::SimdLevel;
+use crate::kernels::attention::Rows;
+use crate::kernels::kv::{CrossKv, GroupKv, KvFormat, Lineage};
+
+const LENGTHS: [usize; 5] = [1, 3, 17, 448, 1500];
+const HEADS: usize = 2;
+const HEAD_DIM: usize = 64;
+const WIDTH: usize = HEADS * HEAD_DIM;
+
+fn random(rows: usize, dtype: DType) -> Tensor {
+    let x = Tensor::randn(0.0f32, 1.0, (rows, WIDTH), &Device::Cpu).unwrap();
+    x.to_dtype(dtype).unwrap()
+}
+
+fn plain(x: &Tensor) -> Vec<f32> {
+    x.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+/// Largest absolute difference over largest absolute value.
+fn error(got: &Tensor, want: &Tensor) -> f64 {
+    let got = got.to_dtype(DType::F64).unwrap();
+    let largest = |x: Tensor| x.abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
+    largest((got - want).unwrap()) / largest(want.clone()).max(1e-30)
+}
+
+/// The error of `CPU_ATTN` on a call.
+fn judged(cpu: &Cpu, call: &AttentionCall<'_>) -> f64 {
+    let got = CpuAttention::new(cpu.clone(), Precision::F32).attend(call).unwrap();
+    assert_eq!(got.output.dtype(), DType::F32);
+    error(&got.output, &Naive::in_f64().attend(call).unwrap().output)
+}
+
+fn call<'a>(queries: &'a Tensor, kv: Kv<'a>, causal: bool) -> AttentionCall<'a> {
+    AttentionCall { queries, heads: HEADS, head_dim: HEAD_DIM, kv, causal, weights: false }
+}
+
+/// Runs one role over all lengths and dtypes at every level and reports what is beyond its bar.
+fn table(role: &str, longest: usize, error_of: impl Fn(&Cpu, usize, DType, bool) -> f64) {
+    let mut failures = Vec::new();
+    for level in SimdLevel::available() {
+        let cpu = Cpu::new(Some(2), Some(level));
+        for len in LENGTHS.into_iter().filter(|&len| len <= longest) {
+            for (dtype, bar) in [(DType::F32, 1e-5), (DType::F16, 2e-3), (DType::BF16, 2e-3)] {
+                for causal in [false, true] {
+                    let error = error_of(&cpu, len, dtype, causal);
+                    if error.is_nan() || error > bar {
+                        failures.push(format!("{role} {level} {len} {dtype:?} causal {causal}: {error:.1e}"));
+                    }
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn encoder_within_its_bar() {
+    table("encoder", 1500, |cpu, len, dtype, causal| {
+        // One fused projection, as the encoder has it: rows are three widths apart.
+        let qkv = Tensor::cat(&[(); 3].map(|()| random(len, dtype)), 1).unwrap();
+        let part = |i: usize| qkv.narrow(1, i * WIDTH, WIDTH).unwrap();
+        let (q, k, v) = (part(0), part(1), part(2));
+        judged(cpu, &call(&q, Kv::Dense { k: &k, v: &v }, causal))
+    });
+}
+
+#[test]
+fn decoder_self_attention_within_its_bar() {
+    table("decoder self", 448, |cpu, len, dtype, causal| {
+        let lineage = Lineage::new(1, 448);
+        let mut cache = GroupKv::new(KvFormat::F32, HEADS, HEAD_DIM, 1, 448);
+        let (k, v) = (plain(&random(len, dtype)), plain(&random(len, dtype)));
+        for (position, (k, v)) in k.chunks(WIDTH).zip(v.chunks(WIDTH)).enumerate() {
+            cache.write(0, position, k, v);
+        }
+        // The last token alone, and the whole prompt.
+        [1, len]
+            .map(|queries| {
+                let q = random(queries, dtype);
+                let row = GrowingRow { queries, cache: &cache, lineage: &lineage, beam: 0, kv_len: len };
+                judged(cpu, &call(&q, Kv::Growing(&[row]), causal))
+            })
+            .into_iter()
+            .fold(0.0, f64::max)
+    });
+}
+
+#[test]
+fn decoder_cross_attention_within_its_bar() {
+    table("decoder cross", 1500, |cpu, len, dtype, causal| {
+        let rows = |data| Rows { data, stride: WIDTH, count: len };
+        let (k, v) = (plain(&random(len, dtype)), plain(&random(len, dtype)));
+        let cache = CrossKv::pack(cpu, KvFormat::F32, rows(&k), rows(&v), HEADS, HEAD_DIM);
+        let q = random(6, dtype);
+        let counts = [1, 4, 1];
+        let rows = counts.map(|queries| CrossRow { queries, cache: &cache });
+        judged(cpu, &call(&q, Kv::Cross(&rows), causal))
+    });
+}
+
+#[test]
+fn weights_are_returned_where_asked_for() {
+    let (q, k, v) = (random(3, DType::F32), random(5, DType::F32), random(5, DType::F32));
+    let mut call = call(&q, Kv::Dense { k: &k, v: &v }, true);
+    call.weights = true;
+    for backend in built_in(&Cpu::new(Some(1), None)) {
+        let attended = backend.attend(&call).unwrap();
+        let weights = &attended.weights.unwrap()[0];
+        assert_eq!(weights.dims(), [HEADS, 3, 5], "{}", backend.name());
+        // The first query sees three keys.
+        let first = weights.get(0).unwrap().get(0).unwrap().to_vec1::<f32>().unwrap();
+        assert!((first.iter().sum::<f32>() - 1.0).abs() < 1e-6 && first[3..] == [0.0, 0.0]);
+    }
+}
+
+#[test]
+fn shapes_that_do_not_fit_are_errors() {
+    let (q, short) = (random(3, DType::F32), random(5, DType::F32).narrow(1, 0, 64).unwrap());
+    let k = random(5, DType::F32);
+    let cache = GroupKv::new(KvFormat::F32, HEADS, HEAD_DIM, 1, 448);
+    let lineage = Lineage::new(1, 448);
+    let row = GrowingRow { queries: 2, cache: &cache, lineage: &lineage, beam: 0, kv_len: 2 };
+    let rows = [row];
+    let calls = [
+        (call(&q, Kv::Dense { k: &k, v: &short }, false), "keys and values"),
+        (call(&short, Kv::Dense { k: &k, v: &k }, false), "queries of shape"),
+        (call(&q, Kv::Growing(&rows), false), "2 queries, expected 3"),
+    ];
+    for backend in built_in(&Cpu::new(Some(1), None)) {
+        for (call, words) in &calls {
+            let error = backend.attend(call).err().expect("an error").to_string();
+            assert!(error.contains(words), "{}: {error}", backend.name());
+        }
+    }
+}
