@@ -174,9 +174,12 @@ fn values_keep_their_underscores_and_dashes() {
     assert_eq!(speech(&["-"]).audio, [std::path::PathBuf::from("-")]);
 }
 
+/// A command line, and whether what it is read as is right.
+type CommandCase = (&'static [&'static str], fn(&Command) -> bool);
+
 #[test]
 fn every_command_is_found() {
-    let cases: [(&[&str], fn(&Command) -> bool); 14] = [
+    let cases: [CommandCase; 14] = [
         (&["transcribe", "a"], |c| {
             matches!(c, Command::Transcribe(_))
         }),
