@@ -223,4 +223,36 @@ mod tests {
         let out = Block::Q8_0.decode(&[&scale[..], &signed].concat());
         assert_eq!((out[0], out[16], out[31]), (-8.0, 0.0, 7.5));
     }
+
+    /// Sums of the numbers, and of the numbers times their index, as the `gguf` package of Python
+    /// (0.17.1) gives them for the same bytes.
+    #[test]
+    fn blocks_are_decoded_as_ggufs_own_reader_does() {
+        let cases: [(Block, &[usize], f64, f64); 5] = [
+            (Block::Q4K, &[0, 2], 25_188.0, 3_128_936.0),
+            (Block::Q5K, &[0, 2], 60_076.0, 7_499_152.0),
+            (Block::Q6K, &[208], -4_206.0, -802_138.0),
+            (Block::Q5_0, &[0], 5.5, -38.0),
+            (Block::Q5_1, &[0, 2], 286.5, 4_349.5),
+        ];
+        for (block, halves, sum, moment) in cases {
+            let mut bytes: Vec<u8> = (0..block.bytes()).map(|i| (i * 89 + 41) as u8).collect();
+            for (&at, scale) in halves.iter().zip([0.5, 0.75]) {
+                bytes[at..at + 2].copy_from_slice(&f16::from_f32(scale).to_le_bytes());
+            }
+            let out = block.decode(&bytes);
+            assert_eq!(out.len(), block.numbers(), "{block:?}");
+            let weighted = |weight: fn(usize) -> f64| -> f64 {
+                out.iter()
+                    .enumerate()
+                    .map(|(i, x)| f64::from(*x) * weight(i))
+                    .sum()
+            };
+            assert_eq!(
+                (weighted(|_| 1.0), weighted(|i| i as f64)),
+                (sum, moment),
+                "{block:?}"
+            );
+        }
+    }
 }

@@ -275,8 +275,11 @@ fn ctranslate2(
     write_name(out, "decoder/embeddings/weight").map_err(fail)
 }
 
+/// Name, type and bytes.
+type Scalar = (&'static str, u8, Vec<u8>);
+
 /// What CTranslate2 wants to know beside the tensors.
-fn scalars(dims: &ModelDimensions) -> Result<Vec<(&'static str, u8, Vec<u8>)>, String> {
+fn scalars(dims: &ModelDimensions) -> Result<Vec<Scalar>, String> {
     let short = |n: usize| i16::try_from(n).map(|n| n.to_le_bytes().to_vec());
     let heads = |n| short(n).map_err(|e| e.to_string());
     // 3 is GELU by the error function.

@@ -1,0 +1,84 @@
+//! Weights through the public interface: the small model of the repository, and real ones where they are.
+
+use std::path::{Path, PathBuf};
+
+use undertone::weights::hub::{self, HubConfig};
+use undertone::weights::{Conversion, Numbers, Target, WeightSource, convert, open};
+
+use crate::support;
+
+/// Tensors of every kind.
+const TENSORS: [&str; 8] = [
+    "encoder.conv1.weight",
+    "encoder.positional_embedding",
+    "encoder.blocks.1.attn.key.weight",
+    "encoder.ln_post.bias",
+    "decoder.token_embedding.weight",
+    "decoder.blocks.0.cross_attn.value.bias",
+    "decoder.blocks.1.cross_attn.key.weight",
+    "decoder.blocks.1.mlp.0.weight",
+];
+
+fn pico(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pico").join(file)
+}
+
+/// Root mean square of the difference, relative to that of the numbers, of the worst tensor.
+fn apart(a: &dyn WeightSource, b: &dyn WeightSource) -> f64 {
+    assert_eq!(a.dims(), b.dims());
+    let one = |name: &str| {
+        let (a, b) = (a.tensor(name).unwrap(), b.tensor(name).unwrap());
+        let (a, b) = (a.to_f32(), b.to_f32());
+        let difference: f64 = a.iter().zip(b.iter()).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+        let size: f64 = a.iter().map(|a| f64::from(*a).powi(2)).sum();
+        (difference / size).sqrt()
+    };
+    TENSORS.iter().map(|name| one(name)).fold(0.0, f64::max)
+}
+
+#[test]
+fn conversion_keeps_the_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let original = open(&pico("model.bin")).unwrap();
+    let cases = [
+        (Target::Safetensors, None, 0.0),
+        (Target::CTranslate2, None, 0.0),
+        (Target::CTranslate2, Some(Numbers::F32), 0.0),
+        (Target::CTranslate2, Some(Numbers::Int8), 0.02),
+    ];
+    for (i, (target, numbers, allowed)) in cases.into_iter().enumerate() {
+        let folder = dir.path().join(i.to_string());
+        convert(&pico("model.bin"), &folder, Conversion { target, numbers }).unwrap();
+        let difference = apart(original.as_ref(), open(&folder).unwrap().as_ref());
+        assert!(difference <= allowed, "{target:?} {numbers:?}: {difference}");
+        assert!(folder.join("tokenizer.json").is_file(), "the tokenizer goes along");
+        let again = convert(&pico("model.bin"), &folder, Conversion { target, numbers });
+        assert!(again.unwrap_err().to_string().contains("already there"));
+    }
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().flatten().collect();
+    assert_eq!(left.len(), cases.len(), "nothing is left over");
+}
+
+#[test]
+fn a_folder_is_a_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = HubConfig::new(dir.path().join("models"), dir.path().join("hub"));
+    let files = hub::locate(&pico("").display().to_string(), &config).unwrap().unwrap();
+    assert_eq!(files.weights, pico("model.safetensors"));
+    assert_eq!(files.tokenizer, Some(pico("tokenizer.json")));
+}
+
+#[test]
+fn whisper_cpps_own_file_holds_the_weights_of_tiny_en() {
+    let Some(reference) = support::reference() else { return };
+    let file = reference.join("models/ggml-tiny.en-q5_0.bin");
+    let ggml = open(&file).unwrap();
+    assert_eq!(Some(ggml.dims()), hub::find("tiny.en").map(|entry| entry.dims()).as_ref());
+    assert_eq!(ggml.vocabulary().map(<[_]>::len), Some(50_256));
+    let Ok(Some(real)) = hub::locate("tiny.en", &support::hub()) else {
+        eprintln!("SKIPPED: tiny.en is not on this machine, so its weights are not compared");
+        return;
+    };
+    let difference = apart(open(&real.weights).unwrap().as_ref(), ggml.as_ref());
+    assert!(difference > 0.01 && difference < 0.1, "five bits a number: {difference}");
+}
