@@ -58,5 +58,5 @@ pub use engine::Cancel;
 pub use error::{Error, Result};
 pub use model::ComputeType;
 pub use options::{DecodingOptions, Gates, Task, TranscribeOptions};
-pub use transcriber::{Control, Engine, EngineBuilder, Progress};
+pub use transcriber::{Control, Engine, EngineBuilder, Progress, Segments};
 pub use transcript::{Segment, SegmentSink, Transcript, Word};

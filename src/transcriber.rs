@@ -8,10 +8,12 @@ use crate::attention::{self, AttentionBackend, Registry};
 use crate::audio::{self, Input, Limits};
 use crate::decoding::{DecodingResult, LanguageProbabilities};
 use crate::dims::{FRAMES_PER_SECOND, N_FRAMES, N_SAMPLES, ModelDimensions};
-use crate::engine::{Batcher, Cancel, WindowJob};
+use crate::engine::{Batcher, Cancel, Capacity, Inbox, WindowJob};
 use crate::error::{Error, Result};
 use crate::kernels::{Cpu, SimdLevel};
-use crate::longform::{DecodeWindow, WindowRequest, transcribe_sequential};
+use crate::longform::{
+    DecodeWindow, DecodeWindows, WindowRequest, transcribe_batched, transcribe_sequential,
+};
 use crate::mel::{self, LogMel};
 use crate::model::{ComputeType, Whisper};
 use crate::options::{DecodingOptions, Gates, Task, TranscribeOptions};
@@ -134,7 +136,8 @@ impl EngineBuilder {
         self
     }
 
-    /// How many windows are decoded side by side, at most.
+    /// How many windows are decoded side by side, at most; each may have five beams. Memory for
+    /// them is taken as they come: [`StateBytes`](crate::model::StateBytes) says how much.
     #[must_use]
     pub fn slots(mut self, slots: usize) -> Self {
         self.slots = slots;
@@ -155,10 +158,17 @@ impl EngineBuilder {
         self
     }
 
-    /// Only what takes long to make is kept: floats are packed as fast as they are read.
-    fn packed_path(&self, fingerprint: &str) -> Option<PathBuf> {
-        let folder = self.packed_dir.as_ref().filter(|_| self.compute == ComputeType::Int8)?;
-        Some(folder.join(format!("{fingerprint}.{}", self.compute.name())))
+    /// Where the packed model is kept, and its key. Only what takes long to make is kept: floats are
+    /// packed as fast as they are read.
+    fn packed(&self, source: &dyn WeightSource) -> Result<Option<(PathBuf, String)>> {
+        match &self.packed_dir {
+            Some(folder) if self.compute == ComputeType::Int8 => {
+                let key = source.fingerprint()?;
+                let name = &key[..key.len().min(32)];
+                Ok(Some((folder.join(format!("{name}.{}", self.compute.name())), key)))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Finds the model, downloading it if need be, and loads it.
@@ -179,15 +189,28 @@ impl EngineBuilder {
         let dims = source.dims().clone();
         let tokenizer = Arc::new(load_tokenizer(&files, source.as_ref())?);
         let cpu = Cpu::new(self.threads, self.level);
-        let registry = Registry::new(attention::backends::built_in(&cpu)).with_front(self.backends);
+        let registry = Registry::new(attention::backends::built_in(&cpu)).with_front(self.backends.clone());
         let plan = attention::plan(&self.attention, &registry, &dims)?;
-        let packed = self.packed_path(&source.fingerprint());
-        let model = Arc::new(Whisper::load(source.as_ref(), self.compute, cpu, plan, packed.as_deref())?);
-        let batcher = Batcher::new(model.clone(), tokenizer.clone(), self.slots);
+        let packed = self.packed(source.as_ref())?;
+        let packed = packed.as_ref().map(|(path, key)| (path.as_path(), key.as_str()));
+        let model = Arc::new(Whisper::load(source.as_ref(), self.compute, cpu, plan, packed)?);
+        let capacity = Capacity::of_windows(self.slots);
+        let batcher = Batcher::new(model.clone(), tokenizer.clone(), capacity)?;
         let sources = AtomicU64::new(0);
         let any_task = self.any_task;
-        let name = self.model;
+        let name = self.model.clone();
         Ok(Engine(Arc::new(Loaded { name, files, model, tokenizer, batcher, any_task, sources })))
+    }
+}
+
+/// The segments of a recording that is being transcribed on another thread.
+pub struct Segments(std::sync::mpsc::IntoIter<Result<Segment>>);
+
+impl Iterator for Segments {
+    type Item = Result<Segment>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
     }
 }
 
@@ -218,7 +241,7 @@ fn load_tokenizer(files: &ModelFiles, source: &dyn WeightSource) -> Result<Token
     let n_vocab = Some(source.dims().n_vocab);
     let name = files.weights.display().to_string();
     match (&files.tokenizer, source.vocabulary()) {
-        (Some(path), _) => Tokenizer::from_file(path),
+        (Some(path), _) => Tokenizer::from_file(path, n_vocab),
         (None, Some(tokens)) => Tokenizer::from_parts(&name, tokens.to_vec(), Vec::new(), n_vocab),
         (None, None) => Err(Error::Weights {
             file: files.weights.clone(),
@@ -267,7 +290,7 @@ impl Engine {
         &self,
         input: impl Into<Input>,
         options: &TranscribeOptions,
-    ) -> impl Iterator<Item = Result<Segment>> + use<> {
+    ) -> Segments {
         let (send, receive) = std::sync::mpsc::sync_channel(16);
         let (engine, input, options) = (self.clone(), input.into(), options.clone());
         std::thread::spawn(move || {
@@ -279,7 +302,7 @@ impl Engine {
                 let _ = send.send(Err(error));
             }
         });
-        receive.into_iter()
+        Segments(receive.into_iter())
     }
 
     /// The main path, with segments handed to `sink` as their windows close.
@@ -311,6 +334,10 @@ impl Engine {
             }
         };
         let tokenizer = &self.0.tokenizer;
+        if options.batch_size.is_some() {
+            let loudness = mel.loudness();
+            return transcribe_batched(&loudness, tokenizer, &options, &mut client, sink, &mut report);
+        }
         transcribe_sequential(content_frames, tokenizer, &options, &mut client, sink, &mut report)
     }
 
@@ -325,13 +352,21 @@ impl Engine {
         let samples = first_window(input.into())?;
         let mel = mel::log_mel_of_clip(&samples, self.0.model.dims().n_mels);
         let job = WindowJob {
-            mel: mel.into(),
+            mel,
             options: DecodingOptions::default(),
             gates: Gates::default(),
             source: self.0.sources.fetch_add(1, Ordering::Relaxed),
             cancel: Cancel::default(),
         };
         self.0.batcher.detect_language(job)
+    }
+
+    /// A queue and a worker of the caller's own over the same model, for windows of its own making.
+    ///
+    /// # Errors
+    /// [`Error::Engine`] where the system refuses a thread.
+    pub fn batcher(&self, capacity: Capacity) -> Result<Batcher> {
+        Batcher::new(self.0.model.clone(), self.0.tokenizer.clone(), capacity)
     }
 
     /// The model's name as it was asked for.
@@ -380,7 +415,7 @@ impl Engine {
 
     fn client<'a>(&'a self, mel: &'a LogMel, control: &'a Control) -> Client<'a> {
         let source = self.0.sources.fetch_add(1, Ordering::Relaxed);
-        Client { engine: self, mel, cancel: &control.cancel, source }
+        Client { engine: self, mel, cancel: &control.cancel, source, inbox: Inbox::default() }
     }
 }
 
@@ -390,6 +425,8 @@ struct Client<'a> {
     mel: &'a LogMel,
     cancel: &'a Cancel,
     source: u64,
+    /// Where the results of windows that are decoded side by side arrive.
+    inbox: Inbox,
 }
 
 impl Client<'_> {
@@ -404,16 +441,33 @@ impl Client<'_> {
 
     fn job(&self, mel: Vec<f32>, options: DecodingOptions, gates: Gates) -> WindowJob {
         let cancel = self.cancel.clone();
-        WindowJob { mel: mel.into(), options, gates, source: self.source, cancel }
+        WindowJob { mel, options, gates, source: self.source, cancel }
+    }
+
+    fn window_job(&self, window: WindowRequest<'_>) -> WindowJob {
+        let mut mel = vec![0.0; self.mel.n_mels() * N_FRAMES];
+        self.mel.write_window(window.seek_frames, window.segment_frames, &mut mel);
+        self.job(mel, window.options.clone(), window.gates.clone())
     }
 }
 
 impl DecodeWindow for Client<'_> {
     fn decode(&mut self, window: WindowRequest<'_>) -> Result<DecodingResult> {
-        let mut mel = vec![0.0; self.mel.n_mels() * N_FRAMES];
-        self.mel.write_window(window.seek_frames, window.segment_frames, &mut mel);
-        let job = self.job(mel, window.options.clone(), window.gates.clone());
-        self.engine.0.batcher.submit(job)?.wait()
+        self.engine.0.batcher.decode(self.window_job(window))
+    }
+
+    fn n_text_ctx(&self) -> usize {
+        self.engine.model().dims().n_text_ctx
+    }
+}
+
+impl DecodeWindows for Client<'_> {
+    fn submit(&mut self, id: usize, window: WindowRequest<'_>) -> Result<()> {
+        self.engine.0.batcher.submit(self.window_job(window), id, &self.inbox)
+    }
+
+    fn next_result(&mut self) -> Result<(usize, DecodingResult)> {
+        self.inbox.next()
     }
 
     fn n_text_ctx(&self) -> usize {

@@ -5,7 +5,9 @@ use anyhow::Result;
 use super::args::RunArgs;
 use super::{FINE, resolve};
 use crate::attention::{self, Registry, Role};
+use crate::engine::Capacity;
 use crate::kernels::{Cpu, SimdLevel};
+use crate::model::StateBytes;
 use crate::weights::hub;
 
 /// Prints one line a fact. Nothing is downloaded.
@@ -45,5 +47,13 @@ fn plan(args: &RunArgs, cpu: &Cpu, line: &dyn Fn(&str, &str)) -> Result<()> {
     for role in Role::ALL {
         line("attention", &format!("{role}: {}", plan.backend(role).name()));
     }
+    let format = resolve::compute_type(&args.compute_type)?.kv_format();
+    let bytes = StateBytes::new(&entry.dims(), format);
+    let mb = |bytes: usize| bytes.div_ceil(1_000_000);
+    let (window, row) = (mb(bytes.window), mb(bytes.row));
+    line("memory", &format!("{window} MB a window being decoded, and up to {row} MB a beam"));
+    let slots = Capacity::of_windows(resolve::DEFAULT_JOBS);
+    let most = mb(bytes.of(slots.windows, slots.rows));
+    line("", &format!("{} windows of {} beams in all: at most {most} MB", slots.windows, slots.rows));
     Ok(())
 }

@@ -2,8 +2,11 @@
 
 pub mod args;
 mod attention;
+mod bench;
+mod completions;
 mod detect;
 mod doctor;
+mod eval;
 mod models;
 mod progress;
 mod resolve;
@@ -48,7 +51,10 @@ fn dispatch(command: &Command) -> anyhow::Result<u8> {
         Command::Models(command) => models::run(command),
         Command::Attention(command) => attention_command(command),
         Command::Doctor(args) => doctor::run(args),
-        Command::Bench(_) | Command::Eval(_) => anyhow::bail!("not built in yet"),
+        Command::Completions(args) => completions::completions(args),
+        Command::Man => completions::man(),
+        Command::Bench(args) => bench::run(args),
+        Command::Eval(args) => eval::run(args),
     }
 }
 

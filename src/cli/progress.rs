@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::transcriber::Progress;
 use crate::weights::hub;
@@ -15,15 +15,30 @@ pub struct FileProgress {
     started: Instant,
 }
 
-impl FileProgress {
-    /// A line for the file called `name`; invisible if `quiet` or if stderr is no terminal.
-    pub fn new(name: &str, quiet: bool) -> Self {
-        let bar = ProgressBar::with_draw_target(None, target(quiet));
+/// The lines of all files that are worked on; invisible if `quiet` or if stderr is no terminal.
+pub struct ProgressLines(MultiProgress);
+
+impl ProgressLines {
+    pub fn new(quiet: bool) -> Self {
+        Self(MultiProgress::with_draw_target(target(quiet)))
+    }
+
+    /// A line for the file called `name`.
+    pub fn file(&self, name: &str) -> FileProgress {
+        let bar = self.0.add(ProgressBar::no_length());
         let style = ProgressStyle::with_template("{prefix:.bold} {bar:24} {percent:>3}% {msg}");
         bar.set_style(style.expect("the template is well formed"));
         bar.set_prefix(name.to_owned());
-        Self { bar, started: Instant::now() }
+        FileProgress { bar, started: Instant::now() }
     }
+
+    /// Prints above the lines without tearing them.
+    pub fn suspend<R>(&self, print: impl FnOnce() -> R) -> R {
+        self.0.suspend(print)
+    }
+}
+
+impl FileProgress {
 
     /// Moves the line.
     pub fn update(&self, progress: Progress) {
@@ -33,11 +48,6 @@ impl FileProgress {
         self.bar.set_length(milliseconds(progress.total_s));
         self.bar.set_position(milliseconds(progress.done_s.min(progress.total_s)));
         self.bar.set_message(format!("{speed:.1}× real time, {} left", clock(left)));
-    }
-
-    /// Prints above the line without tearing it.
-    pub fn suspend<R>(&self, print: impl FnOnce() -> R) -> R {
-        self.bar.suspend(print)
     }
 
     /// Takes the line away.

@@ -53,7 +53,17 @@ pub struct Job {
     pub writer: WriterOptions,
     pub shown: Shown,
     pub quiet: bool,
+    /// Files worked on side by side, at most.
+    pub jobs: usize,
+    /// Bytes of input worked on side by side, at most; one file may be larger.
+    pub most_bytes: u64,
 }
+
+/// Files worked on side by side where nothing else is asked for: enough to keep a batch full.
+pub const DEFAULT_JOBS: usize = 8;
+/// And bytes of their input: with speech compressed as far as it goes, half a gigabyte of
+/// spectrograms.
+const DEFAULT_BYTES: u64 = 50_000_000;
 
 /// Understands a `transcribe` or `translate` command.
 pub fn speech(args: &SpeechArgs, task: Task) -> Result<Job> {
@@ -63,9 +73,14 @@ pub fn speech(args: &SpeechArgs, task: Task) -> Result<Job> {
         None => task,
     };
     missing_parts(args)?;
+    if args.jobs == Some(0) {
+        return usage("--jobs starts at 1");
+    }
     let (formats, output_dir) = outputs(&args.output);
+    let jobs = args.jobs.unwrap_or(DEFAULT_JOBS).min(args.audio.len());
+    let slots = args.batch_size.unwrap_or(1).max(jobs);
     Ok(Job {
-        engine: engine(&args.run)?.allow_any_task(args.force_task),
+        engine: engine(&args.run)?.allow_any_task(args.force_task).slots(slots),
         options: options(args, task)?,
         shown: shown(&args.output, &formats),
         formats,
@@ -77,6 +92,8 @@ pub fn speech(args: &SpeechArgs, task: Task) -> Result<Job> {
             highlight_words: args.output.highlight_words,
         },
         quiet: args.output.quiet,
+        jobs,
+        most_bytes: if args.jobs.is_some() { u64::MAX } else { DEFAULT_BYTES },
     })
 }
 
@@ -106,6 +123,7 @@ fn options(args: &SpeechArgs, task: Task) -> Result<TranscribeOptions> {
         carry_initial_prompt: d.carry_initial_prompt,
         prefix: d.prefix.clone(),
         clip_timestamps: numbers("--clip-timestamps", &d.clip_timestamps)?,
+        batch_size: args.batch_size,
     };
     options.validate()?;
     Ok(options)
@@ -273,7 +291,7 @@ pub fn explain(args: &ExplainArgs) -> Result<(attention::Request, ModelDimension
     }
 }
 
-fn compute_type(name: &str) -> Result<ComputeType> {
+pub fn compute_type(name: &str) -> Result<ComputeType> {
     match name {
         "f32" | "auto" => Ok(ComputeType::F32),
         "int8" => Ok(ComputeType::Int8),

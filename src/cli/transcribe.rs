@@ -1,16 +1,18 @@
-//! `transcribe` and `translate`: file after file, each failure its own.
+//! `transcribe` and `translate`: files side by side, shown and reported as if one by one.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use anyhow::Result;
 
 use super::args::SpeechArgs;
-use super::progress::{DownloadProgress, FileProgress};
+use super::progress::{DownloadProgress, ProgressLines};
 use super::resolve::{self, Job, Shown};
 use super::{FAILED, FINE};
+use crate::engine::Cancel;
 use crate::error::Error;
 use crate::options::Task;
 use crate::output::{self, OutputFormat};
@@ -22,19 +24,26 @@ pub fn run(args: &SpeechArgs, task: Task) -> Result<u8> {
     let job = resolve::speech(args, task)?;
     let engine = load(&job)?;
     let job = resolve::for_model(job, &engine);
-    let mut written = HashSet::new();
-    let mut code = FINE;
-    for file in &args.audio {
-        match one_file(&engine, &job, file, &mut written) {
-            Ok(()) => {}
-            Err(error) if super::broken_pipe(&error) => return Ok(code),
-            Err(error) => {
-                eprintln!("undertone: {error:#}");
-                code = FAILED;
-            }
-        }
+    let mut claimed = HashSet::new();
+    let (mut waiting, mut shows) = (VecDeque::new(), Vec::new());
+    for path in &args.audio {
+        let (sender, events) = channel();
+        let outputs = claim_outputs(&job, path, &mut claimed);
+        waiting.push_back(File { path, bytes: bytes(path), outputs, sender });
+        shows.push(events);
     }
-    Ok(code)
+    let line = Line::new(waiting, job.most_bytes);
+    let desk = Desk { engine: &engine, job: &job, lines: ProgressLines::new(job.quiet), cancel: Cancel::default() };
+    Ok(std::thread::scope(|scope| {
+        for _ in 0..job.jobs {
+            scope.spawn(|| desk.serve(&line));
+        }
+        let code = desk.show(shows);
+        // After a broken pipe there is work left that nobody wants.
+        line.close();
+        desk.cancel.cancel();
+        code
+    }))
 }
 
 fn load(job: &Job) -> Result<Engine> {
@@ -44,40 +53,144 @@ fn load(job: &Job) -> Result<Engine> {
     Ok(engine?)
 }
 
-/// Transcribes one file, shows its segments and writes its outputs.
-fn one_file(
-    engine: &Engine,
-    job: &Job,
-    file: &Path,
-    written: &mut HashSet<PathBuf>,
-) -> Result<()> {
-    let outputs = claim_outputs(job, file, written)?;
-    let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
-    let progress = Arc::new(FileProgress::new(&name, job.quiet));
-    let control = Control {
-        progress: Some({
-            let progress = progress.clone();
-            Arc::new(move |p| progress.update(p))
-        }),
-        ..Control::default()
-    };
-    let mut failed_print = None;
-    let mut show = |segment: &Segment| {
-        progress.suspend(|| print(job.shown, segment)).map_err(|error| {
-            failed_print = Some(error);
-            Error::Cancelled
-        })
-    };
-    let result = engine.run(resolve::input(file), &job.options, &mut show, &control);
-    progress.finish();
-    if let Some(error) = failed_print {
-        return Err(error.into());
+/// A file that waits for its turn.
+struct File<'a> {
+    path: &'a Path,
+    bytes: u64,
+    outputs: Result<Vec<(OutputFormat, PathBuf)>>,
+    sender: Sender<Event>,
+}
+
+/// What becomes of a file, as it happens.
+enum Event {
+    Segment(Segment),
+    Done(Result<()>),
+}
+
+/// The files that wait, in order. As many bytes of input are let in at once as are allowed, and
+/// always one file: the spectrogram of each is in memory while it is worked on.
+struct Line<'a> {
+    state: Mutex<LineState<'a>>,
+    left: Condvar,
+    most_bytes: u64,
+}
+
+struct LineState<'a> {
+    waiting: VecDeque<File<'a>>,
+    /// Files that were let in and have not left, and their bytes.
+    inside: (usize, u64),
+}
+
+impl<'a> Line<'a> {
+    fn new(waiting: VecDeque<File<'a>>, most_bytes: u64) -> Self {
+        let state = Mutex::new(LineState { waiting, inside: (0, 0) });
+        Self { state, left: Condvar::new(), most_bytes }
     }
-    let transcript = result?;
-    for (format, path) in outputs {
-        output::write_file(format, &transcript, &job.writer, &path)?;
+
+    /// Waits until the next file may come in; none is left after `None`.
+    fn enter(&self) -> Option<File<'a>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let next = state.waiting.front()?.bytes;
+            let (files, bytes) = state.inside;
+            if files == 0 || bytes.saturating_add(next) <= self.most_bytes {
+                state.inside = (files + 1, bytes.saturating_add(next));
+                return state.waiting.pop_front();
+            }
+            state = self.left.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
     }
-    Ok(())
+
+    fn leave(&self, bytes: u64) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.inside = (state.inside.0 - 1, state.inside.1.saturating_sub(bytes));
+        self.left.notify_all();
+    }
+
+    /// Sends away everybody who still waits.
+    fn close(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).waiting.clear();
+        self.left.notify_all();
+    }
+}
+
+/// Everything that files share.
+struct Desk<'a> {
+    engine: &'a Engine,
+    job: &'a Job,
+    lines: ProgressLines,
+    cancel: Cancel,
+}
+
+impl Desk<'_> {
+    /// Works on file after file until none is left.
+    fn serve(&self, line: &Line<'_>) {
+        while let Some(file) = line.enter() {
+            let File { path, bytes, outputs, sender } = file;
+            let done = outputs.and_then(|outputs| self.one_file(path, &outputs, &sender));
+            line.leave(bytes);
+            // Nobody listens any more after a broken pipe.
+            let _ = sender.send(Event::Done(done));
+        }
+    }
+
+    /// Transcribes one file, tells of its segments and writes its outputs.
+    fn one_file(
+        &self,
+        path: &Path,
+        outputs: &[(OutputFormat, PathBuf)],
+        sender: &Sender<Event>,
+    ) -> Result<()> {
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        let progress = Arc::new(self.lines.file(&name));
+        let moved = progress.clone();
+        let control = Control {
+            cancel: self.cancel.clone(),
+            progress: Some(Arc::new(move |p| moved.update(p))),
+        };
+        let mut show = |segment: &Segment| match self.job.shown {
+            Shown::Nothing => Ok(()),
+            _ => sender.send(Event::Segment(segment.clone())).map_err(|_| Error::Cancelled),
+        };
+        let result = self.engine.run(resolve::input(path), &self.job.options, &mut show, &control);
+        progress.finish();
+        let transcript = result?;
+        for (format, path) in outputs {
+            output::write_file(*format, &transcript, &self.job.writer, path)?;
+        }
+        Ok(())
+    }
+
+    /// Shows what becomes of each file, in order: 0 if every one went well, 1 if some did not.
+    fn show(&self, shows: Vec<Receiver<Event>>) -> u8 {
+        let mut code = FINE;
+        for events in shows {
+            match self.show_file(&events) {
+                Ok(()) => {}
+                Err(error) if super::broken_pipe(&error) => return code,
+                Err(error) => {
+                    self.lines.suspend(|| eprintln!("undertone: {error:#}"));
+                    code = FAILED;
+                }
+            }
+        }
+        code
+    }
+
+    fn show_file(&self, events: &Receiver<Event>) -> Result<()> {
+        loop {
+            match events.recv() {
+                Ok(Event::Segment(segment)) => self.lines.suspend(|| print(self.job.shown, &segment))?,
+                Ok(Event::Done(result)) => return result,
+                Err(_) => anyhow::bail!("the thread that worked on a file has failed"),
+            }
+        }
+    }
+}
+
+/// Size of a file; what is no file counts as nothing.
+fn bytes(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
 /// Where a file's outputs go. A path that this run has claimed already is an error, so that
@@ -106,4 +219,48 @@ fn print(shown: Shown, segment: &Segment) -> std::io::Result<()> {
         Shown::Timed => writeln!(out, "{}", output::timed_line(segment)),
     }?;
     out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(sizes: &[u64], most_bytes: u64) -> Line<'static> {
+        let file = |bytes: &u64| File {
+            path: Path::new("x"),
+            bytes: *bytes,
+            outputs: Ok(Vec::new()),
+            sender: channel().0,
+        };
+        Line::new(sizes.iter().map(file).collect(), most_bytes)
+    }
+
+    #[test]
+    fn files_come_in_order_while_their_bytes_fit() {
+        let line = line(&[4, 5, 30, 1], 10);
+        assert_eq!(line.enter().map(|file| file.bytes), Some(4));
+        assert_eq!(line.enter().map(|file| file.bytes), Some(5));
+        let third = std::thread::scope(|scope| {
+            let third = scope.spawn(|| line.enter().map(|file| file.bytes));
+            line.leave(4);
+            line.leave(5);
+            third.join().unwrap()
+        });
+        // Larger than what is allowed, but alone.
+        assert_eq!(third, Some(30));
+        line.leave(30);
+        assert_eq!(line.enter().map(|file| file.bytes), Some(1));
+        assert!(line.enter().is_none());
+    }
+
+    #[test]
+    fn closing_sends_those_who_wait_away() {
+        let line = line(&[9, 9], 10);
+        assert!(line.enter().is_some());
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| line.enter().is_none());
+            line.close();
+            assert!(second.join().unwrap());
+        });
+    }
 }

@@ -77,16 +77,32 @@ impl Decoder {
     /// Projects a window's encoder output `(positions, audio width)` into each layer's keys and
     /// values.
     pub fn audio_state(&self, cpu: &Cpu, format: KvFormat, audio: &Tensor) -> Result<AudioState> {
-        let layer = |block: &DecoderBlock| -> Result<CrossKv> {
+        let mut state = AudioState { layers: Vec::with_capacity(self.blocks.len()) };
+        self.fill_audio_state(cpu, format, audio, &mut state)?;
+        Ok(state)
+    }
+
+    /// As [`audio_state`](Self::audio_state), into the memory of a state that is not needed any more.
+    pub fn fill_audio_state(
+        &self,
+        cpu: &Cpu,
+        format: KvFormat,
+        audio: &Tensor,
+        state: &mut AudioState,
+    ) -> Result<()> {
+        let (heads, head_dim) = (self.heads, self.width / self.heads);
+        for (i, block) in self.blocks.iter().enumerate() {
             let kv = project(cpu, None, &block.cross_kv, audio)?;
-            let head_dim = self.width / self.heads;
-            Ok(ops::with_rows(&kv, |kv| {
+            ops::with_rows(&kv, |kv| {
                 let part = |at| PackRows { data: &kv.data[at..], stride: kv.stride, count: kv.rows };
-                CrossKv::pack(cpu, format, part(0), part(self.width), self.heads, head_dim)
-            })?)
-        };
-        let layers = self.blocks.iter().map(layer).collect::<Result<_>>()?;
-        Ok(AudioState { layers })
+                let (k, v) = (part(0), part(self.width));
+                match state.layers.get_mut(i) {
+                    Some(layer) => layer.repack(cpu, format, k, v, heads, head_dim),
+                    None => state.layers.push(CrossKv::pack(cpu, format, k, v, heads, head_dim)),
+                }
+            })?;
+        }
+        Ok(())
     }
 
     /// Runs every window's new tokens through the stack.

@@ -26,14 +26,15 @@ pub(crate) struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    /// With `packed`, the packed model is kept at that path and used the next time.
+    /// With `packed`, a path and a key, the packed model is kept there and used the next time.
     pub fn new(
         source: &'a dyn WeightSource,
         compute: ComputeType,
         cpu: &'a Cpu,
-        packed: Option<&Path>,
+        packed: Option<(&Path, &str)>,
     ) -> Self {
-        let key = format!("{} {}", source.fingerprint(), compute.name());
+        let key = packed.map_or(String::new(), |(_, key)| format!("{key} {}", compute.name()));
+        let packed = packed.map(|(path, _)| path);
         let found = packed.and_then(|path| PackedFile::open(path, &key));
         // A cache that cannot be written costs the next start some time, nothing more.
         let recorder = match (packed, &found) {

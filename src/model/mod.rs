@@ -17,7 +17,7 @@ use std::path::Path;
 use candle_core::Tensor;
 
 pub use decoder::StepWindow;
-pub use state::{AudioState, TextState};
+pub use state::{AudioState, StateBytes, TextState};
 
 use crate::attention::{KvFormat, Plan};
 use crate::dims::ModelDimensions;
@@ -68,8 +68,8 @@ pub struct Whisper {
 }
 
 impl Whisper {
-    /// Loads every tensor and packs it for `compute`. With `packed`, what packing gives is kept in
-    /// that file and mapped the next time.
+    /// Loads every tensor and packs it for `compute`. With `packed`, a path and a key to the weights,
+    /// what packing gives is kept in that file and mapped the next time.
     ///
     /// # Errors
     /// A tensor that is missing, damaged or of the wrong shape.
@@ -78,7 +78,7 @@ impl Whisper {
         compute: ComputeType,
         cpu: Cpu,
         plan: Plan,
-        packed: Option<&Path>,
+        packed: Option<(&Path, &str)>,
     ) -> Result<Self> {
         let dims = source.dims().clone();
         let loader = load::Loader::new(source, compute, &cpu, packed);
@@ -141,6 +141,14 @@ impl Whisper {
     /// Tensor arithmetic that fails.
     pub fn audio_state(&self, audio: &Tensor) -> Result<AudioState> {
         self.decoder.audio_state(&self.cpu, self.compute.kv_format(), audio)
+    }
+
+    /// As [`audio_state`](Self::audio_state), into the memory of a state that is not needed any more.
+    ///
+    /// # Errors
+    /// Tensor arithmetic that fails.
+    pub fn refill_audio_state(&self, audio: &Tensor, state: &mut AudioState) -> Result<()> {
+        self.decoder.fill_audio_state(&self.cpu, self.compute.kv_format(), audio, state)
     }
 
     /// An empty text state for `beams` rows.

@@ -32,6 +32,20 @@ impl TextState {
         }
     }
 
+    /// Ready for another prompt, with `beams` rows; keeps the memory of as many rows as there were.
+    pub fn reset(&mut self, beams: usize) {
+        for layer in &mut self.layers {
+            layer.reset(beams);
+        }
+        if self.lineage.beams() == beams.max(1) {
+            self.lineage.reset();
+        } else {
+            let capacity = self.layers.first().map_or(0, GroupKv::capacity);
+            self.lineage = Lineage::new(beams, capacity);
+        }
+        self.len = 0;
+    }
+
     /// Tokens each beam has seen.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -47,5 +61,61 @@ impl TextState {
     /// Beam `i` continues what beam `parents[i]` was.
     pub fn reorder(&mut self, parents: &[usize]) {
         self.lineage.reorder(parents);
+    }
+}
+
+/// What a window costs while it is decoded, in bytes of keys and values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateBytes {
+    /// A window's audio: every layer's keys and values at every position.
+    pub window: usize,
+    /// A row's text, when all of the text context is used.
+    pub row: usize,
+}
+
+impl StateBytes {
+    /// The cost in a network of these sizes, its keys and values kept in `format`.
+    #[must_use]
+    pub fn new(dims: &ModelDimensions, format: KvFormat) -> Self {
+        let number = match format {
+            KvFormat::F32 => 4,
+            KvFormat::F16 => 2,
+            KvFormat::I8 => 1,
+        };
+        let position = 2 * dims.n_text_layer * dims.n_text_state * number;
+        Self { window: position * dims.n_audio_ctx, row: position * dims.n_text_ctx }
+    }
+
+    /// What `windows` of `rows` in all cost, at most; language detection holds one window more.
+    #[must_use]
+    pub fn of(self, windows: usize, rows: usize) -> usize {
+        (windows + 1) * self.window + (windows + rows) * self.row
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::StateBytes;
+    use crate::attention::KvFormat;
+    use crate::dims::ModelDimensions;
+
+    #[test]
+    fn bytes_follow_the_sizes() {
+        let base = ModelDimensions {
+            n_mels: 80,
+            n_audio_ctx: 1500,
+            n_audio_state: 512,
+            n_audio_head: 8,
+            n_audio_layer: 6,
+            n_vocab: 51_865,
+            n_text_ctx: 448,
+            n_text_state: 512,
+            n_text_head: 8,
+            n_text_layer: 6,
+        };
+        let bytes = StateBytes::new(&base, KvFormat::F16);
+        assert_eq!((bytes.window, bytes.row), (18_432_000, 5_505_024));
+        assert_eq!(StateBytes::new(&base, KvFormat::F32).window, 2 * bytes.window);
+        assert_eq!(bytes.of(1, 1), 2 * bytes.window + 2 * bytes.row);
     }
 }

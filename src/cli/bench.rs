@@ -1,0 +1,180 @@
+//! `bench`: the time of every stage on audio files, beside what this processor can do.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::args::BenchArgs;
+use super::{FINE, resolve};
+use crate::audio::{self, Limits};
+use crate::dims::{ModelDimensions, N_FRAMES};
+use crate::kernels::roofline;
+use crate::mel::{self, LogMel};
+use crate::model::{StepWindow, Whisper};
+use crate::options::TranscribeOptions;
+use crate::transcriber::Engine;
+
+/// Runs of a stage; the median is reported.
+const RUNS: usize = 5;
+/// Tokens in one measurement of the decoder.
+const TOKENS: usize = 64;
+
+/// Loads the model, times every stage on each file and prints a table or JSON.
+pub fn run(args: &BenchArgs) -> Result<u8> {
+    let started = Instant::now();
+    let engine = resolve::engine(&args.run)?.build()?;
+    let load_s = started.elapsed().as_secs_f64();
+    let language = crate::tokenizer::language_code(&args.language)?;
+    let mut options = TranscribeOptions::default();
+    options.decoding.language = Some(language.to_owned());
+    options.decoding.beam_size = Some(args.beam_size).filter(|n| *n > 1);
+    options.gates.temperatures = vec![0.0];
+    let mut files = Vec::new();
+    for file in &args.audio {
+        files.push(one_file(&engine, &options, file)?);
+    }
+    let report = json!({
+        "model": engine.model_name(),
+        "compute_type": engine.model().compute_type().name(),
+        "threads": engine.model().cpu().threads(),
+        "vector_level": engine.model().cpu().level().to_string(),
+        "load_s": load_s,
+        "peak_memory_mb": peak_memory_mb(),
+        "files": files,
+        "roofline": machine(&engine),
+    });
+    if args.json { println!("{report:#}") } else { print(&report) }
+    Ok(FINE)
+}
+
+fn one_file(engine: &Engine, options: &TranscribeOptions, file: &Path) -> Result<Value> {
+    let (mel_s, mel) = timed(|| log_mel(engine, file));
+    let mel = mel?;
+    let model = engine.model();
+    let window: Vec<f32> = mel.window(0);
+    let encoder_s = median(RUNS, || drop(model.encode(&window)));
+    let step_s = decoder_step(model, engine, &window)?;
+    let (end_to_end_s, transcript) = timed(|| engine.transcribe(file, options));
+    let tokens: usize = transcript?.segments.iter().map(|s| s.tokens.len()).sum();
+    let audio_s = mel.content_frames() as f64 / crate::dims::FRAMES_PER_SECOND as f64;
+    let dims = model.dims();
+    let bytes = decoder_bytes(dims, model.compute_type().name());
+    Ok(json!({
+        "file": file.display().to_string(),
+        "audio_s": audio_s,
+        "decode_and_mel_s": mel_s,
+        "encoder_s_per_window": encoder_s,
+        "encoder_gflops": encoder_flop(dims) / encoder_s / 1e9,
+        "decoder_s_per_token": step_s,
+        "decoder_gbps": bytes / step_s / 1e9,
+        "end_to_end_s": end_to_end_s,
+        "tokens": tokens,
+        "rtfx": audio_s / end_to_end_s,
+    }))
+}
+
+fn log_mel(engine: &Engine, file: &Path) -> crate::Result<LogMel> {
+    let mut stream = audio::open(resolve::input(file), &Limits::default())?;
+    mel::from_blocks(engine.model().dims().n_mels, |block| stream.read_block(block), |_| {})
+}
+
+/// Seconds of one step of one row, in the middle of a text.
+fn decoder_step(model: &Whisper, engine: &Engine, window: &[f32]) -> crate::Result<f64> {
+    let audio = model.audio_state(&model.encode(window)?)?;
+    let mut text = model.text_state(1);
+    let mut step = |token: u32| {
+        let tokens = [token];
+        let window =
+            StepWindow { audio: &audio, text: &mut text, tokens: &tokens, rows: 1, logits_at: &[0] };
+        model.step(&mut [window]).map(drop)
+    };
+    step(engine.tokenizer().sot())?;
+    let started = Instant::now();
+    (0..TOKENS).try_for_each(|i| step(u32::try_from(i).unwrap_or(0) + 300))?;
+    Ok(started.elapsed().as_secs_f64() / TOKENS as f64)
+}
+
+/// Multiplications and additions of one window through the encoder.
+fn encoder_flop(d: &ModelDimensions) -> f64 {
+    let (width, positions) = (d.n_audio_state as f64, d.n_audio_ctx as f64);
+    let stem = (N_FRAMES * 3 * d.n_mels) as f64 * width + positions * 3.0 * width * width;
+    let block = 12.0 * positions * width * width + 2.0 * positions * positions * width;
+    2.0 * (stem + d.n_audio_layer as f64 * block)
+}
+
+/// Bytes of weights that one decoder step reads.
+fn decoder_bytes(d: &ModelDimensions, compute: &str) -> f64 {
+    let width = d.n_text_state as f64;
+    // Per block: self-attention 4, cross-attention 2 (keys and values are kept), the MLP 8.
+    let weights = d.n_text_layer as f64 * 14.0 * width * width + d.n_vocab as f64 * width;
+    weights * if compute == "int8" { 1.0 } else { 2.0 }
+}
+
+/// What this processor does in plain loops, in the same run.
+fn machine(engine: &Engine) -> Value {
+    let cpu = engine.model().cpu();
+    json!({
+        "f32_gflops": roofline::peak_f32_gflops(cpu),
+        "int8_gops": roofline::peak_i8_gops(cpu),
+        "memory_gbps": roofline::memory_gbps(cpu),
+    })
+}
+
+fn timed<R>(work: impl FnOnce() -> R) -> (f64, R) {
+    let started = Instant::now();
+    let result = work();
+    (started.elapsed().as_secs_f64(), result)
+}
+
+fn median(runs: usize, mut work: impl FnMut()) -> f64 {
+    let mut times: Vec<f64> = (0..runs).map(|_| timed(&mut work).0).collect();
+    times.sort_by(f64::total_cmp);
+    times[runs / 2]
+}
+
+/// The most memory this process has had, where the system tells.
+fn peak_memory_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().trim_end_matches("kB").trim().parse::<f64>().ok()? / 1024.0)
+}
+
+fn print(report: &Value) {
+    let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
+    let text = |key: &str| report[key].as_str().unwrap_or_default().to_owned();
+    println!(
+        "{} in {}, {} threads, {}: loaded in {:.3} s, at most {:.0} MB of memory",
+        text("model"),
+        text("compute_type"),
+        report["threads"],
+        text("vector_level"),
+        number(&report["load_s"]),
+        number(&report["peak_memory_mb"]),
+    );
+    let roof = &report["roofline"];
+    for file in report["files"].as_array().into_iter().flatten() {
+        println!("{} ({:.1} s)", file["file"].as_str().unwrap_or_default(), number(&file["audio_s"]));
+        println!("  decode + mel   {:8.1} ms", number(&file["decode_and_mel_s"]) * 1e3);
+        println!(
+            "  encoder        {:8.1} ms a window   {:6.0} GFLOP/s (plain loop: {:.0} f32, {:.0} int8)",
+            number(&file["encoder_s_per_window"]) * 1e3,
+            number(&file["encoder_gflops"]),
+            number(&roof["f32_gflops"]),
+            number(&roof["int8_gops"]),
+        );
+        println!(
+            "  decoder        {:8.2} ms a token    {:6.1} GB/s (plain loop: {:.1})",
+            number(&file["decoder_s_per_token"]) * 1e3,
+            number(&file["decoder_gbps"]),
+            number(&roof["memory_gbps"]),
+        );
+        println!(
+            "  end to end     {:8.3} s, {} tokens, {:.1}× real time",
+            number(&file["end_to_end_s"]),
+            file["tokens"],
+            number(&file["rtfx"]),
+        );
+    }
+}
