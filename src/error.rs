@@ -80,6 +80,9 @@ pub enum Error {
         /// What the system said.
         reason: String,
     },
+    /// The engine's worker failed or has stopped: a defect of this crate or of a custom backend.
+    #[error("the engine failed: {0}")]
+    Engine(String),
     /// The work was cancelled by its caller.
     #[error("cancelled")]
     Cancelled,

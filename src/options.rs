@@ -136,6 +136,9 @@ pub struct TranscribeOptions {
     pub prefix: Option<String>,
     /// Start and end seconds of the stretches to process; the last end may be missing.
     pub clip_timestamps: Vec<f64>,
+    /// Cut the recording at quiet places and decode this many windows side by side, none knowing
+    /// the text before it; `None` goes through it in order, as openai/whisper does.
+    pub batch_size: Option<usize>,
 }
 
 impl Default for TranscribeOptions {
@@ -148,6 +151,7 @@ impl Default for TranscribeOptions {
             carry_initial_prompt: false,
             prefix: None,
             clip_timestamps: Vec::new(),
+            batch_size: None,
         }
     }
 }
@@ -180,6 +184,9 @@ impl TranscribeOptions {
         }
         if d.max_initial_timestamp.is_some_and(|t| !(0.0..=30.0).contains(&t)) {
             return bad("max_initial_timestamp", "must be between 0 and 30 seconds".into());
+        }
+        if self.batch_size == Some(0) {
+            return bad("batch_size", "starts at 1".into());
         }
         if self.clip_timestamps.iter().any(|t| !t.is_finite() || *t < 0.0) {
             return bad("clip_timestamps", "must be seconds from 0 on".into());

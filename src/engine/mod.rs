@@ -2,19 +2,26 @@
 //!
 //! One worker steps all windows that are in its slots together; windows join and leave between two
 //! steps. Gates, temperature, seed and fallback belong to the window, so what shares its batch
-//! never changes its result.
+//! never changes its result. Slots bound both the windows and the rows of beams in memory.
 
 mod batcher;
+mod inbox;
 mod queue;
 mod slot;
+#[cfg(test)]
+mod tests;
+mod worker;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use batcher::{Batcher, Pending};
+pub use batcher::Batcher;
+pub use inbox::Inbox;
 
-use crate::decoding::{DecodingResult, LanguageProbabilities};
 use crate::options::{DecodingOptions, Gates};
+
+/// Rows that a window takes with openai/whisper's default of five beams, or five samples.
+const ROWS_PER_WINDOW: usize = 5;
 
 /// Asks running work to stop; clones share the request.
 #[derive(Clone, Debug, Default)]
@@ -33,11 +40,30 @@ impl Cancel {
     }
 }
 
+/// What may be in memory at once: a window's audio is the larger part, a row's text the smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Windows decoded side by side.
+    pub windows: usize,
+    /// Rows decoded side by side: each window takes as many as it has beams or samples. A window
+    /// that takes more than this is decoded alone.
+    pub rows: usize,
+}
+
+impl Capacity {
+    /// Room for this many windows (at least one) of as many beams as openai/whisper's default.
+    #[must_use]
+    pub fn of_windows(windows: usize) -> Self {
+        let windows = windows.max(1);
+        Self { windows, rows: windows * ROWS_PER_WINDOW }
+    }
+}
+
 /// One window and what is wanted of it.
 #[derive(Clone)]
 pub struct WindowJob {
     /// Log-mel, `(n_mels, 3000)` row-major.
-    pub mel: Arc<[f32]>,
+    pub mel: Vec<f32>,
     /// How to decode it; its language is set.
     pub options: DecodingOptions,
     /// Temperatures and thresholds.
@@ -48,8 +74,12 @@ pub struct WindowJob {
     pub cancel: Cancel,
 }
 
-/// What a finished job gives.
-pub(crate) enum Answer {
-    Decoded(Box<DecodingResult>),
-    Language(LanguageProbabilities),
+impl WindowJob {
+    /// Rows that the window takes at any of its temperatures, at most.
+    fn rows(&self) -> usize {
+        let beams = self.options.beam_size.unwrap_or(1);
+        let samples = self.options.best_of.unwrap_or(1);
+        let rows = |t: &f64| if *t > 0.0 { samples } else { beams };
+        self.gates.temperatures.iter().map(rows).max().unwrap_or(1).max(1)
+    }
 }

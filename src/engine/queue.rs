@@ -1,7 +1,7 @@
 //! A bounded queue in which sources take turns.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Items of several sources. The source that was served longest ago is served next, so one with
 /// few items overtakes one with many.
@@ -19,6 +19,13 @@ struct Lanes<T> {
     closed: bool,
 }
 
+impl<T> Lanes<T> {
+    fn has_room(&self, source: u64, capacity: usize) -> bool {
+        let own = self.by_turn.iter().find(|(s, _)| *s == source).map_or(0, |(_, lane)| lane.len());
+        self.len < capacity && own < capacity.div_ceil(2)
+    }
+}
+
 impl<T> FairQueue<T> {
     pub fn new(capacity: usize) -> Self {
         let lanes = Lanes { by_turn: VecDeque::new(), len: 0, closed: false };
@@ -30,11 +37,12 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// Adds an item, waiting for room. Gives it back if the queue is closed.
+    /// Adds an item, waiting for room. Gives it back if the queue is closed. One source never
+    /// takes more than half of the room, so that others find some.
     pub fn push(&self, source: u64, item: T) -> Result<(), T> {
         let mut lanes = self.lock();
-        while lanes.len >= self.capacity && !lanes.closed {
-            lanes = self.room.wait(lanes).unwrap_or_else(std::sync::PoisonError::into_inner);
+        while !lanes.closed && !lanes.has_room(source, self.capacity) {
+            lanes = self.room.wait(lanes).unwrap_or_else(PoisonError::into_inner);
         }
         if lanes.closed {
             return Err(item);
@@ -48,11 +56,15 @@ impl<T> FairQueue<T> {
         Ok(())
     }
 
-    /// Takes the next item. With `wait` it waits for one, and `None` means the queue is closed.
-    pub fn pop(&self, wait: bool) -> Option<T> {
+    /// Takes the next item if it `fits`; no later one overtakes it. With `wait` it waits for an
+    /// item, and `None` means that the queue is closed or that the next item does not fit.
+    pub fn pop(&self, wait: bool, fits: impl Fn(&T) -> bool) -> Option<T> {
         let mut lanes = self.lock();
         while wait && lanes.len == 0 && !lanes.closed {
-            lanes = self.work.wait(lanes).unwrap_or_else(std::sync::PoisonError::into_inner);
+            lanes = self.work.wait(lanes).unwrap_or_else(PoisonError::into_inner);
+        }
+        if !lanes.by_turn.front()?.1.front().is_some_and(fits) {
+            return None;
         }
         let (source, mut lane) = lanes.by_turn.pop_front()?;
         let item = lane.pop_front();
@@ -60,8 +72,26 @@ impl<T> FairQueue<T> {
             lanes.by_turn.push_back((source, lane));
         }
         lanes.len -= 1;
-        self.room.notify_one();
+        // All of them: the first to wake may be one whose half is full.
+        self.room.notify_all();
         item
+    }
+
+    /// Takes out every item that is `unwanted`.
+    pub fn remove_if(&self, unwanted: impl Fn(&T) -> bool) -> Vec<T> {
+        let mut lanes = self.lock();
+        let mut removed = Vec::new();
+        for (_, lane) in &mut lanes.by_turn {
+            let (out, kept) = lane.drain(..).partition(&unwanted);
+            *lane = kept;
+            removed.extend::<VecDeque<T>>(out);
+        }
+        if !removed.is_empty() {
+            lanes.by_turn.retain(|(_, lane)| !lane.is_empty());
+            lanes.len -= removed.len();
+            self.room.notify_all();
+        }
+        removed
     }
 
     /// Lets nothing more in and wakes everybody who waits.
@@ -72,14 +102,20 @@ impl<T> FairQueue<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Lanes<T>> {
-        // A panic elsewhere leaves the lanes consistent: every change is a single push or pop.
-        self.lanes.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        // A panic elsewhere leaves nothing half done that would matter: items are moved whole.
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::FairQueue;
+
+    fn next<T>(queue: &FairQueue<T>, wait: bool) -> Option<T> {
+        queue.pop(wait, |_| true)
+    }
 
     #[test]
     fn a_short_source_overtakes_a_long_one() {
@@ -88,29 +124,66 @@ mod tests {
             queue.push(1, (1, i)).unwrap();
         }
         queue.push(2, (2, 0)).unwrap();
-        let order: Vec<_> = std::iter::from_fn(|| queue.pop(false)).collect();
+        let order: Vec<_> = std::iter::from_fn(|| next(&queue, false)).collect();
         assert_eq!(order, [(1, 0), (2, 0), (1, 1), (1, 2), (1, 3), (1, 4)]);
     }
 
     #[test]
     fn a_closed_queue_gives_items_back_and_wakes_the_reader() {
-        let queue = FairQueue::new(1);
+        let queue = FairQueue::new(2);
         queue.push(1, 1).unwrap();
         queue.close();
         assert_eq!(queue.push(1, 2), Err(2));
-        assert_eq!((queue.pop(true), queue.pop(true)), (Some(1), None));
+        assert_eq!((next(&queue, true), next(&queue, true)), (Some(1), None));
     }
 
     #[test]
     fn a_full_queue_makes_its_writer_wait() {
-        let queue = std::sync::Arc::new(FairQueue::new(1));
+        let queue = Arc::new(FairQueue::new(1));
         queue.push(1, 1).unwrap();
         let writer = {
             let queue = queue.clone();
             std::thread::spawn(move || queue.push(1, 2))
         };
-        assert_eq!(queue.pop(true), Some(1));
+        assert_eq!(next(&queue, true), Some(1));
         writer.join().unwrap().unwrap();
-        assert_eq!(queue.pop(true), Some(2));
+        assert_eq!(next(&queue, true), Some(2));
+    }
+
+    #[test]
+    fn one_source_leaves_room_for_another() {
+        let queue = Arc::new(FairQueue::new(4));
+        let greedy = {
+            let queue = queue.clone();
+            std::thread::spawn(move || (0..6).for_each(|i| queue.push(1, i).unwrap()))
+        };
+        queue.push(2, 100).unwrap();
+        queue.push(2, 101).unwrap();
+        let mut taken: Vec<_> = (0..8).map(|_| next(&queue, true).unwrap()).collect();
+        greedy.join().unwrap();
+        taken.sort_unstable();
+        assert_eq!(taken, [0, 1, 2, 3, 4, 5, 100, 101]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_not_overtaken() {
+        let queue = FairQueue::new(8);
+        queue.push(1, 5).unwrap();
+        queue.push(2, 1).unwrap();
+        assert_eq!(queue.pop(false, |rows| *rows <= 3), None);
+        assert_eq!(queue.pop(false, |rows| *rows <= 5), Some(5));
+        assert_eq!(queue.pop(false, |rows| *rows <= 3), Some(1));
+    }
+
+    #[test]
+    fn removing_makes_room() {
+        let queue = FairQueue::new(4);
+        for (source, item) in [(1, 10), (2, 20), (1, 11), (2, 21)] {
+            queue.push(source, item).unwrap();
+        }
+        assert_eq!(queue.remove_if(|item| item % 10 == 0), [10, 20]);
+        queue.push(3, 30).unwrap();
+        let order: Vec<_> = std::iter::from_fn(|| next(&queue, false)).collect();
+        assert_eq!(order, [11, 21, 30]);
     }
 }

@@ -1,9 +1,9 @@
 //! One window in the batch: its state, its decoder and the temperature it is at.
 
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 
-use super::{Answer, WindowJob};
+use super::WindowJob;
+use super::inbox::Reply;
 use crate::decoding::fallback;
 use crate::decoding::{DecodingResult, Step, WindowDecoder};
 use crate::error::Result;
@@ -11,11 +11,11 @@ use crate::model::{AudioState, StepWindow, TextState, Whisper};
 use crate::tokenizer::Tokenizer;
 
 /// A window while it is decoded.
-pub(crate) struct Slot {
+pub(super) struct Slot {
     pub job: WindowJob,
-    pub reply: Sender<Result<Answer>>,
-    audio: Arc<AudioState>,
-    text: TextState,
+    pub reply: Reply,
+    pub audio: AudioState,
+    pub text: TextState,
     decoder: WindowDecoder,
     /// Which of the gates' temperatures this is.
     attempt: usize,
@@ -23,44 +23,52 @@ pub(crate) struct Slot {
     tokens: Vec<u32>,
     rows: usize,
     logits_at: Vec<usize>,
+    parents: Vec<usize>,
 }
 
 impl Slot {
-    /// Starts a window at its first temperature.
+    /// Starts a window with `decoder`, which is at its first temperature.
     pub fn new(
+        job: WindowJob,
+        reply: Reply,
+        audio: AudioState,
+        text: TextState,
+        decoder: WindowDecoder,
+    ) -> Self {
+        let (tokens, logits_at, parents) = (Vec::new(), Vec::new(), Vec::new());
+        let mut slot =
+            Self { job, reply, audio, text, decoder, attempt: 0, tokens, rows: 1, logits_at, parents };
+        slot.feed_prompt();
+        slot
+    }
+
+    /// A window's decoder at one of its temperatures.
+    pub fn decoder(
         model: &Whisper,
         tokenizer: &Arc<Tokenizer>,
-        job: WindowJob,
-        audio: Arc<AudioState>,
-        reply: Sender<Result<Answer>>,
-    ) -> std::result::Result<Self, (Sender<Result<Answer>>, crate::error::Error)> {
-        let decoder = match decoder_at(model, tokenizer, &job, 0) {
-            Ok(decoder) => decoder,
-            Err(error) => return Err((reply, error)),
-        };
-        let text = model.text_state(decoder.group());
-        let mut slot = Self {
-            job,
-            reply,
-            audio,
-            text,
-            decoder,
-            attempt: 0,
-            tokens: Vec::new(),
-            rows: 1,
-            logits_at: Vec::new(),
-        };
-        slot.feed_prompt();
-        Ok(slot)
+        job: &WindowJob,
+        attempt: usize,
+    ) -> Result<WindowDecoder> {
+        let temperature = job.gates.temperatures.get(attempt).copied().unwrap_or(0.0);
+        let options = fallback::at_temperature(&job.options, temperature);
+        let dims = model.dims();
+        WindowDecoder::new(tokenizer.clone(), dims.n_vocab, &options, dims.n_text_ctx)
     }
 
     /// The prompt is fed once, as one row; the beams fork from it.
     fn feed_prompt(&mut self) {
+        self.text.reset(self.decoder.group());
         self.tokens.clear();
         self.tokens.extend_from_slice(self.decoder.prompt());
         self.rows = 1;
-        self.logits_at = vec![self.decoder.sot_index(), self.tokens.len() - 1];
+        self.logits_at.clear();
+        self.logits_at.extend([self.decoder.sot_index(), self.tokens.len() - 1]);
         self.logits_at.dedup();
+    }
+
+    /// Whether it was cancelled, or nobody waits for it.
+    pub fn is_cancelled(&self) -> bool {
+        self.job.cancel.is_cancelled() || self.reply.is_unwanted()
     }
 
     /// This window's part of the next step.
@@ -99,9 +107,10 @@ impl Slot {
             Step::Continue(rows) => {
                 self.tokens.clear();
                 self.tokens.extend(rows.iter().map(|row| row.token));
-                let parents: Vec<usize> = rows.iter().map(|row| row.parent).collect();
+                self.parents.clear();
+                self.parents.extend(rows.iter().map(|row| row.parent));
                 self.rows = rows.len();
-                self.text.reorder(&parents);
+                self.text.reorder(&self.parents);
                 self.logits_at.clear();
                 self.logits_at.push(0);
                 Ok(None)
@@ -110,31 +119,20 @@ impl Slot {
         }
     }
 
+    /// The result stands, or the window starts again at its next temperature: its audio is kept,
+    /// and nobody waits for it.
     fn close_attempt(
         &mut self,
         model: &Whisper,
         tokenizer: &Arc<Tokenizer>,
     ) -> Result<Option<DecodingResult>> {
         let result = self.decoder.finish();
-        let last = self.attempt + 1 == self.job.gates.temperatures.len();
-        if last || !fallback::needs_fallback(&result, &self.job.gates) {
+        if fallback::next_temperature(&self.job.gates, self.attempt, &result).is_none() {
             return Ok(Some(result));
         }
         self.attempt += 1;
-        self.decoder = decoder_at(model, tokenizer, &self.job, self.attempt)?;
-        self.text = model.text_state(self.decoder.group());
+        self.decoder = Self::decoder(model, tokenizer, &self.job, self.attempt)?;
         self.feed_prompt();
         Ok(None)
     }
-}
-
-fn decoder_at(
-    model: &Whisper,
-    tokenizer: &Arc<Tokenizer>,
-    job: &WindowJob,
-    attempt: usize,
-) -> Result<WindowDecoder> {
-    let options = fallback::at_temperature(&job.options, job.gates.temperatures[attempt]);
-    let dims = model.dims();
-    WindowDecoder::new(tokenizer.clone(), dims.n_vocab, &options, dims.n_text_ctx)
 }

@@ -1,16 +1,24 @@
 //! Whole recordings: which windows are decoded, with which prompt, and which segments they give.
 //!
 //! In go the number of mel frames and something that decodes a window; out come segments as their
-//! windows close, and the transcript. What stays true: nothing here sees samples, mel or logits.
+//! windows close, and the transcript. `sequential` is openai/whisper's way, each window beginning
+//! where the last one's segments ended; `batched` cuts at quiet places beforehand and decodes windows
+//! side by side. What stays true: nothing here sees samples, mel or logits.
 
+mod batched;
+#[cfg(test)]
+mod batched_tests;
 mod clips;
+mod cuts;
 mod prompt;
 mod segments;
 mod sequential;
 #[cfg(test)]
 mod tests;
 
+pub use batched::{DecodeWindows, transcribe_batched};
 pub use clips::seek_clips;
+pub use cuts::windows_at_quiet_places;
 pub use prompt::History;
 pub use segments::{WindowSegments, WindowSpan, clear_empty, segments_from_tokens};
 pub use sequential::{DecodeWindow, WindowRequest, transcribe_sequential};

@@ -6,6 +6,11 @@ use crate::tokenizer::Tokenizer;
 /// Above this temperature a window's text is too unsure to go into the next prompt.
 const PROMPT_RESET_TEMPERATURE: f64 = 0.5;
 
+/// The tokens of a text that every window's text begins with.
+pub(super) fn prefix_tokens(tokenizer: &Tokenizer, prefix: &str) -> Vec<u32> {
+    if prefix.is_empty() { Vec::new() } else { tokenizer.encode(&format!(" {}", strip(prefix))) }
+}
+
 /// All tokens so far, the initial prompt at their head, and from where on they serve as prompt.
 #[derive(Clone, Debug)]
 pub struct History {

@@ -4,11 +4,11 @@
 use std::ops::Range;
 
 use crate::decoding::fallback::is_silent;
-use crate::decoding::{DecodingResult, strip};
+use crate::decoding::DecodingResult;
 use crate::dims::{FRAMES_PER_SECOND, N_FRAMES};
 use crate::error::Result;
 use crate::longform::clips::seek_clips;
-use crate::longform::prompt::History;
+use crate::longform::prompt::{History, prefix_tokens};
 use crate::longform::segments::{WindowSpan, clear_empty, segments_from_tokens};
 use crate::options::{DecodingOptions, Gates, TranscribeOptions};
 use crate::tokenizer::Tokenizer;
@@ -89,8 +89,8 @@ struct Recording<'a> {
 impl<'a> Recording<'a> {
     fn new(tokenizer: &'a Tokenizer, asked: &'a TranscribeOptions, n_text_ctx: usize) -> Self {
         let mut options = asked.decoding.clone();
-        if let Some(prefix) = asked.prefix.as_deref().filter(|prefix| !prefix.is_empty()) {
-            options.prefix = tokenizer.encode(&format!(" {}", strip(prefix)));
+        if let Some(prefix) = asked.prefix.as_deref() {
+            options.prefix = prefix_tokens(tokenizer, prefix);
         }
         let initial = asked.initial_prompt.as_deref();
         let history = History::new(tokenizer, initial, asked.carry_initial_prompt, n_text_ctx);

@@ -134,7 +134,8 @@ impl LogMel {
     #[must_use]
     pub fn loudness(&self) -> Vec<f32> {
         let low = self.max - RANGE;
-        let mean = |frame: &[f32]| frame.iter().map(|log| log.max(low)).sum::<f32>() / frame.len() as f32;
+        let mean =
+            |frame: &[f32]| frame.iter().map(|log| log.max(low)).sum::<f32>() / frame.len() as f32;
         let mut loudness: Vec<f32> = self.log.chunks_exact(self.n_mels).map(mean).collect();
         loudness.resize(self.content_frames, FLOOR_LOG.max(low));
         loudness
@@ -197,12 +198,19 @@ pub fn log_mel_of_clip(samples: &[f32], n_mels: usize) -> Vec<f32> {
     extractor.take(&vec![0.0; N_SAMPLES - heard.len()]);
     // The clip's end is reflected too, and the last frame reaches this far beyond it.
     let sample = |n: usize| heard.get(n).copied().unwrap_or(0.0);
-    let reflection: Vec<f32> =
-        (1..=HALF - HOP_LENGTH).map(|n| sample(N_SAMPLES - 1 - n)).collect();
+    let reflection: Vec<f32> = (1..=HALF - HOP_LENGTH)
+        .map(|n| sample(N_SAMPLES - 1 - n))
+        .collect();
     extractor.take(&reflection);
     let MelExtractor { log, max, .. } = extractor;
-    LogMel { n_mels, content_frames: N_FRAMES, total_frames: N_FRAMES, log, max }
-        .detection_window()
+    LogMel {
+        n_mels,
+        content_frames: N_FRAMES,
+        total_frames: N_FRAMES,
+        log,
+        max,
+    }
+    .detection_window()
 }
 
 /// The spectrogram of a whole recording, decoded on a thread of its own, and what is known of the
@@ -245,7 +253,9 @@ pub fn from_blocks(
             extractor.push(&block);
             progress(extractor.samples);
         }
-        decoding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        decoding
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
     Ok(extractor.finish())
 }
