@@ -65,13 +65,62 @@ pub fn linear(cpu: &Cpu, w: &PackedLinear, call: &LinearCall, out: &mut [f32]) {
     }
 }
 
-fn check(w: &PackedLinear, call: &LinearCall, out: &[f32]) {
-    let size = call.rows * w.n_out();
-    assert_eq!(out.len(), size, "the output is (rows, n_out)");
-    assert!(
-        call.residual.is_none_or(|r| r.len() == size),
-        "the residual is (rows, n_out)"
+/// An MLP: `GELU(norm(x) · Wᵀ + bias)` of `up`, then `down`, plus the residual; [`LinearCall::gelu`] is
+/// not looked at. The bytes of two calls of [`linear`]; but with many rows, a block of them goes through
+/// both layers while it is in the cache.
+///
+/// # Panics
+/// If a slice's size does not fit the layers and the number of rows.
+pub fn mlp(cpu: &Cpu, up: &PackedLinear, down: &PackedLinear, call: &LinearCall, out: &mut [f32]) {
+    assert_eq!(
+        up.n_out(),
+        down.n_in(),
+        "the second layer reads what the first wrote"
     );
+    let (rows, width, n_out) = (call.rows, up.n_out(), down.n_out());
+    let size = if rows <= FEW_ROWS {
+        rows.max(1)
+    } else {
+        task_rows(cpu, rows)
+    };
+    check_output(out, rows, n_out, call.residual);
+    cpu.pool().run_chunks(out, size * n_out, |task, out| {
+        let (first, rows) = (task * size, out.len() / n_out);
+        let (x, all) = (
+            &call.x[first * call.x_stride..],
+            first * n_out..first * n_out + out.len(),
+        );
+        borrow(&HIDDEN, |buffer| {
+            let hidden = buffer.numbers(rows * width);
+            let first_half = LinearCall {
+                x,
+                rows,
+                gelu: true,
+                residual: None,
+                ..*call
+            };
+            linear(cpu, up, &first_half, hidden);
+            let residual = call.residual.map(|residual| &residual[all]);
+            let (x, x_stride, norm, gelu) = (&*hidden, width, None, false);
+            linear(
+                cpu,
+                down,
+                &LinearCall {
+                    x,
+                    x_stride,
+                    rows,
+                    norm,
+                    gelu,
+                    residual,
+                },
+                out,
+            );
+        });
+    });
+}
+
+fn check(w: &PackedLinear, call: &LinearCall, out: &[f32]) {
+    check_output(out, call.rows, w.n_out(), call.residual);
     let needed = call.rows.saturating_sub(1) * call.x_stride + w.n_in();
     assert!(
         call.rows == 0 || call.x.len() >= needed,
@@ -80,6 +129,19 @@ fn check(w: &PackedLinear, call: &LinearCall, out: &[f32]) {
     if let Some(norm) = &call.norm {
         check_norm(norm, w.n_in());
     }
+}
+
+fn check_output(out: &[f32], rows: usize, n_out: usize, residual: Option<&[f32]>) {
+    assert_eq!(out.len(), rows * n_out, "the output is (rows, n_out)");
+    let fits = residual.is_none_or(|residual| residual.len() == out.len());
+    assert!(fits, "the residual is (rows, n_out)");
+}
+
+/// Rows of a task, where rows are shared out: whole tiles, about as many tasks for every thread.
+fn task_rows(cpu: &Cpu, rows: usize) -> usize {
+    let rounds = rows.div_ceil(TASK_ROWS * cpu.threads());
+    let tile = dispatch(cpu.level(), TileRows);
+    rows.div_ceil(rounds * cpu.threads()).next_multiple_of(tile)
 }
 
 struct Job<'a> {
@@ -100,6 +162,7 @@ struct Scratch {
 
 thread_local! {
     static SCRATCH: Cell<Scratch> = Cell::default();
+    static HIDDEN: Cell<Buffer> = Cell::default();
     static WIDENED: Cell<Buffer> = Cell::default();
 }
 
@@ -133,10 +196,7 @@ impl Job<'_> {
     }
 
     fn share_rows(&self) {
-        let (rows, threads) = (self.call.rows, self.cpu.threads());
-        let rounds = rows.div_ceil(TASK_ROWS * threads);
-        let block = dispatch(self.cpu.level(), TileRows);
-        let size = rows.div_ceil(rounds * threads).next_multiple_of(block);
+        let (rows, size) = (self.call.rows, task_rows(self.cpu, self.call.rows));
         self.cpu.pool().run(rows.div_ceil(size), |task| {
             let part = task * size..rows.min((task + 1) * size);
             borrow(&SCRATCH, |scratch| {
@@ -215,10 +275,12 @@ impl Job<'_> {
         panels: Range<usize>,
     ) {
         let (layer, call, out) = (self.w, self.call, &self.out);
+        let streaming = call.rows <= FEW_ROWS;
         let task = Multiply {
             layer,
             call,
             operands,
+            streaming,
             rows,
             panels,
             first_panel,

@@ -12,6 +12,7 @@ use super::packed::{Bytes, CHUNK, PANEL, PackedLinear};
 use super::pool::SharedSlice;
 use super::rows::RowScale;
 use super::simd::{LANES, Simd, Task, math};
+use super::storage::LINE;
 
 /// Prepared rows, and the weights of their kind.
 #[derive(Clone, Copy)]
@@ -36,6 +37,8 @@ pub(super) struct Multiply<'a> {
     pub(super) layer: &'a PackedLinear,
     pub(super) call: &'a LinearCall<'a>,
     pub(super) operands: Operands<'a>,
+    /// Whether the weights come from memory and not from a cache.
+    pub(super) streaming: bool,
     /// Which rows of the call the prepared ones are.
     pub(super) rows: Range<usize>,
     /// Which panels to use.
@@ -99,11 +102,12 @@ impl Multiply<'_> {
         let size = self.layer.k() * PANEL;
         let x_range = first * self.layer.k()..(first + R) * self.layer.k();
         let range = (panel - self.first_panel) * size..(panel - self.first_panel + 1) * size;
+        let ahead = self.streaming && first == 0 && R >= AHEAD_ROWS;
         let sums = match self.operands {
-            Operands::F32 { x, w } => float_sums::<S, f32, R>(s, &x[x_range], &w[range]),
-            Operands::F16 { x, w } => float_sums::<S, u16, R>(s, &x[x_range], &w[range]),
+            Operands::F32 { x, w } => float_sums::<S, f32, R>(s, &x[x_range], &w[range], ahead),
+            Operands::F16 { x, w } => float_sums::<S, u16, R>(s, &x[x_range], &w[range], ahead),
             Operands::I8 { x, scales, w } => {
-                let sums = byte_sums::<S, R>(s, &x[x_range], &w.bytes.numbers()[range]);
+                let sums = byte_sums::<S, R>(s, &x[x_range], &w.bytes.numbers()[range], ahead);
                 let scales = scales[first..].first_chunk().expect("a scale per row");
                 dequantise(s, sums, scales, w, panel)
             }
@@ -156,8 +160,30 @@ impl Weight for u16 {
     }
 }
 
+/// How far ahead of their use weights are asked for when they come from memory. The hardware does that
+/// by itself within a page of 4 KiB; for one or two rows, which wait for memory anyway, it does better
+/// alone.
+const AHEAD_BYTES: usize = 2048;
+/// Rows from which on it pays.
+const AHEAD_ROWS: usize = 4;
+
 #[inline(always)]
-fn float_sums<S: Simd, W: Weight, const R: usize>(s: S, x: &[f32], w: &[W]) -> [[S::F; 2]; R] {
+fn fetch_ahead<S: Simd, T>(s: S, weights: &T) {
+    let place = std::ptr::from_ref(weights)
+        .cast::<u8>()
+        .wrapping_add(AHEAD_BYTES);
+    for line in 0..size_of::<T>().div_ceil(LINE) {
+        s.prefetch_read(place.wrapping_add(LINE * line));
+    }
+}
+
+#[inline(always)]
+fn float_sums<S: Simd, W: Weight, const R: usize>(
+    s: S,
+    x: &[f32],
+    w: &[W],
+    ahead: bool,
+) -> [[S::F; 2]; R] {
     let mut sums = [[s.splat(0.0); 2]; R];
     let x = x.as_chunks::<CHUNK>().0.as_chunks::<R>().0;
     let w = w
@@ -168,6 +194,9 @@ fn float_sums<S: Simd, W: Weight, const R: usize>(s: S, x: &[f32], w: &[W]) -> [
         .as_chunks::<CHUNK>()
         .0;
     for (x, w) in x.iter().zip(w) {
+        if ahead {
+            fetch_ahead(s, w);
+        }
         for (i, w) in w.iter().enumerate() {
             let (low, high) = (W::load(s, &w[0]), W::load(s, &w[1]));
             for r in 0..R {
@@ -181,7 +210,7 @@ fn float_sums<S: Simd, W: Weight, const R: usize>(s: S, x: &[f32], w: &[W]) -> [
 }
 
 #[inline(always)]
-fn byte_sums<S: Simd, const R: usize>(s: S, x: &[u8], w: &[i8]) -> [[S::I; 2]; R] {
+fn byte_sums<S: Simd, const R: usize>(s: S, x: &[u8], w: &[i8], ahead: bool) -> [[S::I; 2]; R] {
     let mut sums = [[s.splat_i32(0); 2]; R];
     let x = x
         .as_chunks::<4>()
@@ -198,6 +227,9 @@ fn byte_sums<S: Simd, const R: usize>(s: S, x: &[u8], w: &[i8]) -> [[S::I; 2]; R
         .as_chunks::<{ CHUNK / 4 }>()
         .0;
     for (x, w) in x.iter().zip(w) {
+        if ahead {
+            fetch_ahead(s, w);
+        }
         for (i, w) in w.iter().enumerate() {
             let (low, high) = (s.bytes(&w[0]), s.bytes(&w[1]));
             for r in 0..R {

@@ -294,3 +294,36 @@ fn inputs_that_are_zero_constant_or_not_finite_do_not_panic() {
     };
     assert_eq!(run(&cpu, &zeros, &call), [1.5; 8]);
 }
+
+#[test]
+fn an_mlp_has_the_bytes_of_its_two_layers() {
+    for (rows, bytes) in [0, 1, 7, 48, 49, 200]
+        .into_iter()
+        .flat_map(|rows| [(rows, false), (rows, true)])
+    {
+        let (up, down) = (
+            case(rows, 40, 90, [true, true, false]),
+            case(rows, 90, 40, [false, false, true]),
+        );
+        let (first, second) = (Inputs::new(&up, true), Inputs::new(&down, false));
+        let cpu = Cpu::new(Some(3), None);
+        let layers = [
+            first.pack(&cpu, &up, bytes),
+            second.pack(&cpu, &down, bytes),
+        ];
+        let hidden = run(&cpu, &layers[0], &first.call(&up));
+        let last = LinearCall {
+            x: &hidden,
+            x_stride: 90,
+            ..second.call(&down)
+        };
+        let expected = run(&cpu, &layers[1], &last);
+        let mut out = vec![f32::NAN; rows * 40];
+        let call = LinearCall {
+            residual: Some(&second.residual),
+            ..first.call(&up)
+        };
+        mlp(&cpu, &layers[0], &layers[1], &call, &mut out);
+        assert_eq!(out, expected, "{rows} rows, bytes {bytes}");
+    }
+}

@@ -208,4 +208,9 @@ impl Simd for Avx2 {
         // Never faults, wherever `place` is.
         op!(_mm_prefetch::<_MM_HINT_ET0>(place.cast()));
     }
+    #[inline(always)]
+    fn prefetch_read(self, place: *const u8) {
+        // Never faults, wherever `place` is.
+        op!(_mm_prefetch::<_MM_HINT_T0>(place.cast()));
+    }
 }

@@ -95,6 +95,8 @@ pub trait Simd: Copy {
 
     /// Asks for the cache line at `place`, which will be written soon. A hint: does nothing else.
     fn prefetch(self, place: *const f32);
+    /// Asks for the cache line at `place`, which will be read soon. A hint: does nothing else.
+    fn prefetch_read(self, place: *const u8);
 
     /// The lanes as an array.
     #[inline(always)]

@@ -133,4 +133,6 @@ impl Simd for Scalar {
     }
     #[inline(always)]
     fn prefetch(self, _: *const f32) {}
+    #[inline(always)]
+    fn prefetch_read(self, _: *const u8) {}
 }
