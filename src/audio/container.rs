@@ -20,6 +20,7 @@ use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
 use symphonia::core::packet::Packet;
 
+use super::codec::{Depth, codec_name, depth};
 use super::edit_list;
 use super::opus::{OPUS_RATE, OpusHead, OpusPackets};
 use super::source::Source;
@@ -44,18 +45,6 @@ pub(super) struct Description {
     pub(super) start_s: f64,
 }
 
-/// The samples a codec holds, which decides how ffmpeg computes with them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Depth {
-    /// Integers of at most 16 bits.
-    Narrow,
-    /// Wider integers.
-    Wide,
-    /// Floating point.
-    #[default]
-    Float,
-}
-
 /// Decoded frames, interleaved.
 pub(super) struct Frames {
     pub(super) rate: u32,
@@ -67,17 +56,33 @@ impl Frames {
     /// Drops what the container marks as priming or padding.
     fn trim(&mut self, packet: &Packet) {
         let channels = self.channels.count().max(1);
-        let samples =
-            |frames: u64| usize::try_from(frames).unwrap_or(usize::MAX).saturating_mul(channels);
-        let end = self.samples.len().saturating_sub(samples(packet.trim_end.get()));
+        let samples = |frames: u64| {
+            usize::try_from(frames)
+                .unwrap_or(usize::MAX)
+                .saturating_mul(channels)
+        };
+        let end = self
+            .samples
+            .len()
+            .saturating_sub(samples(packet.trim_end.get()));
         self.samples.truncate(end);
-        self.samples.drain(..samples(packet.trim_start.get()).min(end));
+        self.samples
+            .drain(..samples(packet.trim_start.get()).min(end));
     }
 }
 
 enum Decoder {
     Symphonia(Box<dyn AudioDecoder>),
-    Opus(OpusPackets),
+    Opus(Box<OpusPackets>),
+}
+
+impl Decoder {
+    fn symphonia(&self) -> Option<&dyn AudioDecoder> {
+        match self {
+            Self::Symphonia(decoder) => Some(decoder.as_ref()),
+            Self::Opus(_) => None,
+        }
+    }
 }
 
 /// One audio track being decoded.
@@ -122,7 +127,7 @@ impl Container {
         let description = Description {
             container: format.format_info().short_name.to_owned(),
             codec,
-            depth: depth(&params, &decoder),
+            depth: depth(&params, decoder.symphonia()),
             duration_s: duration_s(&track, format.as_ref(), rate),
             start_s: edit.map_or_else(|| start_s(&track), |edit| edit.delay_s),
         };
@@ -132,7 +137,11 @@ impl Container {
             decoder,
             track_id: track.id,
             description,
-            frames: Frames { rate: 0, channels: Channels::None, samples: Vec::new() },
+            frames: Frames {
+                rate: 0,
+                channels: Channels::None,
+                samples: Vec::new(),
+            },
             skip_frames,
             trims: params.codec == CODEC_ID_OPUS
                 || params.codec == codecs::CODEC_ID_MP3 && track.delay.is_some(),
@@ -154,10 +163,14 @@ impl Container {
             return Ok(());
         }
         let header = |packet: &Packet| packet.data.first_chunk().map(|b| u32::from_be_bytes(*b));
-        let Some(first) = self.next_packet()? else { return Ok(()) };
+        let Some(first) = self.next_packet()? else {
+            return Ok(());
+        };
         let second = self.next_packet()?;
         let is_audio = second.as_ref().is_none_or(|second| {
-            header(&first).zip(header(second)).is_some_and(|(a, b)| (a ^ b) & SAME == 0)
+            header(&first)
+                .zip(header(second))
+                .is_some_and(|(a, b)| (a ^ b) & SAME == 0)
         });
         self.held.extend(second);
         if is_audio {
@@ -221,7 +234,10 @@ impl Container {
                 Err(error) if is_end(&error) => return Ok(None),
                 Err(MediaError::IoError(error)) => {
                     let reason = error.to_string();
-                    return Err(Error::Input { input: self.name.clone(), reason });
+                    return Err(Error::Input {
+                        input: self.name.clone(),
+                        reason,
+                    });
                 }
                 Err(error) => {
                     if self.fail(&error.to_string()) {
@@ -258,7 +274,9 @@ impl Container {
             Decoder::Opus(decoder) => {
                 self.frames.rate = OPUS_RATE;
                 self.frames.channels = Channels::Discrete(decoder.channels() as u16);
-                self.frames.samples.extend_from_slice(decoder.decode(&packet.data)?);
+                self.frames
+                    .samples
+                    .extend_from_slice(decoder.decode(&packet.data)?);
             }
         }
         if self.trims {
@@ -297,14 +315,22 @@ impl Container {
 fn guarded<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         let reason = "it is damaged in a way that the decoder cannot handle".to_owned();
-        Err(Error::Audio { input: name.to_owned(), reason })
+        Err(Error::Audio {
+            input: name.to_owned(),
+            reason,
+        })
     })
 }
 
 fn probe(name: &str, source: Source) -> Result<Box<dyn FormatReader>> {
     let stream = MediaSourceStream::new(Box::new(source), MediaSourceStreamOptions::default());
     symphonia::default::get_probe()
-        .probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
+        .probe(
+            &Hint::new(),
+            stream,
+            FormatOptions::default(),
+            MetadataOptions::default(),
+        )
         .map_err(|error| {
             let reason = match error {
                 MediaError::IoError(error) if !is_eof(&error) => error.to_string(),
@@ -314,7 +340,10 @@ fn probe(name: &str, source: Source) -> Result<Box<dyn FormatReader>> {
                 }
                 error => format!("its header cannot be read: {error}"),
             };
-            Error::Audio { input: name.to_owned(), reason }
+            Error::Audio {
+                input: name.to_owned(),
+                reason,
+            }
         })
 }
 
@@ -332,7 +361,11 @@ fn choose_track<'f>(name: &str, format: &'f dyn FormatReader) -> Result<&'f Trac
         audio_params(track).is_some_and(|params| params.codec != CODEC_ID_NULL_AUDIO)
     };
     let tracks = format.tracks();
-    if let Some(track) = tracks.iter().find(known).or_else(|| tracks.iter().find(is_audio)) {
+    if let Some(track) = tracks
+        .iter()
+        .find(known)
+        .or_else(|| tracks.iter().find(is_audio))
+    {
         return Ok(track);
     }
     let has_unknown = tracks.iter().any(|track| track.codec_params.is_none());
@@ -343,14 +376,25 @@ fn choose_track<'f>(name: &str, format: &'f dyn FormatReader) -> Result<&'f Trac
             reason: "the codec is unknown".to_owned(),
         });
     }
-    let what = if tracks.is_empty() { "no track" } else { "no audio track that can be decoded" };
-    Err(Error::Audio { input: name.to_owned(), reason: format!("it holds {what}") })
+    let what = if tracks.is_empty() {
+        "no track"
+    } else {
+        "no audio track that can be decoded"
+    };
+    Err(Error::Audio {
+        input: name.to_owned(),
+        reason: format!("it holds {what}"),
+    })
 }
 
 /// Refuses headers that would make a decoder allocate or compute absurd amounts.
 fn check(name: &str, codec: &str, params: &AudioCodecParameters) -> Result<()> {
     let refuse = |reason: String| {
-        Err(Error::Codec { input: name.to_owned(), codec: codec.to_owned(), reason })
+        Err(Error::Codec {
+            input: name.to_owned(),
+            codec: codec.to_owned(),
+            reason,
+        })
     };
     if let Some(rate) = params.sample_rate.filter(|rate| !RATES.contains(rate)) {
         return refuse(format!("a sample rate of {rate} Hz makes no sense"));
@@ -388,7 +432,9 @@ fn make_decoder(name: &str, codec: &str, params: &AudioCodecParameters) -> Resul
     };
     if params.codec == CODEC_ID_OPUS {
         let head = opus_head(params).map_err(|reason| refuse(reason.to_owned()))?;
-        return OpusPackets::new(&head).map(Decoder::Opus).map_err(refuse);
+        return OpusPackets::new(&head)
+            .map(|packets| Decoder::Opus(Box::new(packets)))
+            .map_err(refuse);
     }
     // For MP3 files without exact counts the demuxer guesses their length from the bitrate and has
     // the decoder cut there; which marks are to be trusted is decided in `Container`.
@@ -401,94 +447,6 @@ fn make_decoder(name: &str, codec: &str, params: &AudioCodecParameters) -> Resul
         .make_audio_decoder(params, &AudioDecoderOptions::default().gapless(!is_mp3))
         .map(Decoder::Symphonia)
         .map_err(|error| refuse(error.to_string()))
-}
-
-/// Names of codecs that containers announce and nothing here decodes.
-const UNDECODED: [(AudioCodecId, &str); 14] = [
-    (codecs::CODEC_ID_AC3, "AC-3"),
-    (codecs::CODEC_ID_EAC3, "E-AC-3"),
-    (codecs::CODEC_ID_AC4, "AC-4"),
-    (codecs::CODEC_ID_DCA, "DTS"),
-    (codecs::CODEC_ID_TRUEHD, "TrueHD"),
-    (codecs::CODEC_ID_WMA, "WMA"),
-    (codecs::CODEC_ID_SPEEX, "Speex"),
-    (codecs::CODEC_ID_MUSEPACK, "Musepack"),
-    (codecs::CODEC_ID_WAVPACK, "WavPack"),
-    (codecs::CODEC_ID_MONKEYS_AUDIO, "Monkey's Audio"),
-    (codecs::CODEC_ID_TTA, "TTA"),
-    (codecs::CODEC_ID_ADPCM_G722, "G.722"),
-    (codecs::CODEC_ID_ADPCM_G726, "G.726"),
-    (codecs::CODEC_ID_ATRAC3, "ATRAC3"),
-];
-
-fn codec_name(params: &AudioCodecParameters) -> String {
-    if params.codec == CODEC_ID_OPUS {
-        return "opus".to_owned();
-    }
-    if params.codec == codecs::CODEC_ID_AAC {
-        return aac_name(params);
-    }
-    if let Some((_, name)) = UNDECODED.iter().find(|(id, _)| *id == params.codec) {
-        return (*name).to_owned();
-    }
-    symphonia::default::get_codecs()
-        .get_audio_decoder(params.codec)
-        .map_or_else(|| "an unknown codec".to_owned(), |known| known.codec.info.short_name.into())
-}
-
-/// AAC with its object type and channel configuration, from the first bytes of its configuration.
-fn aac_name(params: &AudioCodecParameters) -> String {
-    let config = params.extra_data.as_deref().unwrap_or_default();
-    let Some(&[first, second]) = config.first_chunk::<2>() else { return "AAC".to_owned() };
-    // The backward compatible way to announce SBR: a sync word, object type 5, and a set flag.
-    let has_sbr = config.windows(3).skip(2).any(|w| w[..2] == [0x56, 0xe5] && w[2] >> 7 == 1);
-    let kind = match first >> 3 {
-        1 => "Main",
-        2 if has_sbr => "HE, SBR",
-        2 => "LC",
-        3 => "SSR",
-        4 => "LTP",
-        5 => "HE, SBR",
-        29 => "HE v2, PS",
-        23 => "LD",
-        31 => "extended object type",
-        _ => "another object type",
-    };
-    let layout = match (second >> 3) & 15 {
-        0 => ", layout in the stream",
-        3 => ", 3.0",
-        4 => ", 4.0",
-        5 => ", 5.0",
-        6 => ", 5.1",
-        7.. => ", 7.1",
-        _ => "",
-    };
-    format!("AAC ({kind}{layout})")
-}
-
-fn depth(params: &AudioCodecParameters, decoder: &Decoder) -> Depth {
-    use codecs::{
-        CODEC_ID_AAC, CODEC_ID_MP1, CODEC_ID_MP2, CODEC_ID_MP3, CODEC_ID_PCM_F32BE,
-        CODEC_ID_PCM_F32LE, CODEC_ID_PCM_F64BE, CODEC_ID_PCM_F64LE, CODEC_ID_VORBIS,
-    };
-    let Decoder::Symphonia(decoder) = decoder else { return Depth::Float };
-    match params.codec {
-        CODEC_ID_AAC | CODEC_ID_VORBIS | CODEC_ID_MP1 | CODEC_ID_MP2 | CODEC_ID_MP3 => Depth::Float,
-        CODEC_ID_PCM_F32LE | CODEC_ID_PCM_F32BE | CODEC_ID_PCM_F64LE | CODEC_ID_PCM_F64BE => {
-            Depth::Float
-        }
-        codecs::CODEC_ID_PCM_ALAW | codecs::CODEC_ID_PCM_MULAW => Depth::Narrow,
-        codecs::CODEC_ID_ALAC => {
-            // The sixth byte of the configuration is the width of the samples.
-            let bits = params.extra_data.as_ref().and_then(|bytes| bytes.get(5).copied());
-            if bits.is_some_and(|bits| bits <= 16) { Depth::Narrow } else { Depth::Wide }
-        }
-        _ => {
-            let known = decoder.codec_params();
-            let bits = known.bits_per_sample.or(params.bits_per_sample);
-            if bits.unwrap_or(16) <= 16 { Depth::Narrow } else { Depth::Wide }
-        }
-    }
 }
 
 fn duration_s(track: &Track, format: &dyn FormatReader, rate: f64) -> Option<f64> {
@@ -505,7 +463,9 @@ fn duration_s(track: &Track, format: &dyn FormatReader, rate: f64) -> Option<f64
 }
 
 fn start_s(track: &Track) -> f64 {
-    let start = track.time_base.and_then(|base| base.calc_time(track.start_ts));
+    let start = track
+        .time_base
+        .and_then(|base| base.calc_time(track.start_ts));
     start.map_or(0.0, |time| time.as_secs_f64().max(0.0))
 }
 

@@ -6,7 +6,7 @@
 
 use symphonia::core::audio::Channels;
 
-use super::container::Depth;
+use super::codec::Depth;
 use super::downmix::Downmix;
 use super::resample::{Resampler, Sample};
 use crate::dims::SAMPLE_RATE;
@@ -46,20 +46,28 @@ impl Format {
     pub(super) fn new(rate: u32, channels: &Channels, depth: Depth) -> Self {
         let is_16_khz_mono = rate as usize == SAMPLE_RATE && channels.count() == 1;
         let way = match depth {
-            Depth::Narrow => {
-                Way::Integer((0..channels.count()).map(|_| Pipe::new(rate)).collect())
-            }
+            Depth::Narrow => Way::Integer((0..channels.count()).map(|_| Pipe::new(rate)).collect()),
             Depth::Wide if is_16_khz_mono => Way::Float(Pipe::new(rate), Rounding::Down),
             Depth::Wide | Depth::Float => Way::Float(Pipe::new(rate), Rounding::HalfToEven),
         };
-        Self { rate, channels: channels.clone(), downmix: Downmix::new(channels), way }
+        Self {
+            rate,
+            channels: channels.clone(),
+            downmix: Downmix::new(channels),
+            way,
+        }
     }
 
     /// The conversion of a caller's mono samples, which are not rounded.
     pub(super) fn unrounded(rate: u32) -> Self {
         let channels = Channels::Discrete(1);
         let way = Way::Float(Pipe::new(rate), Rounding::Off);
-        Self { rate, downmix: Downmix::new(&channels), channels, way }
+        Self {
+            rate,
+            downmix: Downmix::new(&channels),
+            channels,
+            way,
+        }
     }
 
     /// Whether frames of this rate and layout are what it converts.
@@ -110,7 +118,11 @@ fn fold(downmix: &Downmix, pipes: &[Pipe<i16>], out: &mut Vec<f32>) {
 impl<S: Sample> Pipe<S> {
     fn new(rate: u32) -> Self {
         let resampler = (rate as usize != SAMPLE_RATE).then(|| Resampler::new(rate));
-        Self { resampler, taken: Vec::new(), done: Vec::new() }
+        Self {
+            resampler,
+            taken: Vec::new(),
+            done: Vec::new(),
+        }
     }
 
     /// Leaves in `done` the 16 kHz samples that those in `taken` complete.

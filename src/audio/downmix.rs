@@ -31,9 +31,27 @@ const DEFAULT_LAYOUTS: [&[Position]; 8] = {
         &[P::FRONT_CENTER],
         &[P::FRONT_LEFT, P::FRONT_RIGHT],
         &[P::FRONT_LEFT, P::FRONT_RIGHT, P::LFE1],
-        &[P::FRONT_LEFT, P::FRONT_RIGHT, P::FRONT_CENTER, P::REAR_CENTER],
-        &[P::FRONT_LEFT, P::FRONT_RIGHT, P::FRONT_CENTER, P::REAR_LEFT, P::REAR_RIGHT],
-        &[P::FRONT_LEFT, P::FRONT_RIGHT, P::FRONT_CENTER, P::LFE1, P::REAR_LEFT, P::REAR_RIGHT],
+        &[
+            P::FRONT_LEFT,
+            P::FRONT_RIGHT,
+            P::FRONT_CENTER,
+            P::REAR_CENTER,
+        ],
+        &[
+            P::FRONT_LEFT,
+            P::FRONT_RIGHT,
+            P::FRONT_CENTER,
+            P::REAR_LEFT,
+            P::REAR_RIGHT,
+        ],
+        &[
+            P::FRONT_LEFT,
+            P::FRONT_RIGHT,
+            P::FRONT_CENTER,
+            P::LFE1,
+            P::REAR_LEFT,
+            P::REAR_RIGHT,
+        ],
         &[
             P::FRONT_LEFT,
             P::FRONT_RIGHT,
@@ -69,7 +87,10 @@ impl Downmix {
         let mut gains: Vec<f32> = match channels {
             Channels::Positioned(positions) => positions.iter().map(gain).collect(),
             Channels::Discrete(_) if (1..=DEFAULT_LAYOUTS.len()).contains(&count) => {
-                DEFAULT_LAYOUTS[count - 1].iter().map(|&position| gain(position)).collect()
+                DEFAULT_LAYOUTS[count - 1]
+                    .iter()
+                    .map(|&position| gain(position))
+                    .collect()
             }
             _ => vec![1.0; count],
         };
@@ -89,11 +110,13 @@ impl Downmix {
             [left, right] => {
                 mono.extend(frames.chunks_exact(2).map(|f| f[0] * left + f[1] * right));
             }
-            gains => mono.extend(
-                frames
-                    .chunks_exact(gains.len())
-                    .map(|frame| frame.iter().zip(gains).map(|(x, gain)| x * gain).sum::<f32>()),
-            ),
+            gains => mono.extend(frames.chunks_exact(gains.len()).map(|frame| {
+                frame
+                    .iter()
+                    .zip(gains)
+                    .map(|(x, gain)| x * gain)
+                    .sum::<f32>()
+            })),
         }
     }
     /// Hands the mono fold of 16-bit channels, given apart, to `put`, computed in the fixed point
@@ -111,7 +134,10 @@ impl Downmix {
             }
             planes => {
                 for at in 0..planes.first().map_or(0, |plane| plane.len()) {
-                    let terms = planes.iter().zip(&gains).map(|(p, gain)| i32::from(p[at]) * gain);
+                    let terms = planes
+                        .iter()
+                        .zip(&gains)
+                        .map(|(p, gain)| i32::from(p[at]) * gain);
                     let sum = terms.fold(HALF, i32::wrapping_add) >> 15;
                     put(sum.clamp(i32::from(i16::MIN), i32::from(i16::MAX)) as i16);
                 }
@@ -121,7 +147,10 @@ impl Downmix {
 }
 
 fn gain(position: Position) -> f32 {
-    GAINS.iter().find(|(known, _)| *known == position).map_or(0.0, |(_, gain)| *gain)
+    GAINS
+        .iter()
+        .find(|(known, _)| *known == position)
+        .map_or(0.0, |(_, gain)| *gain)
 }
 
 #[cfg(test)]
@@ -137,11 +166,25 @@ mod tests {
             | Position::REAR_LEFT
             | Position::REAR_RIGHT;
         let norm = 2.0 * FRONT + 2.0;
-        let surround =
-            vec![FRONT / norm, FRONT / norm, 1.0 / norm, 0.0, 0.5 / norm, 0.5 / norm];
+        let surround = vec![
+            FRONT / norm,
+            FRONT / norm,
+            1.0 / norm,
+            0.0,
+            0.5 / norm,
+            0.5 / norm,
+        ];
         let cases = [
-            ("mono", Channels::Positioned(Position::FRONT_CENTER), vec![1.0]),
-            ("one speaker", Channels::Positioned(Position::FRONT_LEFT), vec![1.0]),
+            (
+                "mono",
+                Channels::Positioned(Position::FRONT_CENTER),
+                vec![1.0],
+            ),
+            (
+                "one speaker",
+                Channels::Positioned(Position::FRONT_LEFT),
+                vec![1.0],
+            ),
             ("stereo", Channels::Discrete(2), vec![0.5, 0.5]),
             ("2.1", Channels::Discrete(3), vec![0.5, 0.5, 0.0]),
             ("5.1", Channels::Positioned(p51), surround.clone()),
@@ -152,7 +195,10 @@ mod tests {
         for (name, channels, expected) in cases {
             let gains = Downmix::new(&channels).gains;
             let is_close = gains.len() == expected.len()
-                && gains.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-6);
+                && gains
+                    .iter()
+                    .zip(&expected)
+                    .all(|(a, b)| (a - b).abs() < 1e-6);
             if !is_close {
                 failures.push(format!("{name}: {gains:?} instead of {expected:?}"));
             }

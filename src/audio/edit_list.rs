@@ -21,7 +21,10 @@ pub(super) struct Edit {
 
 /// The edits of all tracks, by track id; empty for anything but an MP4 file.
 pub(super) fn read<S: Read + Seek>(source: &mut S, len: u64) -> HashMap<u32, Edit> {
-    let mut scan = Scan { source, atoms_left: MAX_ATOMS };
+    let mut scan = Scan {
+        source,
+        atoms_left: MAX_ATOMS,
+    };
     let edits = scan.movie(len).unwrap_or_default();
     // What the demuxer makes of an unreadable file decides; a failed rewind shows up there too.
     let _ = scan.source.rewind();
@@ -68,7 +71,10 @@ impl<S: Read + Seek> Scan<'_, S> {
                 _ => {}
             }
         }
-        Ok(tracks.iter().filter_map(|t| Some((t.id, t.edit(movie_timescale)?))).collect())
+        Ok(tracks
+            .iter()
+            .filter_map(|t| Some((t.id, t.edit(movie_timescale)?)))
+            .collect())
     }
 
     fn track(&mut self, parent: Atom, track: &mut TrackTimes) -> IoResult<()> {
@@ -97,11 +103,17 @@ impl<S: Read + Seek> Scan<'_, S> {
                 1 => (at + 16, self.u64()?),
                 size => (at + 8, size),
             };
-            let Some(next) = at.checked_add(size).filter(|&next| next >= start && next <= end)
+            let Some(next) = at
+                .checked_add(size)
+                .filter(|&next| next >= start && next <= end)
             else {
                 break;
             };
-            atoms.push(Atom { kind, start, end: next });
+            atoms.push(Atom {
+                kind,
+                start,
+                end: next,
+            });
             at = next;
         }
         Ok(atoms)
@@ -115,7 +127,8 @@ impl<S: Read + Seek> Scan<'_, S> {
     fn number_after_times(&mut self, atom: Atom) -> IoResult<u32> {
         self.source.seek(SeekFrom::Start(atom.start))?;
         let is_wide = self.u32()? >> 24 == 1;
-        self.source.seek(SeekFrom::Start(atom.start + if is_wide { 20 } else { 12 }))?;
+        self.source
+            .seek(SeekFrom::Start(atom.start + if is_wide { 20 } else { 12 }))?;
         self.u32()
     }
 
@@ -153,7 +166,10 @@ impl<S: Read + Seek> Scan<'_, S> {
 impl TrackTimes {
     /// Empty edits (media time -1) delay the track; the first real one says where it starts.
     fn edit(&self, movie_timescale: u32) -> Option<Edit> {
-        let first = self.entries.iter().find(|(_, media_time)| *media_time >= 0)?;
+        let first = self
+            .entries
+            .iter()
+            .find(|(_, media_time)| *media_time >= 0)?;
         if self.timescale == 0 {
             return None;
         }

@@ -41,17 +41,27 @@ impl Input {
     /// Standard input, named `-` in messages.
     #[must_use]
     pub fn stdin() -> Self {
-        Self::Reader { name: "-".to_owned(), reader: Box::new(std::io::stdin()) }
+        Self::Reader {
+            name: "-".to_owned(),
+            reader: Box::new(std::io::stdin()),
+        }
     }
 
     /// A reader under the name that messages shall use.
     pub fn reader(name: impl Into<String>, reader: impl Read + Send + 'static) -> Self {
-        Self::Reader { name: name.into(), reader: Box::new(reader) }
+        Self::Reader {
+            name: name.into(),
+            reader: Box::new(reader),
+        }
     }
 
     /// Mono samples at any rate.
     pub fn samples(data: impl Into<Arc<[f32]>>, sample_rate: u32) -> Self {
-        Self::Samples { name: "samples".to_owned(), data: data.into(), sample_rate }
+        Self::Samples {
+            name: "samples".to_owned(),
+            data: data.into(),
+            sample_rate,
+        }
     }
 
     /// The name that messages use.
@@ -104,7 +114,10 @@ impl From<&PathBuf> for Input {
 
 impl From<Vec<u8>> for Input {
     fn from(data: Vec<u8>) -> Self {
-        Self::Bytes { name: "bytes".to_owned(), data: data.into() }
+        Self::Bytes {
+            name: "bytes".to_owned(),
+            data: data.into(),
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! skipped and truncated files end early, each with a warning; hostile bytes end in an error. A
 //! panic in a third-party decoder is caught at this module's edge and becomes an error too.
 
+mod codec;
 mod container;
 mod convert;
 mod downmix;

@@ -40,7 +40,11 @@ impl OpusHead {
 
     /// A header for streams that bring none.
     pub(super) fn plain(channels: u8) -> Self {
-        Self { channels: channels.clamp(1, 2), pre_skip: 0, gain: 0 }
+        Self {
+            channels: channels.clamp(1, 2),
+            pre_skip: 0,
+            gain: 0,
+        }
     }
 }
 
@@ -53,11 +57,21 @@ pub(super) struct OpusPackets {
 
 impl OpusPackets {
     pub(super) fn new(head: &OpusHead) -> Result<Self, String> {
-        let layout = if head.channels == 1 { Channels::Mono } else { Channels::Stereo };
+        let layout = if head.channels == 1 {
+            Channels::Mono
+        } else {
+            Channels::Stereo
+        };
         let mut decoder = Decoder::new(OPUS_RATE, layout).map_err(|error| error.to_string())?;
-        decoder.set_gain(i32::from(head.gain)).map_err(|error| error.to_string())?;
+        decoder
+            .set_gain(i32::from(head.gain))
+            .map_err(|error| error.to_string())?;
         let channels = usize::from(head.channels);
-        Ok(Self { decoder, channels, pcm: vec![0.0; MAX_PACKET_FRAMES * channels] })
+        Ok(Self {
+            decoder,
+            channels,
+            pcm: vec![0.0; MAX_PACKET_FRAMES * channels],
+        })
     }
 
     pub(super) fn channels(&self) -> usize {

@@ -6,7 +6,7 @@
 //! frequency, one phase per output position where that takes at most 1024; in 16-bit integers for
 //! what ffmpeg decodes to 16 bits, else in floating point. The start is reflected
 //! about the first sample and the end about the point after the last, as there, which also leaves
-//! no delay: N samples in at rate r come out as ⌈N · 16000 / r⌉.
+//! no delay: N samples at rate r come out as N · 16000 / r, to within one.
 //!
 //! What stays true: however the input is cut into pieces, the output is the same.
 
@@ -54,7 +54,11 @@ impl<S: Sample> Resampler<S> {
     pub(super) fn new(rate: u32) -> Self {
         let rate = rate.max(1) as usize;
         let exact_phases = SAMPLE_RATE / gcd(SAMPLE_RATE, rate);
-        let phases = if exact_phases <= MAX_PHASES { exact_phases } else { MAX_PHASES };
+        let phases = if exact_phases <= MAX_PHASES {
+            exact_phases
+        } else {
+            MAX_PHASES
+        };
         let factor = (SAMPLE_RATE as f64 * CUTOFF / rate as f64).min(1.0);
         let taps = ((FILTER_SIZE / factor).ceil() as usize).next_multiple_of(2);
         let stride = taps.next_multiple_of(LANES);
@@ -108,8 +112,10 @@ impl<S: Sample> Resampler<S> {
     /// Puts the reflection of the start in front of it.
     fn prime(&mut self) {
         let last = self.buffer.len() - 1;
-        let reflection: Vec<S> =
-            (1..=self.taps).rev().map(|n| self.buffer[n.min(last)]).collect();
+        let reflection: Vec<S> = (1..=self.taps)
+            .rev()
+            .map(|n| self.buffer[n.min(last)])
+            .collect();
         self.buffer.splice(..0, reflection);
         self.start = self.taps - (self.taps - 1) / 2;
         self.is_primed = true;
@@ -174,7 +180,12 @@ impl Sample for f32 {
     fn dot(window: &[f32], filter: &[f32]) -> f32 {
         let mut sums = [0.0f32; LANES];
         let (a, b) = (window.chunks_exact(LANES), filter.chunks_exact(LANES));
-        let rest: f32 = a.remainder().iter().zip(b.remainder()).map(|(x, y)| x * y).sum();
+        let rest: f32 = a
+            .remainder()
+            .iter()
+            .zip(b.remainder())
+            .map(|(x, y)| x * y)
+            .sum();
         for (x, y) in a.zip(b) {
             for lane in 0..LANES {
                 sums[lane] += x[lane] * y[lane];
@@ -192,7 +203,10 @@ impl Sample for i16 {
 
     fn dot(window: &[i16], filter: &[i16]) -> i16 {
         const HALF: i32 = 1 << 14;
-        let products = window.iter().zip(filter).map(|(&x, &y)| i32::from(x) * i32::from(y));
+        let products = window
+            .iter()
+            .zip(filter)
+            .map(|(&x, &y)| i32::from(x) * i32::from(y));
         let sum = products.fold(HALF, i32::wrapping_add);
         (sum >> 15).clamp(i32::from(i16::MIN), i32::from(i16::MAX)) as i16
     }
@@ -233,9 +247,15 @@ mod tests {
             let whole_i16 = resample(rate, &[whole_numbers.as_slice()]);
             for size in [1, 7, 160, 1_023, 9_000] {
                 let pieces: Vec<&[f32]> = signal.chunks(size).collect();
-                assert!(resample(rate, &pieces) == whole, "{rate} Hz in pieces of {size}");
+                assert!(
+                    resample(rate, &pieces) == whole,
+                    "{rate} Hz in pieces of {size}"
+                );
                 let pieces: Vec<&[i16]> = whole_numbers.chunks(size).collect();
-                assert!(resample(rate, &pieces) == whole_i16, "{rate} Hz, {size}, integers");
+                assert!(
+                    resample(rate, &pieces) == whole_i16,
+                    "{rate} Hz, {size}, integers"
+                );
             }
         }
     }
@@ -243,7 +263,9 @@ mod tests {
     #[test]
     fn length_is_that_of_the_same_time_at_16_khz() {
         let mut failures = Vec::new();
-        for rate in [8_000u32, 11_025, 12_000, 22_050, 32_000, 44_100, 48_000, 96_000] {
+        for rate in [
+            8_000u32, 11_025, 12_000, 22_050, 32_000, 44_100, 48_000, 96_000,
+        ] {
             for len in [2_000usize, 44_100, 44_101] {
                 let expected = (len * SAMPLE_RATE).div_ceil(rate as usize);
                 let actual = resample(rate, &[vec![0.25f32; len].as_slice()]).len();
@@ -259,8 +281,9 @@ mod tests {
     fn a_tone_keeps_its_time_and_level() {
         for rate in [8_000u32, 22_050, 44_100, 48_000] {
             let at = |n: usize, rate: f64| (2.0 * PI * 440.0 * n as f64 / rate).sin() * 0.5;
-            let tone: Vec<f32> =
-                (0..rate as usize).map(|n| at(n, f64::from(rate)) as f32).collect();
+            let tone: Vec<f32> = (0..rate as usize)
+                .map(|n| at(n, f64::from(rate)) as f32)
+                .collect();
             let out = resample(rate, &[tone.as_slice()]);
             let worst = (200..15_800)
                 .map(|n| (f64::from(out[n]) - at(n, SAMPLE_RATE as f64)).abs())
@@ -274,7 +297,10 @@ mod tests {
         assert!(resample::<f32>(44_100, &[]).is_empty());
         for len in 1..300 {
             let out = resample(44_100, &[vec![0.5f32; len].as_slice()]);
-            assert!(out.len() <= len && out.iter().all(|x| x.is_finite()), "{len}");
+            assert!(
+                out.len() <= len && out.iter().all(|x| x.is_finite()),
+                "{len}"
+            );
         }
     }
 }

@@ -13,15 +13,23 @@ pub(super) fn repairs(head: &[u8], len: u64) -> (Vec<Patch>, Vec<String>) {
     if !(head.starts_with(b"RIFF") || is_rf64) || head.get(8..FORM_BYTES) != Some(b"WAVE") {
         return (Vec::new(), Vec::new());
     }
-    let Some(data) = find_data(head) else { return (Vec::new(), Vec::new()) };
+    let Some(data) = find_data(head) else {
+        return (Vec::new(), Vec::new());
+    };
     let left = len.saturating_sub(data.start as u64);
     let actual = match data.promised {
         0 => left,
         promised => promised.min(left),
     };
     let mut patches = vec![
-        Patch { offset: 0, bytes: b"RIFF".to_vec() },
-        Patch { offset: ID_BYTES as u64, bytes: u32::MAX.to_le_bytes().to_vec() },
+        Patch {
+            offset: 0,
+            bytes: b"RIFF".to_vec(),
+        },
+        Patch {
+            offset: ID_BYTES as u64,
+            bytes: u32::MAX.to_le_bytes().to_vec(),
+        },
     ];
     let size = u32::try_from(actual).unwrap_or(u32::MAX);
     patches.push(Patch {
@@ -55,7 +63,11 @@ fn find_data(head: &[u8]) -> Option<DataChunk> {
                     Some(wide) if size == u64::from(u32::MAX) => wide,
                     _ => size,
                 };
-                return Some(DataChunk { start, promised, bytes_per_second });
+                return Some(DataChunk {
+                    start,
+                    promised,
+                    bytes_per_second,
+                });
             }
             _ => {}
         }

@@ -46,7 +46,12 @@ impl Source {
             }
             Input::Samples { .. } => Box::new(Cursor::new([0u8; 0])),
         };
-        let mut source = Self { inner, position: 0, len: 0, patches: Vec::new() };
+        let mut source = Self {
+            inner,
+            position: 0,
+            len: 0,
+            patches: Vec::new(),
+        };
         let warnings = source.measure(&name, limits)?;
         Ok((source, warnings))
     }
@@ -56,14 +61,23 @@ impl Source {
         self.len = self.inner.seek(SeekFrom::End(0)).map_err(|e| fail(&e))?;
         self.inner.rewind().map_err(|e| fail(&e))?;
         if self.len == 0 {
-            return Err(Error::Input { input: name.to_owned(), reason: "it is empty".to_owned() });
+            return Err(Error::Input {
+                input: name.to_owned(),
+                reason: "it is empty".to_owned(),
+            });
         }
         if limits.max_bytes.is_some_and(|max| self.len > max) {
             let reason = format!("{} bytes are more than the limit allows", self.len);
-            return Err(Error::Input { input: name.to_owned(), reason });
+            return Err(Error::Input {
+                input: name.to_owned(),
+                reason,
+            });
         }
         let mut head = Vec::new();
-        (&mut self.inner).take(HEAD_BYTES).read_to_end(&mut head).map_err(|e| fail(&e))?;
+        (&mut self.inner)
+            .take(HEAD_BYTES)
+            .read_to_end(&mut head)
+            .map_err(|e| fail(&e))?;
         self.inner.rewind().map_err(|e| fail(&e))?;
         let (patches, warnings) = riff::repairs(&head, self.len);
         self.patches = patches;
@@ -115,17 +129,26 @@ fn open_path(path: &Path, limits: &Limits) -> IoResult<Box<dyn SeekRead>> {
     if metadata.is_dir() {
         return Err(std::io::Error::other("it is a folder"));
     }
-    if metadata.is_file() { Ok(Box::new(file)) } else { spool(Box::new(file), limits) }
+    if metadata.is_file() {
+        Ok(Box::new(file))
+    } else {
+        spool(Box::new(file), limits)
+    }
 }
 
 fn spool(reader: Box<dyn Read + Send>, limits: &Limits) -> IoResult<Box<dyn SeekRead>> {
     let mut file = SpooledTempFile::new(SPOOL_BYTES);
-    let most = limits.max_bytes.map_or(u64::MAX, |max| max.saturating_add(1));
+    let most = limits
+        .max_bytes
+        .map_or(u64::MAX, |max| max.saturating_add(1));
     std::io::copy(&mut reader.take(most), &mut file)?;
     file.rewind()?;
     Ok(Box::new(file))
 }
 
 fn unreadable(name: &str, error: &std::io::Error) -> Error {
-    Error::Input { input: name.to_owned(), reason: error.to_string() }
+    Error::Input {
+        input: name.to_owned(),
+        reason: error.to_string(),
+    }
 }

@@ -65,9 +65,14 @@ impl AudioStream {
     /// Opens `input` and decodes its first block.
     pub(super) fn open(input: Input, limits: &Limits) -> Result<Self> {
         let name = input.name();
-        let mut info = AudioInfo { name: name.clone(), ..AudioInfo::default() };
+        let mut info = AudioInfo {
+            name: name.clone(),
+            ..AudioInfo::default()
+        };
         let (origin, format) = match input {
-            Input::Samples { data, sample_rate, .. } => {
+            Input::Samples {
+                data, sample_rate, ..
+            } => {
                 info.container = "samples".to_owned();
                 info.codec = "f32".to_owned();
                 info.duration_hint_s = Some(data.len() as f64 / f64::from(sample_rate.max(1)));
@@ -175,8 +180,14 @@ impl AudioStream {
             }
             Origin::File(container) => {
                 let depth = container.description.depth;
-                let Some(frames) = container.next_frames()? else { return Ok(false) };
-                if !self.format.as_ref().is_some_and(|f| f.fits(frames.rate, &frames.channels)) {
+                let Some(frames) = container.next_frames()? else {
+                    return Ok(false);
+                };
+                if !self
+                    .format
+                    .as_ref()
+                    .is_some_and(|f| f.fits(frames.rate, &frames.channels))
+                {
                     let next = Format::new(frames.rate, &frames.channels, depth);
                     if let Some(previous) = self.format.replace(next) {
                         previous.finish(&mut self.block);
@@ -198,7 +209,10 @@ impl AudioStream {
             format.finish(&mut self.block);
         } else {
             let reason = "it holds no audio samples".to_owned();
-            return Err(Error::Audio { input: self.info.name.clone(), reason });
+            return Err(Error::Audio {
+                input: self.info.name.clone(),
+                reason,
+            });
         }
         if let Origin::File(container) = &self.origin {
             self.info.warnings.extend(container.warnings());

@@ -36,7 +36,9 @@ pub fn mel_filterbank(n_mels: usize) -> Vec<f32> {
 /// Where the triangles start, peak and end: `n_mels + 2` frequencies evenly spaced in mels.
 fn edges_hz(n_mels: usize) -> Vec<f64> {
     let top = hz_to_mel(SAMPLE_RATE as f64 / 2.0);
-    (0..n_mels + 2).map(|i| mel_to_hz(top * i as f64 / (n_mels + 1) as f64)).collect()
+    (0..n_mels + 2)
+        .map(|i| mel_to_hz(top * i as f64 / (n_mels + 1) as f64))
+        .collect()
 }
 
 fn hz_to_mel(hz: f64) -> f64 {
@@ -65,7 +67,10 @@ impl SparseFilters {
             .chunks_exact(N_BINS)
             .map(|row| {
                 let first = row.iter().position(|&w| w != 0.0).unwrap_or(0);
-                let end = row.iter().rposition(|&w| w != 0.0).map_or(first, |last| last + 1);
+                let end = row
+                    .iter()
+                    .rposition(|&w| w != 0.0)
+                    .map_or(first, |last| last + 1);
                 (first, row[first..end].to_vec())
             })
             .collect();
@@ -75,7 +80,11 @@ impl SparseFilters {
     /// The energy in each mel bin of one power spectrum.
     pub(super) fn energies<'s>(&'s self, power: &'s [f32]) -> impl Iterator<Item = f32> + 's {
         self.rows.iter().map(|(first, weights)| {
-            power[*first..].iter().zip(weights).map(|(power, weight)| power * weight).sum()
+            power[*first..]
+                .iter()
+                .zip(weights)
+                .map(|(power, weight)| power * weight)
+                .sum()
         })
     }
 }

@@ -39,7 +39,8 @@ impl PowerSpectrum {
         }
         // The buffers were made for this length, which is all that the transform checks.
         let done =
-            self.fft.process_with_scratch(&mut self.input, &mut self.spectrum, &mut self.scratch);
+            self.fft
+                .process_with_scratch(&mut self.input, &mut self.spectrum, &mut self.scratch);
         debug_assert!(done.is_ok());
         for (power, bin) in self.power.iter_mut().zip(&self.spectrum) {
             *power = bin.norm_sqr();

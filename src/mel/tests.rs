@@ -12,7 +12,9 @@ fn chirp(seconds: f64) -> Vec<f32> {
         let phase = 2.0 * PI * (200.0 * t + 300.0 * t * t);
         (0.4 * phase.sin() + 0.05 * (7.3 * phase).sin()) as f32
     };
-    (0..(seconds * SAMPLE_RATE as f64) as usize).map(at).collect()
+    (0..(seconds * SAMPLE_RATE as f64) as usize)
+        .map(at)
+        .collect()
 }
 
 fn whole(samples: &[f32], n_mels: usize) -> LogMel {
@@ -29,19 +31,29 @@ fn direct_frame(samples: &[f32], frame: usize, n_mels: usize) -> Vec<f64> {
     };
     let first = (frame * HOP_LENGTH) as i64 - (N_FFT / 2) as i64;
     let turn = |k: usize, n: usize| 2.0 * PI * (k * n % N_FFT) as f64 / N_FFT as f64;
-    let windowed: Vec<f64> =
-        (0..N_FFT).map(|n| at(first + n as i64) * (0.5 - 0.5 * turn(1, n).cos())).collect();
+    let windowed: Vec<f64> = (0..N_FFT)
+        .map(|n| at(first + n as i64) * (0.5 - 0.5 * turn(1, n).cos()))
+        .collect();
     let power: Vec<f64> = (0..=N_FFT / 2)
         .map(|k| {
             let sum = |f: fn(f64) -> f64| -> f64 {
-                windowed.iter().enumerate().map(|(n, x)| x * f(turn(k, n))).sum()
+                windowed
+                    .iter()
+                    .enumerate()
+                    .map(|(n, x)| x * f(turn(k, n)))
+                    .sum()
             };
             sum(f64::cos).powi(2) + sum(f64::sin).powi(2)
         })
         .collect();
     mel_filterbank(n_mels)
         .chunks_exact(N_FFT / 2 + 1)
-        .map(|row| row.iter().zip(&power).map(|(w, p)| f64::from(*w) * p).sum::<f64>())
+        .map(|row| {
+            row.iter()
+                .zip(&power)
+                .map(|(w, p)| f64::from(*w) * p)
+                .sum::<f64>()
+        })
         .map(|energy| energy.max(1e-10).log10())
         .collect()
 }
@@ -79,7 +91,9 @@ fn filters_are_slaneys() {
     for (n_mels, mel, bin, weight) in known {
         let actual = mel_filterbank(n_mels)[mel * 201 + bin];
         if (actual - weight).abs() > 1e-7 {
-            failures.push(format!("{n_mels} bins, ({mel}, {bin}): {actual} instead of {weight}"));
+            failures.push(format!(
+                "{n_mels} bins, ({mel}, {bin}): {actual} instead of {weight}"
+            ));
         }
     }
     assert!(failures.is_empty(), "{failures:#?}");
@@ -139,7 +153,12 @@ fn windows_are_cut_at_the_end_of_the_recording() {
         assert_eq!(row(&early)[..10], row(&window)[60..70]);
         assert!(row(&early)[10..].iter().all(|&x| x == 0.0));
     }
-    assert!(mel.window(100).iter().chain(&mel.window(5_000)).all(|&x| x == 0.0));
+    assert!(
+        mel.window(100)
+            .iter()
+            .chain(&mel.window(5_000))
+            .all(|&x| x == 0.0)
+    );
 }
 
 #[test]
@@ -159,14 +178,23 @@ fn a_full_clip_is_reflected_at_its_end() {
     reflected.extend((1..=200).map(|n| samples[N_SAMPLES - 1 - n]));
     let last = direct_frame(&reflected, N_FRAMES - 1, 80);
     // The ratio between two values of one frame does not depend on the maximum.
-    let differences = last.windows(2).zip(0..79).filter(|(w, _)| w[0] > -3.0 && w[1] > -3.0);
+    let differences = last
+        .windows(2)
+        .zip(0..79)
+        .filter(|(w, _)| w[0] > -3.0 && w[1] > -3.0);
     let mut compared = 0;
     for (pair, mel) in differences {
         let value = |mel: usize| f64::from(clip[mel * N_FRAMES + N_FRAMES - 1]) * 4.0;
-        assert!((value(mel + 1) - value(mel) - (pair[1] - pair[0])).abs() < 1e-3, "{mel}");
+        assert!(
+            (value(mel + 1) - value(mel) - (pair[1] - pair[0])).abs() < 1e-3,
+            "{mel}"
+        );
         compared += 1;
     }
     assert!(compared > 3);
     let short = chirp(1.0);
-    assert_eq!(log_mel_of_clip(&short, 80), whole(&short, 80).detection_window());
+    assert_eq!(
+        log_mel_of_clip(&short, 80),
+        whole(&short, 80).detection_window()
+    );
 }
