@@ -7,7 +7,10 @@ fn main() -> undertone::Result<()> {
     let engine = Engine::builder().build()?;
     for segment in engine.segments(file, &TranscribeOptions::default()) {
         let segment = segment?;
-        println!("{:7.2} → {:7.2} {}", segment.start, segment.end, segment.text);
+        println!(
+            "{:7.2} → {:7.2} {}",
+            segment.start, segment.end, segment.text
+        );
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::attention::{self, AttentionBackend, Registry};
 use crate::audio::{self, Input, Limits};
 use crate::decoding::{DecodingResult, LanguageProbabilities};
-use crate::dims::{FRAMES_PER_SECOND, N_FRAMES, N_SAMPLES, ModelDimensions};
+use crate::dims::{FRAMES_PER_SECOND, ModelDimensions, N_FRAMES, N_SAMPLES};
 use crate::engine::{Batcher, Cancel, Capacity, Inbox, WindowJob};
 use crate::error::{Error, Result};
 use crate::kernels::{Cpu, SimdLevel};
@@ -165,7 +165,10 @@ impl EngineBuilder {
             Some(folder) if self.compute == ComputeType::Int8 => {
                 let key = source.fingerprint()?;
                 let name = &key[..key.len().min(32)];
-                Ok(Some((folder.join(format!("{name}.{}", self.compute.name())), key)))
+                Ok(Some((
+                    folder.join(format!("{name}.{}", self.compute.name())),
+                    key,
+                )))
             }
             _ => Ok(None),
         }
@@ -189,17 +192,34 @@ impl EngineBuilder {
         let dims = source.dims().clone();
         let tokenizer = Arc::new(load_tokenizer(&files, source.as_ref())?);
         let cpu = Cpu::new(self.threads, self.level);
-        let registry = Registry::new(attention::backends::built_in(&cpu)).with_front(self.backends.clone());
+        let registry =
+            Registry::new(attention::backends::built_in(&cpu)).with_front(self.backends.clone());
         let plan = attention::plan(&self.attention, &registry, &dims)?;
         let packed = self.packed(source.as_ref())?;
-        let packed = packed.as_ref().map(|(path, key)| (path.as_path(), key.as_str()));
-        let model = Arc::new(Whisper::load(source.as_ref(), self.compute, cpu, plan, packed)?);
+        let packed = packed
+            .as_ref()
+            .map(|(path, key)| (path.as_path(), key.as_str()));
+        let model = Arc::new(Whisper::load(
+            source.as_ref(),
+            self.compute,
+            cpu,
+            plan,
+            packed,
+        )?);
         let capacity = Capacity::of_windows(self.slots);
         let batcher = Batcher::new(model.clone(), tokenizer.clone(), capacity)?;
         let sources = AtomicU64::new(0);
         let any_task = self.any_task;
         let name = self.model.clone();
-        Ok(Engine(Arc::new(Loaded { name, files, model, tokenizer, batcher, any_task, sources })))
+        Ok(Engine(Arc::new(Loaded {
+            name,
+            files,
+            model,
+            tokenizer,
+            batcher,
+            any_task,
+            sources,
+        })))
     }
 }
 
@@ -232,7 +252,10 @@ fn translates(files: &ModelFiles, dims: &ModelDimensions) -> bool {
     if let Some(entry) = files.entry {
         return entry.translates;
     }
-    let mut alike = hub::catalog().iter().filter(|entry| entry.dims() == *dims).peekable();
+    let mut alike = hub::catalog()
+        .iter()
+        .filter(|entry| entry.dims() == *dims)
+        .peekable();
     dims.is_multilingual() && (alike.peek().is_none() || alike.any(|entry| entry.translates))
 }
 
@@ -267,7 +290,12 @@ impl Engine {
         input: impl Into<Input>,
         options: &TranscribeOptions,
     ) -> Result<Transcript> {
-        self.run(input.into(), options, &mut |_: &Segment| Ok(()), &Control::default())
+        self.run(
+            input.into(),
+            options,
+            &mut |_: &Segment| Ok(()),
+            &Control::default(),
+        )
     }
 
     /// Writes the speech down in English.
@@ -286,17 +314,12 @@ impl Engine {
     }
 
     /// The segments one by one, as their windows close. Dropping the iterator stops the work.
-    pub fn segments(
-        &self,
-        input: impl Into<Input>,
-        options: &TranscribeOptions,
-    ) -> Segments {
+    pub fn segments(&self, input: impl Into<Input>, options: &TranscribeOptions) -> Segments {
         let (send, receive) = std::sync::mpsc::sync_channel(16);
         let (engine, input, options) = (self.clone(), input.into(), options.clone());
         std::thread::spawn(move || {
-            let mut sink = |segment: &Segment| {
-                send.send(Ok(segment.clone())).map_err(|_| Error::Cancelled)
-            };
+            let mut sink =
+                |segment: &Segment| send.send(Ok(segment.clone())).map_err(|_| Error::Cancelled);
             if let Err(error) = engine.run(input, &options, &mut sink, &Control::default()) {
                 // Nobody listens any more if this fails.
                 let _ = send.send(Err(error));
@@ -336,9 +359,23 @@ impl Engine {
         let tokenizer = &self.0.tokenizer;
         if options.batch_size.is_some() {
             let loudness = mel.loudness();
-            return transcribe_batched(&loudness, tokenizer, &options, &mut client, sink, &mut report);
+            return transcribe_batched(
+                &loudness,
+                tokenizer,
+                &options,
+                &mut client,
+                sink,
+                &mut report,
+            );
         }
-        transcribe_sequential(content_frames, tokenizer, &options, &mut client, sink, &mut report)
+        transcribe_sequential(
+            content_frames,
+            tokenizer,
+            &options,
+            &mut client,
+            sink,
+            &mut report,
+        )
     }
 
     /// Every language's probability, from the first 30 s of the audio.
@@ -405,17 +442,31 @@ impl Engine {
             return Ok(());
         }
         let able = hub::catalog().iter().filter(|entry| entry.translates);
-        let able = able.map(|entry| entry.name.as_str()).collect::<Vec<_>>().join(", ");
-        Err(self.cannot(&format!("was not trained to translate; models that can: {able}")))
+        let able = able
+            .map(|entry| entry.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ");
+        Err(self.cannot(&format!(
+            "was not trained to translate; models that can: {able}"
+        )))
     }
 
     fn cannot(&self, reason: &str) -> Error {
-        Error::ModelCannot { model: self.0.name.clone(), reason: reason.into() }
+        Error::ModelCannot {
+            model: self.0.name.clone(),
+            reason: reason.into(),
+        }
     }
 
     fn client<'a>(&'a self, mel: &'a LogMel, control: &'a Control) -> Client<'a> {
         let source = self.0.sources.fetch_add(1, Ordering::Relaxed);
-        Client { engine: self, mel, cancel: &control.cancel, source, inbox: Inbox::default() }
+        Client {
+            engine: self,
+            mel,
+            cancel: &control.cancel,
+            source,
+            inbox: Inbox::default(),
+        }
     }
 }
 
@@ -435,18 +486,29 @@ impl Client<'_> {
         if !self.engine.tokenizer().is_multilingual() {
             return Ok("en".into());
         }
-        let job = self.job(self.mel.detection_window(), DecodingOptions::default(), Gates::default());
+        let job = self.job(
+            self.mel.detection_window(),
+            DecodingOptions::default(),
+            Gates::default(),
+        );
         Ok(self.engine.0.batcher.detect_language(job)?.best)
     }
 
     fn job(&self, mel: Vec<f32>, options: DecodingOptions, gates: Gates) -> WindowJob {
         let cancel = self.cancel.clone();
-        WindowJob { mel, options, gates, source: self.source, cancel }
+        WindowJob {
+            mel,
+            options,
+            gates,
+            source: self.source,
+            cancel,
+        }
     }
 
     fn window_job(&self, window: WindowRequest<'_>) -> WindowJob {
         let mut mel = vec![0.0; self.mel.n_mels() * N_FRAMES];
-        self.mel.write_window(window.seek_frames, window.segment_frames, &mut mel);
+        self.mel
+            .write_window(window.seek_frames, window.segment_frames, &mut mel);
         self.job(mel, window.options.clone(), window.gates.clone())
     }
 }
@@ -463,7 +525,10 @@ impl DecodeWindow for Client<'_> {
 
 impl DecodeWindows for Client<'_> {
     fn submit(&mut self, id: usize, window: WindowRequest<'_>) -> Result<()> {
-        self.engine.0.batcher.submit(self.window_job(window), id, &self.inbox)
+        self.engine
+            .0
+            .batcher
+            .submit(self.window_job(window), id, &self.inbox)
     }
 
     fn next_result(&mut self) -> Result<(usize, DecodingResult)> {

@@ -23,7 +23,10 @@ struct Noise(u64);
 
 impl Noise {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         self.0 >> 33
     }
 
@@ -44,7 +47,11 @@ fn invented_mel(n_mels: usize, seed: u64) -> Vec<f32> {
     let pitch = 3 + noise.below(20);
     let value = |i: usize, noise: &mut Noise| {
         let (mel, frame) = (i / FRAMES, i % FRAMES);
-        let hum = if (mel + frame / 40).is_multiple_of(pitch) { 0.8 } else { -0.6 };
+        let hum = if (mel + frame / 40).is_multiple_of(pitch) {
+            0.8
+        } else {
+            -0.6
+        };
         hum + noise.below(1000) as f32 * 0.0004
     };
     (0..n_mels * FRAMES).map(|i| value(i, &mut noise)).collect()
@@ -61,7 +68,11 @@ fn jobs(n_mels: usize, mels: &[Vec<f32>], count: usize) -> Vec<WindowJob> {
     let ladders: [&[f64]; 4] = [&[0.0], &[0.7], &[0.0, 0.4], &[0.0, 0.2, 1.0]];
     let job = |i: usize| {
         let mut options = DecodingOptions {
-            task: if i % 3 == 1 { Task::Translate } else { Task::Transcribe },
+            task: if i % 3 == 1 {
+                Task::Translate
+            } else {
+                Task::Transcribe
+            },
             language: Some(languages[i % 4].into()),
             seed: i as u64,
             sample_len: Some(12 + i % 40),
@@ -74,24 +85,45 @@ fn jobs(n_mels: usize, mels: &[Vec<f32>], count: usize) -> Vec<WindowJob> {
             _ => {}
         }
         if i % 4 == 2 {
-            options.prompt = (0..(i * 7) % 60).map(|t| 300 + u32::try_from(t).unwrap()).collect();
+            options.prompt = (0..(i * 7) % 60)
+                .map(|t| 300 + u32::try_from(t).unwrap())
+                .collect();
         }
         options.without_timestamps = i % 7 == 6;
         let temperatures = ladders[i / 2 % 4].to_vec();
         // Some windows fail whatever they say and go through all their temperatures.
         let logprob_threshold = if i % 6 == 0 { Some(0.5) } else { Some(-1.0) };
-        let gates = Gates { temperatures, logprob_threshold, no_speech_threshold: None, ..Gates::default() };
+        let gates = Gates {
+            temperatures,
+            logprob_threshold,
+            no_speech_threshold: None,
+            ..Gates::default()
+        };
         let mel = mels.get(i % mels.len().max(1)).cloned();
         let mel = mel.unwrap_or_else(|| invented_mel(n_mels, i as u64));
-        WindowJob { mel, options, gates, source: (i % 5) as u64, cancel: Cancel::default() }
+        WindowJob {
+            mel,
+            options,
+            gates,
+            source: (i % 5) as u64,
+            cancel: Cancel::default(),
+        }
     };
     (0..count).map(job).collect()
 }
 
 /// Everything of a result, to the bit.
 fn bits(result: &DecodingResult) -> (Vec<u32>, [u64; 3], String) {
-    let numbers = [result.avg_logprob, result.no_speech_prob, result.temperature];
-    (result.tokens.clone(), numbers.map(f64::to_bits), result.text.clone())
+    let numbers = [
+        result.avg_logprob,
+        result.no_speech_prob,
+        result.temperature,
+    ];
+    (
+        result.tokens.clone(),
+        numbers.map(f64::to_bits),
+        result.text.clone(),
+    )
 }
 
 fn batcher(engine: &Engine, windows: usize) -> Batcher {
@@ -121,8 +153,14 @@ fn batches_do_not_matter(engine: &Engine, mels: &[Vec<f32>]) {
     let mut order: Vec<usize> = (0..jobs.len()).collect();
     let alone = run(&batcher(engine, 1), &jobs, &order);
     let tokens: usize = alone.iter().map(|result| result.tokens.len()).sum();
-    assert!(tokens > 200, "the windows say next to nothing: {tokens} tokens");
-    assert!(alone.iter().any(|result| result.temperature > 0.0), "no window fell back");
+    assert!(
+        tokens > 200,
+        "the windows say next to nothing: {tokens} tokens"
+    );
+    assert!(
+        alone.iter().any(|result| result.temperature > 0.0),
+        "no window fell back"
+    );
     let mut noise = Noise(17);
     let mut differing = Vec::new();
     for windows in [3, 8, 16] {
@@ -130,17 +168,29 @@ fn batches_do_not_matter(engine: &Engine, mels: &[Vec<f32>]) {
         let together = run(&batcher(engine, windows), &jobs, &order);
         for (i, (a, b)) in alone.iter().zip(&together).enumerate() {
             if bits(a) != bits(b) {
-                differing.push(format!("window {i} in batches of {windows}:\n  {a:?}\n  {b:?}"));
+                differing.push(format!(
+                    "window {i} in batches of {windows}:\n  {a:?}\n  {b:?}"
+                ));
             }
         }
     }
-    assert!(differing.is_empty(), "{} differ\n{}", differing.len(), differing.join("\n"));
+    assert!(
+        differing.is_empty(),
+        "{} differ\n{}",
+        differing.len(),
+        differing.join("\n")
+    );
 }
 
 /// Windows of the recordings that are at hand; none without them.
 fn real_mels(n_mels: usize) -> Vec<Vec<f32>> {
-    let Some(folder) = support::reference() else { return Vec::new() };
-    let recordings = support::recordings(&folder).into_iter().filter(|r| r.seconds > 5.0).take(10);
+    let Some(folder) = support::reference() else {
+        return Vec::new();
+    };
+    let recordings = support::recordings(&folder)
+        .into_iter()
+        .filter(|r| r.seconds > 5.0)
+        .take(10);
     let mel = |recording: support::Recording| {
         let path = folder.join("audio").join(recording.file);
         let mut stream = undertone::audio::open((&*path).into(), &Default::default()).unwrap();
@@ -160,10 +210,15 @@ fn pico_decodes_each_window_the_same_in_any_batch() {
 
 #[test]
 fn real_weights_decode_each_window_the_same_in_any_batch() {
-    let Some(engine) = support::engine("base") else { return };
+    let Some(engine) = support::engine("base") else {
+        return;
+    };
     let mels = real_mels(engine.model().dims().n_mels);
     batches_do_not_matter(engine, &mels);
-    let int8 = Engine::builder().model("base").hub(support::hub()).compute_type(ComputeType::Int8);
+    let int8 = Engine::builder()
+        .model("base")
+        .hub(support::hub())
+        .compute_type(ComputeType::Int8);
     batches_do_not_matter(&int8.build().unwrap(), &mels);
 }
 
@@ -180,7 +235,10 @@ fn cancelled_windows_leave_and_the_others_stay() {
     let (cancelled, kept) = (Inbox::default(), Inbox::default());
     let stop = Cancel::default();
     for tag in 0..2 {
-        let job = WindowJob { cancel: stop.clone(), ..pico_job(4) };
+        let job = WindowJob {
+            cancel: stop.clone(),
+            ..pico_job(4)
+        };
         batcher.submit(job, tag, &cancelled).unwrap();
     }
     batcher.submit(pico_job(0), 7, &kept).unwrap();
@@ -189,7 +247,10 @@ fn cancelled_windows_leave_and_the_others_stay() {
     assert_eq!((tag, bits(&result)), (7, bits(&due)));
     // One may have been done before it was asked to stop.
     let answers = [cancelled.next(), cancelled.next()];
-    let stopped = answers.iter().filter(|a| matches!(a, Err(Error::Cancelled))).count();
+    let stopped = answers
+        .iter()
+        .filter(|a| matches!(a, Err(Error::Cancelled)))
+        .count();
     assert!(stopped >= 1, "{answers:?}");
 }
 
@@ -205,10 +266,18 @@ fn a_dropped_inbox_frees_its_slots() {
 
 #[test]
 fn a_window_with_more_beams_than_there_are_rows_is_decoded_alone() {
-    let narrow = PICO.batcher(Capacity { windows: 4, rows: 2 }).unwrap();
+    let narrow = PICO
+        .batcher(Capacity {
+            windows: 4,
+            rows: 2,
+        })
+        .unwrap();
     let jobs: Vec<_> = (0..10).map(pico_job).collect();
     let order: Vec<_> = (0..10).collect();
-    let due: Vec<_> = run(&batcher(&PICO, 1), &jobs, &order).iter().map(bits).collect();
+    let due: Vec<_> = run(&batcher(&PICO, 1), &jobs, &order)
+        .iter()
+        .map(bits)
+        .collect();
     let made: Vec<_> = run(&narrow, &jobs, &order).iter().map(bits).collect();
     assert_eq!(made, due);
 }
@@ -252,13 +321,32 @@ impl AttentionBackend for Faulty {
 fn a_backend_that_fails_or_panics_fails_its_windows_and_no_others() {
     // A window of pico calls a backend twice in the encoder, then four times a step.
     for (at, panics) in [(1, true), (4, true), (9, true), (1, false), (9, false)] {
-        let faulty = Faulty { plain: Naive::new(), calls: AtomicUsize::new(0), at, panics };
-        let request = Request { backend: Some("FAULTY".into()), ..Request::default() };
-        let faulty = pico().backend(Arc::new(faulty)).attention(request).build().unwrap();
+        let faulty = Faulty {
+            plain: Naive::new(),
+            calls: AtomicUsize::new(0),
+            at,
+            panics,
+        };
+        let request = Request {
+            backend: Some("FAULTY".into()),
+            ..Request::default()
+        };
+        let faulty = pico()
+            .backend(Arc::new(faulty))
+            .attention(request)
+            .build()
+            .unwrap();
         let batcher = batcher(&faulty, 2);
         let failed = batcher.decode(pico_job(0));
-        assert!(matches!(failed, Err(Error::Engine(_) | Error::Attention(_))), "{at}: {failed:?}");
+        assert!(
+            matches!(failed, Err(Error::Engine(_) | Error::Attention(_))),
+            "{at}: {failed:?}"
+        );
         let due = bits(&batcher.decode(pico_job(0)).unwrap());
-        assert_eq!(bits(&batcher.decode(pico_job(0)).unwrap()), due, "{at} {panics}");
+        assert_eq!(
+            bits(&batcher.decode(pico_job(0)).unwrap()),
+            due,
+            "{at} {panics}"
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! All integration tests in one binary.
 
+mod audio;
 mod parity;
 mod stages;
 mod support;
 mod tidy;
+mod weights;

@@ -26,11 +26,24 @@ const GATES: Mode = Mode {
     longest_s: f64::INFINITY,
     except: &[],
 };
-const GREEDY: Mode = Mode { name: "greedy", gates: false, ..GATES };
-const BEAM5: Mode = Mode { name: "beam5", beam_size: Some(5), longest_s: 40.0, ..GREEDY };
+const GREEDY: Mode = Mode {
+    name: "greedy",
+    gates: false,
+    ..GATES
+};
+const BEAM5: Mode = Mode {
+    name: "beam5",
+    beam_size: Some(5),
+    longest_s: 40.0,
+    ..GREEDY
+};
 /// The excepted recording loops for 1,756 tokens, where any rounding difference shows.
-const TRANSLATE: Mode =
-    Mode { name: "translate", task: Task::Translate, except: &["an_die_freude.mp3"], ..GREEDY };
+const TRANSLATE: Mode = Mode {
+    name: "translate",
+    task: Task::Translate,
+    except: &["an_die_freude.mp3"],
+    ..GREEDY
+};
 
 impl Mode {
     fn options(&self, language: &str) -> TranscribeOptions {
@@ -59,7 +72,11 @@ fn stored(folder: &Path, file: &str, model: &str) -> Option<Value> {
 fn tokens(result: &Value) -> Vec<u32> {
     let segments = result["segments"].as_array().unwrap();
     let of = |segment: &Value| segment["tokens"].as_array().unwrap().clone();
-    segments.iter().flat_map(of).map(|t| u32::try_from(t.as_u64().unwrap()).unwrap()).collect()
+    segments
+        .iter()
+        .flat_map(of)
+        .map(|t| u32::try_from(t.as_u64().unwrap()).unwrap())
+        .collect()
 }
 
 /// How many recordings were compared, and which of them differ.
@@ -68,24 +85,43 @@ fn compare(model: &'static str, mode: &Mode) -> Option<(usize, Vec<String>)> {
     let wanted = |r: &Recording| r.seconds <= mode.longest_s && !mode.except.contains(&&*r.file);
     let (mut compared, mut differing) = (0, Vec::new());
     for recording in support::recordings(&folder).into_iter().filter(wanted) {
-        let Some(all) = stored(&folder, &recording.file, model) else { continue };
-        let Some(want) = all.get(mode.name) else { continue };
+        let Some(all) = stored(&folder, &recording.file, model) else {
+            continue;
+        };
+        let Some(want) = all.get(mode.name) else {
+            continue;
+        };
         let path = folder.join("audio").join(&recording.file);
-        let got = engine.transcribe(&*path, &mode.options(&recording.language)).unwrap();
+        let got = engine
+            .transcribe(&*path, &mode.options(&recording.language))
+            .unwrap();
         let got: Vec<u32> = got.segments.iter().flat_map(|s| s.tokens.clone()).collect();
         compared += 1;
         if got != tokens(want) {
             differing.push(recording.file);
         }
     }
-    eprintln!("{model} {}: {compared} recordings, differing: {differing:?}", mode.name);
+    eprintln!(
+        "{model} {}: {compared} recordings, differing: {differing:?}",
+        mode.name
+    );
     Some((compared, differing))
 }
 
 fn check(model: &'static str, mode: &Mode, least: usize, most_differing: usize) {
-    let Some((compared, differing)) = compare(model, mode) else { return };
-    assert!(compared >= least, "{model} {}: only {compared} compared", mode.name);
-    assert!(differing.len() <= most_differing, "{model} {}: {differing:?} differ", mode.name);
+    let Some((compared, differing)) = compare(model, mode) else {
+        return;
+    };
+    assert!(
+        compared >= least,
+        "{model} {}: only {compared} compared",
+        mode.name
+    );
+    assert!(
+        differing.len() <= most_differing,
+        "{model} {}: {differing:?} differ",
+        mode.name
+    );
 }
 
 #[test]
@@ -110,11 +146,17 @@ fn tiny_en_greedy() {
 
 #[test]
 fn base_detects_the_same_languages() {
-    let (Some(folder), Some(engine)) = (support::reference(), support::engine("base")) else { return };
+    let (Some(folder), Some(engine)) = (support::reference(), support::engine("base")) else {
+        return;
+    };
     let mut broken = Vec::new();
     for recording in support::recordings(&folder) {
-        let Some(want) = stored(&folder, &recording.file, "base") else { continue };
-        let got = engine.detect_language(&*folder.join("audio").join(&recording.file)).unwrap();
+        let Some(want) = stored(&folder, &recording.file, "base") else {
+            continue;
+        };
+        let got = engine
+            .detect_language(&*folder.join("audio").join(&recording.file))
+            .unwrap();
         for (code, probability) in want["detect"].as_object().unwrap() {
             let error = (got.probability(code) - probability.as_f64().unwrap()).abs();
             if error > 1e-2 {
@@ -122,9 +164,16 @@ fn base_detects_the_same_languages() {
             }
         }
         let best = want["detect"].as_object().unwrap();
-        let best = best.iter().max_by(|a, b| a.1.as_f64().unwrap().total_cmp(&b.1.as_f64().unwrap()));
+        let best = best
+            .iter()
+            .max_by(|a, b| a.1.as_f64().unwrap().total_cmp(&b.1.as_f64().unwrap()));
         if got.language() != best.unwrap().0 {
-            broken.push(format!("{}: {} where {:?} is due", recording.file, got.language(), best));
+            broken.push(format!(
+                "{}: {} where {:?} is due",
+                recording.file,
+                got.language(),
+                best
+            ));
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));

@@ -39,7 +39,10 @@ fn root() -> &'static Path {
 
 /// The modules of ours that a source text names, comments aside.
 fn imports(text: &str) -> BTreeSet<String> {
-    let code = text.lines().map(str::trim_start).filter(|line| !line.starts_with("//"));
+    let code = text
+        .lines()
+        .map(str::trim_start)
+        .filter(|line| !line.starts_with("//"));
     let mut found = BTreeSet::new();
     for line in code {
         for (at, _) in line.match_indices("crate::") {
@@ -68,7 +71,11 @@ fn modules_import_only_what_the_law_allows() {
             }
         }
     }
-    assert!(broken.is_empty(), "imports against the law:\n{}", broken.join("\n"));
+    assert!(
+        broken.is_empty(),
+        "imports against the law:\n{}",
+        broken.join("\n")
+    );
 }
 
 #[test]
@@ -83,7 +90,11 @@ fn files_are_short() {
         .filter(|(lines, _)| *lines > MAX_LINES)
         .map(|(lines, file)| format!("{}: {lines} lines", file.display()))
         .collect();
-    assert!(long.is_empty(), "over {MAX_LINES} lines:\n{}", long.join("\n"));
+    assert!(
+        long.is_empty(),
+        "over {MAX_LINES} lines:\n{}",
+        long.join("\n")
+    );
 }
 
 #[test]
@@ -98,7 +109,9 @@ fn the_library_never_prints_and_never_reads_the_environment() {
         }
         let text = fs::read_to_string(&file).unwrap();
         let library = text.split("#[cfg(test)]").next().unwrap();
-        let is_test = inside.file_stem().is_some_and(|s| s == "tests" || s == "bench");
+        let is_test = inside
+            .file_stem()
+            .is_some_and(|s| s == "tests" || s == "bench");
         for word in ["println!", "eprintln!", "env::var(", "dbg!"] {
             if !is_test && library.contains(word) {
                 broken.push(format!("{}: {word}", inside.display()));
@@ -111,8 +124,16 @@ fn the_library_never_prints_and_never_reads_the_environment() {
 #[test]
 fn the_top_level_holds_nothing_unexpected() {
     let known = [
-        "Cargo.toml", "Cargo.lock", "CHANGELOG.md", "LICENSE", "README.md", "examples", "models",
-        "src", "target", "tests",
+        "Cargo.toml",
+        "Cargo.lock",
+        "CHANGELOG.md",
+        "LICENSE",
+        "README.md",
+        "examples",
+        "models",
+        "src",
+        "target",
+        "tests",
     ];
     let stray: Vec<_> = fs::read_dir(root())
         .unwrap()

@@ -20,7 +20,9 @@ const TENSORS: [&str; 8] = [
 ];
 
 fn pico(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pico").join(file)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("models/pico")
+        .join(file)
 }
 
 /// Root mean square of the difference, relative to that of the numbers, of the worst tensor.
@@ -29,7 +31,11 @@ fn apart(a: &dyn WeightSource, b: &dyn WeightSource) -> f64 {
     let one = |name: &str| {
         let (a, b) = (a.tensor(name).unwrap(), b.tensor(name).unwrap());
         let (a, b) = (a.to_f32(), b.to_f32());
-        let difference: f64 = a.iter().zip(b.iter()).map(|(a, b)| f64::from(a - b).powi(2)).sum();
+        let difference: f64 = a
+            .iter()
+            .zip(b.iter())
+            .map(|(a, b)| f64::from(a - b).powi(2))
+            .sum();
         let size: f64 = a.iter().map(|a| f64::from(*a).powi(2)).sum();
         (difference / size).sqrt()
     };
@@ -50,8 +56,14 @@ fn conversion_keeps_the_numbers() {
         let folder = dir.path().join(i.to_string());
         convert(&pico("model.bin"), &folder, Conversion { target, numbers }).unwrap();
         let difference = apart(original.as_ref(), open(&folder).unwrap().as_ref());
-        assert!(difference <= allowed, "{target:?} {numbers:?}: {difference}");
-        assert!(folder.join("tokenizer.json").is_file(), "the tokenizer goes along");
+        assert!(
+            difference <= allowed,
+            "{target:?} {numbers:?}: {difference}"
+        );
+        assert!(
+            folder.join("tokenizer.json").is_file(),
+            "the tokenizer goes along"
+        );
         let again = convert(&pico("model.bin"), &folder, Conversion { target, numbers });
         assert!(again.unwrap_err().to_string().contains("already there"));
     }
@@ -63,22 +75,32 @@ fn conversion_keeps_the_numbers() {
 fn a_folder_is_a_model() {
     let dir = tempfile::tempdir().unwrap();
     let config = HubConfig::new(dir.path().join("models"), dir.path().join("hub"));
-    let files = hub::locate(&pico("").display().to_string(), &config).unwrap().unwrap();
+    let files = hub::locate(&pico("").display().to_string(), &config)
+        .unwrap()
+        .unwrap();
     assert_eq!(files.weights, pico("model.safetensors"));
     assert_eq!(files.tokenizer, Some(pico("tokenizer.json")));
 }
 
 #[test]
 fn whisper_cpps_own_file_holds_the_weights_of_tiny_en() {
-    let Some(reference) = support::reference() else { return };
+    let Some(reference) = support::reference() else {
+        return;
+    };
     let file = reference.join("models/ggml-tiny.en-q5_0.bin");
     let ggml = open(&file).unwrap();
-    assert_eq!(Some(ggml.dims()), hub::find("tiny.en").map(|entry| entry.dims()).as_ref());
+    assert_eq!(
+        Some(ggml.dims()),
+        hub::find("tiny.en").map(|entry| entry.dims()).as_ref()
+    );
     assert_eq!(ggml.vocabulary().map(<[_]>::len), Some(50_256));
     let Ok(Some(real)) = hub::locate("tiny.en", &support::hub()) else {
         eprintln!("SKIPPED: tiny.en is not on this machine, so its weights are not compared");
         return;
     };
     let difference = apart(open(&real.weights).unwrap().as_ref(), ggml.as_ref());
-    assert!(difference > 0.01 && difference < 0.1, "five bits a number: {difference}");
+    assert!(
+        difference > 0.01 && difference < 0.1,
+        "five bits a number: {difference}"
+    );
 }

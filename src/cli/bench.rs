@@ -45,7 +45,11 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
         "files": files,
         "roofline": machine(&engine),
     });
-    if args.json { println!("{report:#}") } else { print(&report) }
+    if args.json {
+        println!("{report:#}")
+    } else {
+        print(&report)
+    }
     Ok(FINE)
 }
 
@@ -77,7 +81,11 @@ fn one_file(engine: &Engine, options: &TranscribeOptions, file: &Path) -> Result
 
 fn log_mel(engine: &Engine, file: &Path) -> crate::Result<LogMel> {
     let mut stream = audio::open(resolve::input(file), &Limits::default())?;
-    mel::from_blocks(engine.model().dims().n_mels, |block| stream.read_block(block), |_| {})
+    mel::from_blocks(
+        engine.model().dims().n_mels,
+        |block| stream.read_block(block),
+        |_| {},
+    )
 }
 
 /// Seconds of one step of one row, in the middle of a text.
@@ -86,8 +94,13 @@ fn decoder_step(model: &Whisper, engine: &Engine, window: &[f32]) -> crate::Resu
     let mut text = model.text_state(1);
     let mut step = |token: u32| {
         let tokens = [token];
-        let window =
-            StepWindow { audio: &audio, text: &mut text, tokens: &tokens, rows: 1, logits_at: &[0] };
+        let window = StepWindow {
+            audio: &audio,
+            text: &mut text,
+            tokens: &tokens,
+            rows: 1,
+            logits_at: &[0],
+        };
         model.step(&mut [window]).map(drop)
     };
     step(engine.tokenizer().sot())?;
@@ -137,8 +150,17 @@ fn median(runs: usize, mut work: impl FnMut()) -> f64 {
 /// The most memory this process has had, where the system tells.
 fn peak_memory_mb() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().trim_end_matches("kB").trim().parse::<f64>().ok()? / 1024.0)
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(
+        line.trim()
+            .trim_end_matches("kB")
+            .trim()
+            .parse::<f64>()
+            .ok()?
+            / 1024.0,
+    )
 }
 
 fn print(report: &Value) {
@@ -155,8 +177,15 @@ fn print(report: &Value) {
     );
     let roof = &report["roofline"];
     for file in report["files"].as_array().into_iter().flatten() {
-        println!("{} ({:.1} s)", file["file"].as_str().unwrap_or_default(), number(&file["audio_s"]));
-        println!("  decode + mel   {:8.1} ms", number(&file["decode_and_mel_s"]) * 1e3);
+        println!(
+            "{} ({:.1} s)",
+            file["file"].as_str().unwrap_or_default(),
+            number(&file["audio_s"])
+        );
+        println!(
+            "  decode + mel   {:8.1} ms",
+            number(&file["decode_and_mel_s"]) * 1e3
+        );
         println!(
             "  encoder        {:8.1} ms a window   {:6.0} GFLOP/s (plain loop: {:.0} f32, {:.0} int8)",
             number(&file["encoder_s_per_window"]) * 1e3,

@@ -27,7 +27,12 @@ pub fn run(args: &DetectArgs) -> Result<u8> {
 
 /// One line of JSON a file: its language, and every language's probability.
 fn as_json(file: &std::path::Path, found: &LanguageProbabilities) -> serde_json::Value {
-    let all: serde_json::Map<_, _> = found.all.iter().cloned().map(|(c, p)| (c, p.into())).collect();
+    let all: serde_json::Map<_, _> = found
+        .all
+        .iter()
+        .cloned()
+        .map(|(c, p)| (c, p.into()))
+        .collect();
     json!({ "file": file.display().to_string(), "language": found.best, "probabilities": all })
 }
 

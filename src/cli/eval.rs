@@ -75,9 +75,16 @@ fn manifest(path: &Path) -> Result<Vec<Row>> {
     let row = |line: &str| {
         let cells: Vec<_> = line.split('\t').collect();
         let cell = |i: usize| cells.get(i).copied().unwrap_or_default().to_owned();
-        Row { file: cell(file), language: cell(language), reference: cell(reference) }
+        Row {
+            file: cell(file),
+            language: cell(language),
+            reference: cell(reference),
+        }
     };
-    Ok(lines.map(row).filter(|row| !row.reference.trim().is_empty()).collect())
+    Ok(lines
+        .map(row)
+        .filter(|row| !row.reference.trim().is_empty())
+        .collect())
 }
 
 fn score(
@@ -98,19 +105,37 @@ fn score(
 fn print(scores: &BTreeMap<String, Score>, compute: &str, seconds: f64, as_json: bool) {
     if as_json {
         let language = |(code, score): (&String, &Score)| {
-            let unit = if Scorer::by_character(code) { "cer" } else { "wer" };
-            let value = json!({ unit: score.rate(), "files": score.files, "length": score.reference_len });
+            let unit = if Scorer::by_character(code) {
+                "cer"
+            } else {
+                "wer"
+            };
+            let value =
+                json!({ unit: score.rate(), "files": score.files, "length": score.reference_len });
             (code.clone(), value)
         };
         let languages: serde_json::Map<_, _> = scores.iter().map(language).collect();
-        println!("{:#}", json!({ "compute_type": compute, "seconds": seconds, "languages": languages }));
+        println!(
+            "{:#}",
+            json!({ "compute_type": compute, "seconds": seconds, "languages": languages })
+        );
         return;
     }
     println!("{compute}, {seconds:.1} s");
-    println!("{:<10} {:>6} {:>9} {:>8}", "language", "files", "length", "errors");
+    println!(
+        "{:<10} {:>6} {:>9} {:>8}",
+        "language", "files", "length", "errors"
+    );
     for (code, score) in scores {
-        let unit = if Scorer::by_character(code) { "CER" } else { "WER" };
+        let unit = if Scorer::by_character(code) {
+            "CER"
+        } else {
+            "WER"
+        };
         let rate = score.rate() * 100.0;
-        println!("{code:<10} {:>6} {:>9} {rate:>6.2} % {unit}", score.files, score.reference_len);
+        println!(
+            "{code:<10} {:>6} {:>9} {rate:>6.2} % {unit}",
+            score.files, score.reference_len
+        );
     }
 }

@@ -64,7 +64,13 @@ fn attention_command(command: &AttentionCommand) -> anyhow::Result<u8> {
     let outcome = match command {
         AttentionCommand::Explain(args) => {
             let (request, dims) = resolve::explain(args)?;
-            attention::explain(&request, &registry, &dims, Some(&args.model.model), args.json)?
+            attention::explain(
+                &request,
+                &registry,
+                &dims,
+                Some(&args.model.model),
+                args.json,
+            )?
         }
         AttentionCommand::List => attention::list(&registry),
         AttentionCommand::Check(args) => {

@@ -26,7 +26,11 @@ fn list(config: &HubConfig, as_json: bool) -> Result<u8> {
     let here = hub::list(config);
     if as_json {
         let known = hub::catalog().iter().map(|entry| {
-            let local: Vec<_> = here.iter().filter(|m| m.name == entry.name).map(as_value).collect();
+            let local: Vec<_> = here
+                .iter()
+                .filter(|m| m.name == entry.name)
+                .map(as_value)
+                .collect();
             json!({
                 "name": entry.name,
                 "aliases": entry.aliases,
@@ -38,18 +42,34 @@ fn list(config: &HubConfig, as_json: bool) -> Result<u8> {
         println!("{:#}", serde_json::Value::from_iter(known));
         return Ok(FINE);
     }
-    println!("{:<18} {:<10} {:<9} {:<9} here", "model", "translates", "pinned", "size");
+    println!(
+        "{:<18} {:<10} {:<9} {:<9} here",
+        "model", "translates", "pinned", "size"
+    );
     for entry in hub::catalog() {
         let local = here.iter().find(|model| model.name == entry.name);
         let size = local.map_or(String::new(), |model| HumanBytes(model.bytes).to_string());
-        let place = local.map_or(String::new(), |m| format!("{} ({})", m.path.display(), m.source));
+        let place = local.map_or(String::new(), |m| {
+            format!("{} ({})", m.path.display(), m.source)
+        });
         let yes = |is: bool| if is { "yes" } else { "no" };
         let (translates, pinned) = (yes(entry.translates), yes(entry.is_pinned()));
-        println!("{:<18} {translates:<10} {pinned:<9} {size:<9} {place}", entry.name);
+        println!(
+            "{:<18} {translates:<10} {pinned:<9} {size:<9} {place}",
+            entry.name
+        );
     }
     for model in here.iter().filter(|model| hub::find(&model.name).is_none()) {
-        let (size, pinned) = (HumanBytes(model.bytes), if model.pinned { "yes" } else { "no" });
-        println!("{:<18} {:<10} {pinned:<9} {size:<9} {}", model.name, "?", model.path.display());
+        let (size, pinned) = (
+            HumanBytes(model.bytes),
+            if model.pinned { "yes" } else { "no" },
+        );
+        println!(
+            "{:<18} {:<10} {pinned:<9} {size:<9} {}",
+            model.name,
+            "?",
+            model.path.display()
+        );
     }
     Ok(FINE)
 }
@@ -65,7 +85,9 @@ fn as_value(model: &LocalModel) -> serde_json::Value {
 
 fn pull(name: &ModelName, config: &HubConfig) -> Result<u8> {
     let mut download = DownloadProgress::new(false);
-    let files = hub::resolve(&name.model, config, &mut |progress| download.update(&progress));
+    let files = hub::resolve(&name.model, config, &mut |progress| {
+        download.update(&progress)
+    });
     download.finish();
     println!("{}", files?.weights.display());
     Ok(FINE)
@@ -78,7 +100,10 @@ fn path(name: &ModelName, config: &HubConfig) -> Result<u8> {
             Ok(FINE)
         }
         None => {
-            eprintln!("undertone: {} is not on this machine; `models pull` fetches it", name.model);
+            eprintln!(
+                "undertone: {} is not on this machine; `models pull` fetches it",
+                name.model
+            );
             Ok(FAILED)
         }
     }
@@ -86,7 +111,11 @@ fn path(name: &ModelName, config: &HubConfig) -> Result<u8> {
 
 fn remove(name: &ModelName, config: &HubConfig) -> Result<u8> {
     for removed in hub::remove(&name.model, config)? {
-        println!("removed {} ({})", removed.path.display(), HumanBytes(removed.bytes));
+        println!(
+            "removed {} ({})",
+            removed.path.display(),
+            HumanBytes(removed.bytes)
+        );
     }
     Ok(FINE)
 }
@@ -102,7 +131,11 @@ fn verify(name: &ModelName, config: &HubConfig) -> Result<u8> {
         if file.intact == Some(false) {
             code = FAILED;
         }
-        println!("{:<28} {:>10}  {state}", file.file, HumanBytes(file.bytes).to_string());
+        println!(
+            "{:<28} {:>10}  {state}",
+            file.file,
+            HumanBytes(file.bytes).to_string()
+        );
     }
     Ok(code)
 }

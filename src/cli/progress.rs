@@ -7,7 +7,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::transcriber::Progress;
 use crate::weights::hub;
 
-const DOWNLOAD: &str = "{prefix:.bold} {bar:24} {bytes:>10} of {total_bytes} {bytes_per_sec} {eta} left";
+const DOWNLOAD: &str =
+    "{prefix:.bold} {bar:24} {bytes:>10} of {total_bytes} {bytes_per_sec} {eta} left";
 
 /// One line for one file: position, speed and time left.
 pub struct FileProgress {
@@ -29,7 +30,10 @@ impl ProgressLines {
         let style = ProgressStyle::with_template("{prefix:.bold} {bar:24} {percent:>3}% {msg}");
         bar.set_style(style.expect("the template is well formed"));
         bar.set_prefix(name.to_owned());
-        FileProgress { bar, started: Instant::now() }
+        FileProgress {
+            bar,
+            started: Instant::now(),
+        }
     }
 
     /// Prints above the lines without tearing them.
@@ -39,15 +43,18 @@ impl ProgressLines {
 }
 
 impl FileProgress {
-
     /// Moves the line.
     pub fn update(&self, progress: Progress) {
         let elapsed_s = self.started.elapsed().as_secs_f64();
         let speed = progress.done_s / elapsed_s.max(1e-3);
-        let left = Duration::from_secs_f64((progress.total_s - progress.done_s).max(0.0) / speed.max(1e-3));
+        let left = Duration::from_secs_f64(
+            (progress.total_s - progress.done_s).max(0.0) / speed.max(1e-3),
+        );
         self.bar.set_length(milliseconds(progress.total_s));
-        self.bar.set_position(milliseconds(progress.done_s.min(progress.total_s)));
-        self.bar.set_message(format!("{speed:.1}× real time, {} left", clock(left)));
+        self.bar
+            .set_position(milliseconds(progress.done_s.min(progress.total_s)));
+        self.bar
+            .set_message(format!("{speed:.1}× real time, {} left", clock(left)));
     }
 
     /// Takes the line away.
@@ -91,7 +98,8 @@ impl DownloadProgress {
         if self.bar.as_ref().is_none_or(|(shown, _)| shown != file) {
             self.finish();
             let bar = ProgressBar::with_draw_target(total, target(self.quiet));
-            let style = ProgressStyle::with_template(DOWNLOAD).expect("the template is well formed");
+            let style =
+                ProgressStyle::with_template(DOWNLOAD).expect("the template is well formed");
             bar.set_style(style);
             bar.set_prefix(file.to_owned());
             self.bar = Some((file.to_owned(), bar));
@@ -110,15 +118,27 @@ impl DownloadProgress {
 }
 
 fn target(quiet: bool) -> ProgressDrawTarget {
-    if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() }
+    if quiet {
+        ProgressDrawTarget::hidden()
+    } else {
+        ProgressDrawTarget::stderr()
+    }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "audio is shorter than ages")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "audio is shorter than ages"
+)]
 fn milliseconds(seconds: f64) -> u64 {
     (seconds.max(0.0) * 1000.0) as u64
 }
 
 fn clock(left: Duration) -> String {
     let s = left.as_secs();
-    if s < 3600 { format!("{}:{:02}", s / 60, s % 60) } else { format!("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60) }
+    if s < 3600 {
+        format!("{}:{:02}", s / 60, s % 60)
+    } else {
+        format!("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
+    }
 }

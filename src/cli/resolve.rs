@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::args::{DecodingArgs, GateArgs, OutputArgs};
 use super::args::{AttentionArgs, ExplainArgs, RunArgs, SpeechArgs, parse_bool};
+use super::args::{DecodingArgs, GateArgs, OutputArgs};
 use crate::attention;
 use crate::audio::Input;
 use crate::dims::ModelDimensions;
@@ -80,7 +80,9 @@ pub fn speech(args: &SpeechArgs, task: Task) -> Result<Job> {
     let jobs = args.jobs.unwrap_or(DEFAULT_JOBS).min(args.audio.len());
     let slots = args.batch_size.unwrap_or(1).max(jobs);
     Ok(Job {
-        engine: engine(&args.run)?.allow_any_task(args.force_task).slots(slots),
+        engine: engine(&args.run)?
+            .allow_any_task(args.force_task)
+            .slots(slots),
         options: options(args, task)?,
         shown: shown(&args.output, &formats),
         formats,
@@ -93,7 +95,11 @@ pub fn speech(args: &SpeechArgs, task: Task) -> Result<Job> {
         },
         quiet: args.output.quiet,
         jobs,
-        most_bytes: if args.jobs.is_some() { u64::MAX } else { DEFAULT_BYTES },
+        most_bytes: if args.jobs.is_some() {
+            u64::MAX
+        } else {
+            DEFAULT_BYTES
+        },
     })
 }
 
@@ -104,8 +110,14 @@ fn missing_parts(args: &SpeechArgs) -> Result<()> {
         ("--highlight-words", args.output.highlight_words),
         ("--max-line-width", args.output.max_line_width.0.is_some()),
         ("--max-line-count", args.output.max_line_count.0.is_some()),
-        ("--max-words-per-line", args.output.max_words_per_line.0.is_some()),
-        ("--hallucination-silence-threshold", args.gates.hallucination_silence_threshold.0.is_some()),
+        (
+            "--max-words-per-line",
+            args.output.max_words_per_line.0.is_some(),
+        ),
+        (
+            "--hallucination-silence-threshold",
+            args.gates.hallucination_silence_threshold.0.is_some(),
+        ),
     ];
     match needs_words.iter().find(|(_, asked)| *asked) {
         Some((option, _)) => usage(format!("{option}: word times are not built in yet")),
@@ -152,7 +164,11 @@ fn decoding(d: &DecodingArgs, task: Task, language: Option<&str>) -> Result<Deco
 /// openai/whisper's ladder: from the temperature up to 1 in steps, or the temperature alone.
 fn gates(d: &DecodingArgs, g: &GateArgs) -> Gates {
     let mut temperatures = vec![d.temperature];
-    if let Some(step) = d.temperature_increment_on_fallback.0.filter(|step| *step > 0.0) {
+    if let Some(step) = d
+        .temperature_increment_on_fallback
+        .0
+        .filter(|step| *step > 0.0)
+    {
         // As numpy's arange(temperature, 1 + 1e-6, step): multiples, not sums.
         let steps = (1..).map(|i| d.temperature + f64::from(i) * step);
         temperatures.extend(steps.take_while(|t| *t < 1.0 + 1e-6));
@@ -175,11 +191,18 @@ fn suppressed(text: &str) -> Result<SuppressTokens> {
             _ => return usage(format!("--suppress-tokens: {id} is not a token id")),
         }
     }
-    Ok(if non_speech { SuppressTokens::NonSpeechAnd(only) } else { SuppressTokens::Only(only) })
+    Ok(if non_speech {
+        SuppressTokens::NonSpeechAnd(only)
+    } else {
+        SuppressTokens::Only(only)
+    })
 }
 
 fn numbers(option: &str, text: &str) -> Result<Vec<f64>> {
-    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let parts = text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty());
     let parse = |part: &str| match part.parse() {
         Ok(number) => Ok(number),
         Err(_) => usage(format!("{option}: {part} is not a number")),
@@ -195,13 +218,21 @@ fn outputs(args: &OutputArgs) -> (Vec<OutputFormat>, PathBuf) {
         (None, true) => Vec::new(),
         (Some(_), true) => OutputFormat::ALL.to_vec(),
         _ if all => OutputFormat::ALL.to_vec(),
-        _ => args.output_format.iter().filter_map(|f| OutputFormat::parse(f)).collect(),
+        _ => args
+            .output_format
+            .iter()
+            .filter_map(|f| OutputFormat::parse(f))
+            .collect(),
     };
     (formats, folder)
 }
 
 fn shown(args: &OutputArgs, formats: &[OutputFormat]) -> Shown {
-    let timed = if std::io::stdout().is_terminal() { Shown::Timed } else { Shown::Text };
+    let timed = if std::io::stdout().is_terminal() {
+        Shown::Timed
+    } else {
+        Shown::Text
+    };
     match args.verbose {
         _ if args.quiet => Shown::Nothing,
         Some(true) => Shown::Timed,
@@ -214,7 +245,11 @@ fn shown(args: &OutputArgs, formats: &[OutputFormat]) -> Shown {
 
 /// A file, or standard input for `-`.
 pub fn input(file: &Path) -> Input {
-    if file == Path::new("-") { Input::stdin() } else { Input::from(file) }
+    if file == Path::new("-") {
+        Input::stdin()
+    } else {
+        Input::from(file)
+    }
 }
 
 /// What depends on the model: an English-only one takes no other language.
@@ -222,7 +257,10 @@ pub fn for_model(mut job: Job, engine: &Engine) -> Job {
     if !engine.tokenizer().is_multilingual() {
         let language = &mut job.options.decoding.language;
         if language.as_deref().is_some_and(|l| l != "en") {
-            eprintln!("undertone: {} is an English-only model; using English", engine.model_name());
+            eprintln!(
+                "undertone: {} is an English-only model; using English",
+                engine.model_name()
+            );
         }
         *language = Some("en".into());
     }
@@ -264,13 +302,21 @@ pub fn attention(args: &AttentionArgs) -> Result<attention::Request> {
         &args.installed,
         &args.environment,
     )?;
-    let rules = args.rules.as_deref().map(attention::RuleSet::parse).transpose()?;
+    let rules = args
+        .rules
+        .as_deref()
+        .map(attention::RuleSet::parse)
+        .transpose()?;
     Ok(attention::Request {
         rules: rules.unwrap_or_default(),
         machine,
         backend: args.attention_backend.clone(),
         backend_for: args.attention_backend_for.clone(),
-        dtype: args.dtype.as_deref().map(attention::Dtype::parse).transpose()?,
+        dtype: args
+            .dtype
+            .as_deref()
+            .map(attention::Dtype::parse)
+            .transpose()?,
         ..attention::Request::default()
     })
 }
@@ -286,8 +332,13 @@ pub fn explain(args: &ExplainArgs) -> Result<(attention::Request, ModelDimension
         return Ok((request, entry.dims()));
     }
     match hub::locate(model, &hub_config(args.model.model_dir.as_deref()))? {
-        Some(files) => Ok((request, crate::weights::open(&files.weights)?.dims().clone())),
-        None => usage(format!("--model: {model} is neither in the catalogue nor on this machine")),
+        Some(files) => Ok((
+            request,
+            crate::weights::open(&files.weights)?.dims().clone(),
+        )),
+        None => usage(format!(
+            "--model: {model} is neither in the catalogue nor on this machine"
+        )),
     }
 }
 
@@ -332,7 +383,9 @@ fn variable(name: &str) -> Option<String> {
 }
 
 fn path_variable(name: &str) -> Option<PathBuf> {
-    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+    std::env::var_os(name)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
 }
 
 fn home() -> PathBuf {

@@ -29,11 +29,21 @@ pub fn run(args: &SpeechArgs, task: Task) -> Result<u8> {
     for path in &args.audio {
         let (sender, events) = channel();
         let outputs = claim_outputs(&job, path, &mut claimed);
-        waiting.push_back(File { path, bytes: bytes(path), outputs, sender });
+        waiting.push_back(File {
+            path,
+            bytes: bytes(path),
+            outputs,
+            sender,
+        });
         shows.push(events);
     }
     let line = Line::new(waiting, job.most_bytes);
-    let desk = Desk { engine: &engine, job: &job, lines: ProgressLines::new(job.quiet), cancel: Cancel::default() };
+    let desk = Desk {
+        engine: &engine,
+        job: &job,
+        lines: ProgressLines::new(job.quiet),
+        cancel: Cancel::default(),
+    };
     Ok(std::thread::scope(|scope| {
         for _ in 0..job.jobs {
             scope.spawn(|| desk.serve(&line));
@@ -48,7 +58,10 @@ pub fn run(args: &SpeechArgs, task: Task) -> Result<u8> {
 
 fn load(job: &Job) -> Result<Engine> {
     let mut download = DownloadProgress::new(job.quiet);
-    let engine = job.engine.clone().build_with(&mut |progress| download.update(&progress));
+    let engine = job
+        .engine
+        .clone()
+        .build_with(&mut |progress| download.update(&progress));
     download.finish();
     Ok(engine?)
 }
@@ -83,8 +96,15 @@ struct LineState<'a> {
 
 impl<'a> Line<'a> {
     fn new(waiting: VecDeque<File<'a>>, most_bytes: u64) -> Self {
-        let state = Mutex::new(LineState { waiting, inside: (0, 0) });
-        Self { state, left: Condvar::new(), most_bytes }
+        let state = Mutex::new(LineState {
+            waiting,
+            inside: (0, 0),
+        });
+        Self {
+            state,
+            left: Condvar::new(),
+            most_bytes,
+        }
     }
 
     /// Waits until the next file may come in; none is left after `None`.
@@ -97,7 +117,10 @@ impl<'a> Line<'a> {
                 state.inside = (files + 1, bytes.saturating_add(next));
                 return state.waiting.pop_front();
             }
-            state = self.left.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .left
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -109,7 +132,11 @@ impl<'a> Line<'a> {
 
     /// Sends away everybody who still waits.
     fn close(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).waiting.clear();
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .waiting
+            .clear();
         self.left.notify_all();
     }
 }
@@ -126,7 +153,12 @@ impl Desk<'_> {
     /// Works on file after file until none is left.
     fn serve(&self, line: &Line<'_>) {
         while let Some(file) = line.enter() {
-            let File { path, bytes, outputs, sender } = file;
+            let File {
+                path,
+                bytes,
+                outputs,
+                sender,
+            } = file;
             let done = outputs.and_then(|outputs| self.one_file(path, &outputs, &sender));
             line.leave(bytes);
             // Nobody listens any more after a broken pipe.
@@ -141,7 +173,10 @@ impl Desk<'_> {
         outputs: &[(OutputFormat, PathBuf)],
         sender: &Sender<Event>,
     ) -> Result<()> {
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        let name = path
+            .file_name()
+            .unwrap_or(path.as_os_str())
+            .to_string_lossy();
         let progress = Arc::new(self.lines.file(&name));
         let moved = progress.clone();
         let control = Control {
@@ -150,9 +185,13 @@ impl Desk<'_> {
         };
         let mut show = |segment: &Segment| match self.job.shown {
             Shown::Nothing => Ok(()),
-            _ => sender.send(Event::Segment(segment.clone())).map_err(|_| Error::Cancelled),
+            _ => sender
+                .send(Event::Segment(segment.clone()))
+                .map_err(|_| Error::Cancelled),
         };
-        let result = self.engine.run(resolve::input(path), &self.job.options, &mut show, &control);
+        let result = self
+            .engine
+            .run(resolve::input(path), &self.job.options, &mut show, &control);
         progress.finish();
         let transcript = result?;
         for (format, path) in outputs {
@@ -180,7 +219,9 @@ impl Desk<'_> {
     fn show_file(&self, events: &Receiver<Event>) -> Result<()> {
         loop {
             match events.recv() {
-                Ok(Event::Segment(segment)) => self.lines.suspend(|| print(self.job.shown, &segment))?,
+                Ok(Event::Segment(segment)) => {
+                    self.lines.suspend(|| print(self.job.shown, &segment))?
+                }
                 Ok(Event::Done(result)) => return result,
                 Err(_) => anyhow::bail!("the thread that worked on a file has failed"),
             }
@@ -204,7 +245,11 @@ fn claim_outputs(
     for &format in &job.formats {
         let path = output::path_for(&job.output_dir, file, format);
         if !claimed.insert(path.clone()) {
-            anyhow::bail!("{}: {} is another input's output", file.display(), path.display());
+            anyhow::bail!(
+                "{}: {} is another input's output",
+                file.display(),
+                path.display()
+            );
         }
         outputs.push((format, path));
     }

@@ -17,7 +17,11 @@ impl LayerNorm {
     const EPS: f32 = 1e-5;
 
     pub fn norm(&self) -> Norm<'_> {
-        Norm { weight: &self.weight, bias: &self.bias, eps: Self::EPS }
+        Norm {
+            weight: &self.weight,
+            bias: &self.bias,
+            eps: Self::EPS,
+        }
     }
 }
 
@@ -28,7 +32,12 @@ pub(crate) fn project(
     weight: &PackedLinear,
     x: &Tensor,
 ) -> Result<Tensor> {
-    x.apply_op1_no_bwd(&ops::Linear { cpu, weight, norm: norm.map(LayerNorm::norm), gelu: false })
+    x.apply_op1_no_bwd(&ops::Linear {
+        cpu,
+        weight,
+        norm: norm.map(LayerNorm::norm),
+        gelu: false,
+    })
 }
 
 /// `residual + x · Wᵀ + b`: x `(rows, n_in)`, residual `(rows, n_out)`.
@@ -38,7 +47,12 @@ pub(crate) fn project_onto(
     x: &Tensor,
     residual: &Tensor,
 ) -> Result<Tensor> {
-    let op = ops::Linear { cpu, weight, norm: None, gelu: false };
+    let op = ops::Linear {
+        cpu,
+        weight,
+        norm: None,
+        gelu: false,
+    };
     x.apply_op2_no_bwd(residual, &op)
 }
 
@@ -52,7 +66,12 @@ pub(crate) struct Mlp {
 impl Mlp {
     /// x `(rows, width)` → the same shape.
     pub fn forward(&self, cpu: &Cpu, x: &Tensor) -> Result<Tensor> {
-        let fc1 = ops::Linear { cpu, weight: &self.fc1, norm: Some(self.norm.norm()), gelu: true };
+        let fc1 = ops::Linear {
+            cpu,
+            weight: &self.fc1,
+            norm: Some(self.norm.norm()),
+            gelu: true,
+        };
         project_onto(cpu, &self.fc2, &x.apply_op1_no_bwd(&fc1)?, x)
     }
 }

@@ -77,7 +77,9 @@ impl Decoder {
     /// Projects a window's encoder output `(positions, audio width)` into each layer's keys and
     /// values.
     pub fn audio_state(&self, cpu: &Cpu, format: KvFormat, audio: &Tensor) -> Result<AudioState> {
-        let mut state = AudioState { layers: Vec::with_capacity(self.blocks.len()) };
+        let mut state = AudioState {
+            layers: Vec::with_capacity(self.blocks.len()),
+        };
         self.fill_audio_state(cpu, format, audio, &mut state)?;
         Ok(state)
     }
@@ -94,11 +96,17 @@ impl Decoder {
         for (i, block) in self.blocks.iter().enumerate() {
             let kv = project(cpu, None, &block.cross_kv, audio)?;
             ops::with_rows(&kv, |kv| {
-                let part = |at| PackRows { data: &kv.data[at..], stride: kv.stride, count: kv.rows };
+                let part = |at| PackRows {
+                    data: &kv.data[at..],
+                    stride: kv.stride,
+                    count: kv.rows,
+                };
                 let (k, v) = (part(0), part(self.width));
                 match state.layers.get_mut(i) {
                     Some(layer) => layer.repack(cpu, format, k, v, heads, head_dim),
-                    None => state.layers.push(CrossKv::pack(cpu, format, k, v, heads, head_dim)),
+                    None => state
+                        .layers
+                        .push(CrossKv::pack(cpu, format, k, v, heads, head_dim)),
                 }
             })?;
         }
@@ -137,10 +145,15 @@ impl Decoder {
                 let position = window.text.len + i % per_row;
                 let at = position * self.width;
                 let positional = &self.positions[at..at + self.width];
-                self.token_embedding.add_row(token, positional, out.next().expect("one a token"));
+                self.token_embedding
+                    .add_row(token, positional, out.next().expect("one a token"));
             }
         }
-        Ok(Tensor::from_vec(x, (tokens, self.width), &candle_core::Device::Cpu)?)
+        Ok(Tensor::from_vec(
+            x,
+            (tokens, self.width),
+            &candle_core::Device::Cpu,
+        )?)
     }
 
     /// Keeps the rows of x that logits are wanted for.
@@ -157,9 +170,16 @@ impl Decoder {
             return Ok(x.clone());
         }
         let kept = ops::with_rows(x, |x| {
-            at.iter().flat_map(|&i| x.row(i)).copied().collect::<Vec<f32>>()
+            at.iter()
+                .flat_map(|&i| x.row(i))
+                .copied()
+                .collect::<Vec<f32>>()
         })?;
-        Ok(Tensor::from_vec(kept, (at.len(), self.width), &candle_core::Device::Cpu)?)
+        Ok(Tensor::from_vec(
+            kept,
+            (at.len(), self.width),
+            &candle_core::Device::Cpu,
+        )?)
     }
 }
 
@@ -239,7 +259,10 @@ fn text_rows<'a>(layer: usize, windows: &'a [StepWindow<'_>]) -> Vec<GrowingRow<
 fn audio_rows<'a>(layer: usize, windows: &'a [StepWindow<'_>]) -> Vec<CrossRow<'a>> {
     let rows = |window: &'a StepWindow<'_>| {
         let queries = window.per_row();
-        (0..window.rows).map(move |_| CrossRow { queries, cache: &window.audio.layers[layer] })
+        (0..window.rows).map(move |_| CrossRow {
+            queries,
+            cache: &window.audio.layers[layer],
+        })
     };
     windows.iter().flat_map(rows).collect()
 }

@@ -23,7 +23,11 @@ impl Embedding {
         halves.convert_from_f32_slice(rows);
         let exact = halves.iter().zip(rows).all(|(half, x)| half.to_f32() == *x);
         let rows = if exact {
-            let fill = |to: &mut [u16]| to.iter_mut().zip(&halves).for_each(|(t, h)| *t = h.to_bits());
+            let fill = |to: &mut [u16]| {
+                to.iter_mut()
+                    .zip(&halves)
+                    .for_each(|(t, h)| *t = h.to_bits())
+            };
             Rows::Halves(Store::build(halves.len(), fill))
         } else {
             Rows::Floats(Store::build(rows.len(), |to| to.copy_from_slice(rows)))
@@ -32,11 +36,17 @@ impl Embedding {
     }
 
     pub fn from_halves(halves: Store<u16>, width: usize) -> Self {
-        Self { width, rows: Rows::Halves(halves) }
+        Self {
+            width,
+            rows: Rows::Halves(halves),
+        }
     }
 
     pub fn from_floats(floats: Store<f32>, width: usize) -> Self {
-        Self { width, rows: Rows::Floats(floats) }
+        Self {
+            width,
+            rows: Rows::Floats(floats),
+        }
     }
 
     pub fn record(&self, recorder: &mut Recorder) -> std::io::Result<()> {
@@ -53,7 +63,9 @@ impl Embedding {
         match &self.rows {
             Rows::Floats(rows) => add(rows.numbers()[range].iter().copied(), positional, out),
             Rows::Halves(rows) => {
-                let row = rows.numbers()[range].iter().map(|bits| f16::from_bits(*bits).to_f32());
+                let row = rows.numbers()[range]
+                    .iter()
+                    .map(|bits| f16::from_bits(*bits).to_f32());
                 add(row, positional, out);
             }
         }

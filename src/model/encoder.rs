@@ -55,7 +55,11 @@ impl Encoder {
         let mut out = vec![0f32; positions * width];
         let offset = &self.positions[..positions * width];
         conv::from_rows(cpu, &self.conv2, &hidden, frames, Some(offset), &mut out);
-        Ok(Tensor::from_vec(out, (positions, width), &candle_core::Device::Cpu)?)
+        Ok(Tensor::from_vec(
+            out,
+            (positions, width),
+            &candle_core::Device::Cpu,
+        )?)
     }
 
     fn finish(&self, cpu: &Cpu, x: &Tensor) -> Result<Tensor> {
@@ -85,7 +89,10 @@ impl EncoderBlock {
             queries: &part(0)?,
             heads,
             head_dim: width / heads,
-            kv: Kv::Dense { k: &part(1)?, v: &part(2)? },
+            kv: Kv::Dense {
+                k: &part(1)?,
+                v: &part(2)?,
+            },
             causal: false,
             weights: false,
         })?;

@@ -33,7 +33,9 @@ impl<'a> Loader<'a> {
         cpu: &'a Cpu,
         packed: Option<(&Path, &str)>,
     ) -> Self {
-        let key = packed.map_or(String::new(), |(_, key)| format!("{key} {}", compute.name()));
+        let key = packed.map_or(String::new(), |(_, key)| {
+            format!("{key} {}", compute.name())
+        });
         let packed = packed.map(|(path, _)| path);
         let found = packed.and_then(|path| PackedFile::open(path, &key));
         // A cache that cannot be written costs the next start some time, nothing more.
@@ -41,7 +43,13 @@ impl<'a> Loader<'a> {
             (Some(path), None) => Recorder::create(path, &key).ok(),
             _ => None,
         };
-        Self { source, compute, cpu, packed: found, recorder: RefCell::new(recorder) }
+        Self {
+            source,
+            compute,
+            cpu,
+            packed: found,
+            recorder: RefCell::new(recorder),
+        }
     }
 
     /// Gives what was recorded its name.
@@ -138,13 +146,7 @@ impl<'a> Loader<'a> {
 
     /// Stacks the named parts, `(n_out, n_in)` each, into one layer. The key projection has no
     /// bias; it is given zeros.
-    fn fused(
-        &self,
-        name: &str,
-        parts: &[&str],
-        n_out: usize,
-        n_in: usize,
-    ) -> Result<PackedLinear> {
+    fn fused(&self, name: &str, parts: &[&str], n_out: usize, n_in: usize) -> Result<PackedLinear> {
         self.linear(&format!("{name}.{}", parts.join("+")), || {
             let mut weight = Vec::with_capacity(parts.len() * n_out * n_in);
             let mut bias = Vec::with_capacity(parts.len() * n_out);
@@ -209,7 +211,10 @@ impl<'a> Loader<'a> {
     /// Records something; if the disk fails, the recording is given up.
     fn record(&self, write: impl FnOnce(&mut Recorder) -> std::io::Result<()>) {
         let mut recorder = self.recorder.borrow_mut();
-        if recorder.as_mut().is_some_and(|recorder| write(recorder).is_err()) {
+        if recorder
+            .as_mut()
+            .is_some_and(|recorder| write(recorder).is_err())
+        {
             *recorder = None;
         }
     }

@@ -84,7 +84,14 @@ impl Whisper {
         let loader = load::Loader::new(source, compute, &cpu, packed);
         let (encoder, decoder) = (loader.encoder(&dims)?, loader.decoder(&dims)?);
         loader.finish();
-        Ok(Self { dims, compute, cpu, plan, encoder, decoder })
+        Ok(Self {
+            dims,
+            compute,
+            cpu,
+            plan,
+            encoder,
+            decoder,
+        })
     }
 
     /// The network's sizes.
@@ -118,7 +125,8 @@ impl Whisper {
     /// An attention backend that fails.
     pub fn encode(&self, mel: &[f32]) -> Result<Tensor> {
         let frames = mel.len() / self.dims.n_mels;
-        self.encoder.forward(&self.cpu, self.plan.encoder(), mel, frames)
+        self.encoder
+            .forward(&self.cpu, self.plan.encoder(), mel, frames)
     }
 
     /// The encoder after its convolutions and positions, and after its first block: for comparing
@@ -140,7 +148,8 @@ impl Whisper {
     /// # Errors
     /// Tensor arithmetic that fails.
     pub fn audio_state(&self, audio: &Tensor) -> Result<AudioState> {
-        self.decoder.audio_state(&self.cpu, self.compute.kv_format(), audio)
+        self.decoder
+            .audio_state(&self.cpu, self.compute.kv_format(), audio)
     }
 
     /// As [`audio_state`](Self::audio_state), into the memory of a state that is not needed any more.
@@ -148,7 +157,8 @@ impl Whisper {
     /// # Errors
     /// Tensor arithmetic that fails.
     pub fn refill_audio_state(&self, audio: &Tensor, state: &mut AudioState) -> Result<()> {
-        self.decoder.fill_audio_state(&self.cpu, self.compute.kv_format(), audio, state)
+        self.decoder
+            .fill_audio_state(&self.cpu, self.compute.kv_format(), audio, state)
     }
 
     /// An empty text state for `beams` rows.
@@ -163,7 +173,10 @@ impl Whisper {
     /// # Errors
     /// An attention backend that fails.
     pub fn step(&self, windows: &mut [StepWindow<'_>]) -> Result<Tensor> {
-        let attention = StepAttention { text: self.plan.decoder(), cross: self.plan.cross() };
+        let attention = StepAttention {
+            text: self.plan.decoder(),
+            cross: self.plan.cross(),
+        };
         self.decoder.step(&self.cpu, &attention, windows)
     }
 }

@@ -27,7 +27,12 @@ impl<'a> Rows<'a> {
         let [stride, 1] = *layout.stride() else {
             bail!("expected rows with a dense last dimension, got {layout:?}");
         };
-        Ok(Self { data: &data[layout.start_offset()..], stride, rows, width })
+        Ok(Self {
+            data: &data[layout.start_offset()..],
+            stride,
+            rows,
+            width,
+        })
     }
 
     /// Row `i`.
@@ -92,7 +97,10 @@ impl CustomOp2 for Linear<'_> {
         if residual.stride != residual.width {
             bail!("the residual must be contiguous, got {residual_l:?}");
         }
-        Ok(self.run(Rows::of(s, l)?, Some(&residual.data[..residual.rows * residual.width])))
+        Ok(self.run(
+            Rows::of(s, l)?,
+            Some(&residual.data[..residual.rows * residual.width]),
+        ))
     }
 }
 

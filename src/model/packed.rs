@@ -51,7 +51,11 @@ impl PackedFile {
             return None;
         }
         let sections = index.sections;
-        Some(Self { path: path.to_owned(), owner: Arc::new(map), sections })
+        Some(Self {
+            path: path.to_owned(),
+            owner: Arc::new(map),
+            sections,
+        })
     }
 
     pub fn linear(&self, name: &str) -> Result<PackedLinear> {
@@ -69,11 +73,18 @@ impl PackedFile {
     }
 
     fn range(&self, name: &str) -> Result<Range<usize>> {
-        self.sections.get(name).cloned().ok_or_else(|| self.broken(name, "is missing".into()))
+        self.sections
+            .get(name)
+            .cloned()
+            .ok_or_else(|| self.broken(name, "is missing".into()))
     }
 
     fn broken(&self, name: &str, reason: String) -> Error {
-        Error::Weights { file: self.path.clone(), tensor: Some(name.into()), reason }
+        Error::Weights {
+            file: self.path.clone(),
+            tensor: Some(name.into()),
+            reason,
+        }
     }
 }
 
@@ -91,8 +102,16 @@ impl Recorder {
         let folder = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)?;
         let temporary = tempfile::NamedTempFile::new_in(folder)?;
-        let index = Index { key: key.into(), sections: HashMap::new() };
-        Ok(Self { temporary, path: path.into(), written: 0, index })
+        let index = Index {
+            key: key.into(),
+            sections: HashMap::new(),
+        };
+        Ok(Self {
+            temporary,
+            path: path.into(),
+            written: 0,
+            index,
+        })
     }
 
     pub fn linear(&mut self, name: &str, layer: &PackedLinear) -> std::io::Result<()> {
@@ -122,7 +141,10 @@ impl Recorder {
         out.write_all(&(index.len() as u64).to_le_bytes())?;
         out.write_all(MARK)?;
         out.sync_all()?;
-        self.temporary.persist(&self.path).map(drop).map_err(|failed| failed.error)
+        self.temporary
+            .persist(&self.path)
+            .map(drop)
+            .map_err(|failed| failed.error)
     }
 }
 
@@ -144,7 +166,10 @@ mod tests {
     fn what_was_written_is_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let file = PackedFile::open(&written(folder.path()), "key").unwrap();
-        assert_eq!(file.numbers::<f32>("one", 3).unwrap().numbers(), [1.0, 2.0, 3.0]);
+        assert_eq!(
+            file.numbers::<f32>("one", 3).unwrap().numbers(),
+            [1.0, 2.0, 3.0]
+        );
         assert_eq!(file.numbers::<u16>("two", 5).unwrap().numbers(), [7; 5]);
         assert!(file.numbers::<f32>("one", 4).is_err());
         assert!(file.numbers::<f32>("three", 1).is_err());
@@ -158,7 +183,10 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         for len in 0..whole.len() {
             std::fs::write(&path, &whole[..len]).unwrap();
-            assert!(PackedFile::open(&path, "key").is_none(), "cut to {len} bytes");
+            assert!(
+                PackedFile::open(&path, "key").is_none(),
+                "cut to {len} bytes"
+            );
         }
     }
 }

@@ -83,7 +83,10 @@ impl StateBytes {
             KvFormat::I8 => 1,
         };
         let position = 2 * dims.n_text_layer * dims.n_text_state * number;
-        Self { window: position * dims.n_audio_ctx, row: position * dims.n_text_ctx }
+        Self {
+            window: position * dims.n_audio_ctx,
+            row: position * dims.n_text_ctx,
+        }
     }
 
     /// What `windows` of `rows` in all cost, at most; language detection holds one window more.
@@ -115,7 +118,10 @@ mod tests {
         };
         let bytes = StateBytes::new(&base, KvFormat::F16);
         assert_eq!((bytes.window, bytes.row), (18_432_000, 5_505_024));
-        assert_eq!(StateBytes::new(&base, KvFormat::F32).window, 2 * bytes.window);
+        assert_eq!(
+            StateBytes::new(&base, KvFormat::F32).window,
+            2 * bytes.window
+        );
         assert_eq!(bytes.of(1, 1), 2 * bytes.window + 2 * bytes.row);
     }
 }

@@ -3,18 +3,23 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use undertone::Engine;
 use undertone::model::ComputeType;
 use undertone::weights::hub::HubConfig;
-use undertone::Engine;
 
 /// The folder of stored references, or `None` with a loud line.
 pub fn reference() -> Option<PathBuf> {
     let Some(folder) = std::env::var_os("UNDERTONE_REFERENCE") else {
-        eprintln!("SKIPPED: UNDERTONE_REFERENCE is not set, so nothing is compared with openai/whisper");
+        eprintln!(
+            "SKIPPED: UNDERTONE_REFERENCE is not set, so nothing is compared with openai/whisper"
+        );
         return None;
     };
     let folder = PathBuf::from(folder);
-    assert!(folder.join("reference").is_dir(), "UNDERTONE_REFERENCE holds no reference/");
+    assert!(
+        folder.join("reference").is_dir(),
+        "UNDERTONE_REFERENCE holds no reference/"
+    );
     Some(folder)
 }
 
@@ -29,7 +34,11 @@ pub fn engine(model: &'static str) -> Option<&'static Engine> {
     static TINY_EN: OnceLock<Option<Engine>> = OnceLock::new();
     let cell = if model == "base" { &BASE } else { &TINY_EN };
     cell.get_or_init(|| {
-        let built = Engine::builder().model(model).hub(hub()).compute_type(ComputeType::F32).build();
+        let built = Engine::builder()
+            .model(model)
+            .hub(hub())
+            .compute_type(ComputeType::F32)
+            .build();
         match built {
             Ok(engine) => Some(engine),
             Err(error) => {
