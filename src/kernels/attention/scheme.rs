@@ -158,6 +158,8 @@ pub(super) trait Scheme<V: Vector> {
     const ROWS: usize;
     /// What a probability of 1 is written as, in bits (log2).
     const ONE_BITS: f32;
+    /// Whether scores are to be multiplied by the keys' scales.
+    const KEY_SCALES: bool;
 
     fn keys(plane: &Plane) -> &[Item<V, Self::Score>];
     fn values(plane: &Plane) -> &[Item<V, Self::Value>];
@@ -165,7 +167,7 @@ pub(super) trait Scheme<V: Vector> {
     /// Writes a query, times `scale`, as left rows `stride` apart.
     fn query(query: &[f32], scale: f32, left: &mut [u32], stride: usize) -> Scaled;
     /// Joins the sums of a query's left rows; `key_scale` is per lane.
-    fn score(sums: [Sum<V, Self::Score>; 2], factor: f32, key_scale: &[f32]) -> V::F;
+    fn score(sums: [Sum<V, Self::Score>; 2], factor: V::F, key_scale: V::F) -> V::F;
     /// Writes `2^bits` as left rows `stride` apart, adds what was written to `sum`.
     fn probability(bits: V::F, sum: V::F, left: &mut [u32], stride: usize) -> V::F;
     /// The sum of all that was written: `sum`'s lanes, or of `words` left words themselves.
@@ -208,6 +210,7 @@ impl<V: Vector> Scheme<V> for Exact {
     type Value = F32;
     const ROWS: usize = 1;
     const ONE_BITS: f32 = 0.0;
+    const KEY_SCALES: bool = false;
 
     #[inline(always)]
     fn keys(plane: &Plane) -> &[f32] {
@@ -222,7 +225,7 @@ impl<V: Vector> Scheme<V> for Exact {
         float_query(query, scale, left)
     }
     #[inline(always)]
-    fn score(sums: [V::F; 2], _: f32, _: &[f32]) -> V::F {
+    fn score(sums: [V::F; 2], _: V::F, _: V::F) -> V::F {
         sums[0]
     }
     #[inline(always)]
@@ -240,6 +243,7 @@ impl<V: Vector> Scheme<V> for HalfStored {
     type Value = F16;
     const ROWS: usize = 1;
     const ONE_BITS: f32 = 0.0;
+    const KEY_SCALES: bool = false;
 
     #[inline(always)]
     fn keys(plane: &Plane) -> &[u16] {
@@ -254,7 +258,7 @@ impl<V: Vector> Scheme<V> for HalfStored {
         float_query(query, scale, left)
     }
     #[inline(always)]
-    fn score(sums: [V::F; 2], _: f32, _: &[f32]) -> V::F {
+    fn score(sums: [V::F; 2], _: V::F, _: V::F) -> V::F {
         sums[0]
     }
     #[inline(always)]
@@ -272,6 +276,7 @@ impl<V: Vector> Scheme<V> for Bf16Products {
     type Value = Bf16;
     const ROWS: usize = 1;
     const ONE_BITS: f32 = 0.0;
+    const KEY_SCALES: bool = false;
 
     #[inline(always)]
     fn keys(plane: &Plane) -> &[u32] {
@@ -291,7 +296,7 @@ impl<V: Vector> Scheme<V> for Bf16Products {
         Scaled { factor: 1.0, start: [0; 2] }
     }
     #[inline(always)]
-    fn score(sums: [V::F; 2], _: f32, _: &[f32]) -> V::F {
+    fn score(sums: [V::F; 2], _: V::F, _: V::F) -> V::F {
         sums[0]
     }
     #[inline(always)]
@@ -322,6 +327,7 @@ impl<V: Vector> Scheme<V> for NarrowBytes {
     type Value = ByteValues;
     const ROWS: usize = 1;
     const ONE_BITS: f32 = 7.994_353_5;
+    const KEY_SCALES: bool = true;
 
     #[inline(always)]
     fn keys(plane: &Plane) -> &[u32] {
@@ -344,9 +350,8 @@ impl<V: Vector> Scheme<V> for NarrowBytes {
         Scaled { factor: largest / 127.0 * scale, start: [-128 * sum, 0] }
     }
     #[inline(always)]
-    fn score(sums: [V::I; 2], factor: f32, key_scale: &[f32]) -> V::F {
-        let scale = V::mul(V::splat(factor), V::load(key_scale));
-        V::mul(V::to_floats(sums[0]), scale)
+    fn score(sums: [V::I; 2], factor: V::F, key_scale: V::F) -> V::F {
+        V::mul(V::to_floats(sums[0]), V::mul(factor, key_scale))
     }
     #[inline(always)]
     fn probability(bits: V::F, sum: V::F, left: &mut [u32], _: usize) -> V::F {
@@ -374,6 +379,7 @@ impl<V: Vector> Scheme<V> for WideBytes {
     type Value = ByteValues;
     const ROWS: usize = 2;
     const ONE_BITS: f32 = 15.999_978;
+    const KEY_SCALES: bool = true;
 
     #[inline(always)]
     fn keys(plane: &Plane) -> &[u32] {
@@ -402,9 +408,9 @@ impl<V: Vector> Scheme<V> for WideBytes {
         Scaled { factor: largest / 32512.0 * scale, start: [-128 * high_sum, -128 * low_sum] }
     }
     #[inline(always)]
-    fn score(sums: [V::I; 2], factor: f32, key_scale: &[f32]) -> V::F {
+    fn score(sums: [V::I; 2], factor: V::F, key_scale: V::F) -> V::F {
         let sum = V::fma(V::to_floats(sums[0]), V::splat(256.0), V::to_floats(sums[1]));
-        V::mul(sum, V::mul(V::splat(factor), V::load(key_scale)))
+        V::mul(sum, V::mul(factor, key_scale))
     }
     #[inline(always)]
     fn probability(bits: V::F, sum: V::F, left: &mut [u32], stride: usize) -> V::F {

@@ -274,14 +274,21 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
         let keys = &self.keys[panel * PANEL * steps + column..];
         let stride = panel_width(self.packed.positions, panel);
         let sums = products::<V, S::Score, LEFT, C>(left, keys, stride, steps);
-        let key_scale = &self.packed.heads[self.head].key_scale;
-        for c in 0..C {
-            let key = panel * PANEL + column + c * V::LANES;
-            let key_scale = key_scale.get(key..).unwrap_or(&[]);
-            for q in 0..Self::QUERIES {
-                let factor = scratch.scaled[self.query + q].factor;
-                let score = S::score(of_query(&sums, S::ROWS, q, c), factor, key_scale);
-                V::store(score, &mut scratch.scores[q * BLOCK + key - first..]);
+        let key = panel * PANEL + column;
+        let mut key_scales = [V::splat(1.0); C];
+        if S::KEY_SCALES {
+            let from = &self.packed.heads[self.head].key_scale[key..][..C * V::LANES];
+            for (c, scale) in key_scales.iter_mut().enumerate() {
+                *scale = V::load(&from[c * V::LANES..]);
+            }
+        }
+        // Short bodies: loops that are not unrolled would keep the sums in memory all the while.
+        for q in 0..Self::QUERIES {
+            let factor = V::splat(scratch.scaled[self.query + q].factor);
+            let to = &mut scratch.scores[q * BLOCK + key - first..][..C * V::LANES];
+            for c in 0..C {
+                let score = S::score(of_query(&sums, S::ROWS, q, c), factor, key_scales[c]);
+                V::store(score, &mut to[c * V::LANES..]);
             }
         }
     }
@@ -350,7 +357,7 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
         let sums = products::<V, S::Value, LEFT, C>(left, values, out_width, width / terms);
         for q in 0..Self::QUERIES {
             let Running { old, new, .. } = scratch.running[self.query + q];
-            let out = &mut scratch.out[(self.query + q) * out_width + column..];
+            let out = &mut scratch.out[(self.query + q) * out_width + column..][..C * V::LANES];
             for c in 0..C {
                 let block = V::mul(S::value(of_query(&sums, S::ROWS, q, c)), V::splat(new));
                 let out = &mut out[c * V::LANES..];
