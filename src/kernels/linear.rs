@@ -66,8 +66,8 @@ pub fn linear(cpu: &Cpu, w: &PackedLinear, call: &LinearCall, out: &mut [f32]) {
 }
 
 /// An MLP: `GELU(norm(x) · Wᵀ + bias)` of `up`, then `down`, plus the residual; [`LinearCall::gelu`] is
-/// not looked at. The bytes of two calls of [`linear`]; but with many rows, a block of them goes through
-/// both layers while it is in the cache.
+/// not looked at. The bytes of two calls of [`linear`]; but with many rows and byte weights, a block of
+/// them goes through both layers while it is in the cache.
 ///
 /// # Panics
 /// If a slice's size does not fit the layers and the number of rows.
@@ -78,12 +78,10 @@ pub fn mlp(cpu: &Cpu, up: &PackedLinear, down: &PackedLinear, call: &LinearCall,
         "the second layer reads what the first wrote"
     );
     let (rows, width, n_out) = (call.rows, up.n_out(), down.n_out());
-    let size = if rows <= FEW_ROWS {
-        rows.max(1)
-    } else {
-        task_rows(cpu, rows)
-    };
     check_output(out, rows, n_out, call.residual);
+    // Floats gain nothing: a block's hidden values and the weights together outgrow the cache.
+    let fused = rows > FEW_ROWS && up.precision() == Precision::I8;
+    let size = if fused { FEW_ROWS } else { rows.max(1) };
     cpu.pool().run_chunks(out, size * n_out, |task, out| {
         let (first, rows) = (task * size, out.len() / n_out);
         let (x, all) = (
@@ -92,14 +90,14 @@ pub fn mlp(cpu: &Cpu, up: &PackedLinear, down: &PackedLinear, call: &LinearCall,
         );
         borrow(&HIDDEN, |buffer| {
             let hidden = buffer.numbers(rows * width);
-            let first_half = LinearCall {
+            let before = LinearCall {
                 x,
                 rows,
                 gelu: true,
                 residual: None,
                 ..*call
             };
-            linear(cpu, up, &first_half, hidden);
+            linear(cpu, up, &before, hidden);
             let residual = call.residual.map(|residual| &residual[all]);
             let (x, x_stride, norm, gelu) = (&*hidden, width, None, false);
             linear(

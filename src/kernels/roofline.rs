@@ -6,22 +6,24 @@ use std::time::Instant;
 use super::cpu::Cpu;
 use super::simd::{LANES, Simd, Task, dispatch};
 
-/// Sums in flight per thread: enough to hide the latency of two units at four cycles.
-const CHAINS: usize = 12;
+/// Sums in flight per thread: enough to hide four cycles of latency, few enough for AVX2's registers.
+const CHAINS: usize = 6;
 /// Rounds of one measurement: some milliseconds.
-const ROUNDS: usize = 500_000;
+const ROUNDS: usize = 250_000;
+/// Tasks per thread, so that a thread that is interrupted does not decide the result.
+const TASKS: usize = 4;
 
 /// Fused multiply-adds in registers, all threads: billions of operations a second (one multiply-add is
 /// two).
 pub fn peak_f32_gflops(cpu: &Cpu) -> f64 {
-    let operations = 2 * CHAINS * LANES * ROUNDS * cpu.threads();
+    let operations = 2 * CHAINS * LANES * ROUNDS * TASKS * cpu.threads();
     operations as f64 / best_of_five(|| each_thread(cpu, || dispatch(cpu.level(), Floats))) / 1e9
 }
 
 /// Byte products summed in registers, all threads: billions of operations a second (one multiply-add is
 /// two).
 pub fn peak_i8_gops(cpu: &Cpu) -> f64 {
-    let operations = 2 * CHAINS * 4 * LANES * ROUNDS * cpu.threads();
+    let operations = 2 * CHAINS * 4 * LANES * ROUNDS * TASKS * cpu.threads();
     operations as f64 / best_of_five(|| each_thread(cpu, || dispatch(cpu.level(), Bytes))) / 1e9
 }
 
@@ -39,7 +41,7 @@ pub fn memory_gbps(cpu: &Cpu) -> f64 {
 }
 
 fn each_thread(cpu: &Cpu, work: impl Fn() + Sync) {
-    cpu.pool().run(cpu.threads(), |_| work());
+    cpu.pool().run(TASKS * cpu.threads(), |_| work());
 }
 
 fn best_of_five(mut work: impl FnMut()) -> f64 {
@@ -75,15 +77,16 @@ struct Bytes;
 impl Task for Bytes {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (x, w) = (
-            s.splat_i32(black_box(0x0102_0304)),
-            s.bytes(black_box(&[1; 4 * LANES])),
-        );
-        let mut sums = [s.splat_i32(black_box(0)); CHAINS];
+        // Operands that differ per chain and per round, or the compiler would multiply but once.
+        let bytes: [[i8; 4 * LANES]; CHAINS] = black_box(std::array::from_fn(|i| [i as i8; _]));
+        let (w, one) = (bytes.each_ref().map(|bytes| s.bytes(bytes)), s.splat_i32(1));
+        let mut x = s.splat_i32(black_box(0));
+        let mut sums = [x; CHAINS];
         for _ in 0..ROUNDS {
-            for sum in &mut sums {
+            for (sum, w) in sums.iter_mut().zip(w) {
                 *sum = s.dot4(*sum, x, w);
             }
+            x = s.add_i32(x, one);
         }
         let total = sums
             .into_iter()
