@@ -1,9 +1,12 @@
 //! What a request asks for. Names and defaults are openai/whisper's.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 
 /// What to do with the speech.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Task {
     /// Write it down in its own language.
     #[default]
@@ -24,7 +27,8 @@ impl Task {
 }
 
 /// Which tokens are never sampled.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SuppressTokens {
     /// openai's `"-1"`: the tokenizer's non-speech tokens, and then these too.
     NonSpeechAnd(Vec<u32>),
@@ -39,7 +43,8 @@ impl Default for SuppressTokens {
 }
 
 /// openai's `DecodingOptions`: how one window is decoded at one temperature.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DecodingOptions {
     /// Transcribe or translate.
     pub task: Task,
@@ -96,7 +101,8 @@ impl Default for DecodingOptions {
 }
 
 /// When a window counts as failed or silent, and what is tried next.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Gates {
     /// Temperatures to try in order; at least one.
     pub temperatures: Vec<f64>,
@@ -120,7 +126,8 @@ impl Default for Gates {
 }
 
 /// What one file asks for: openai's `transcribe()` options.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TranscribeOptions {
     /// How each window is decoded; its `temperature`, `prompt` and `seed` are set per window.
     pub decoding: DecodingOptions,

@@ -1,26 +1,26 @@
 //! The main path: load once, then audio → mel → windows → segments → sink. Read this first.
 
-use std::path::PathBuf;
+mod builder;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::attention::{self, AttentionBackend, Registry};
 use crate::audio::{self, Input, Limits};
 use crate::decoding::{DecodingResult, LanguageProbabilities};
 use crate::dims::{FRAMES_PER_SECOND, ModelDimensions, N_FRAMES, N_SAMPLES};
 use crate::engine::{Batcher, Cancel, Capacity, Inbox, WindowJob};
 use crate::error::{Error, Result};
-use crate::kernels::{Cpu, SimdLevel};
 use crate::longform::{
     DecodeWindow, DecodeWindows, WindowRequest, transcribe_batched, transcribe_sequential,
 };
 use crate::mel::{self, LogMel};
-use crate::model::{ComputeType, Whisper};
+use crate::model::Whisper;
 use crate::options::{DecodingOptions, Gates, Task, TranscribeOptions};
 use crate::tokenizer::Tokenizer;
 use crate::transcript::{Segment, SegmentSink, Transcript};
-use crate::weights::WeightSource;
-use crate::weights::hub::{self, HubConfig, ModelFiles};
+use crate::weights::hub::{self, ModelFiles};
+
+pub use builder::EngineBuilder;
 
 /// A loaded model, ready for any number of files from any number of threads. Cheap to clone.
 #[derive(Clone)]
@@ -36,23 +36,9 @@ struct Loaded {
     sources: AtomicU64,
 }
 
-/// How an [`Engine`] is to be loaded.
-#[derive(Clone)]
-pub struct EngineBuilder {
-    model: String,
-    hub: HubConfig,
-    compute: ComputeType,
-    threads: Option<usize>,
-    level: Option<SimdLevel>,
-    attention: attention::Request,
-    backends: Vec<Arc<dyn AttentionBackend>>,
-    slots: usize,
-    any_task: bool,
-    packed_dir: Option<PathBuf>,
-}
-
 /// How far a file is, and how to stop it.
 #[derive(Clone, Default)]
+#[non_exhaustive]
 pub struct Control {
     /// Stops the work at its next step.
     pub cancel: Cancel,
@@ -62,165 +48,12 @@ pub struct Control {
 
 /// How far a file is.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Progress {
     /// Seconds of audio done.
     pub done_s: f64,
     /// Seconds of audio in all.
     pub total_s: f64,
-}
-
-impl Default for EngineBuilder {
-    fn default() -> Self {
-        Self {
-            model: "base".into(),
-            hub: HubConfig::default(),
-            compute: ComputeType::default(),
-            threads: None,
-            level: None,
-            attention: attention::Request::default(),
-            backends: Vec::new(),
-            slots: 8,
-            any_task: false,
-            packed_dir: None,
-        }
-    }
-}
-
-impl EngineBuilder {
-    /// A catalogue name, a hub repository `owner/name`, a folder or a file. Default: `base`.
-    #[must_use]
-    pub fn model(mut self, model: impl Into<String>) -> Self {
-        self.model = model.into();
-        self
-    }
-
-    /// Where models may come from and where they are kept.
-    #[must_use]
-    pub fn hub(mut self, hub: HubConfig) -> Self {
-        self.hub = hub;
-        self
-    }
-
-    /// In what precision to compute. Default: 32-bit floats.
-    #[must_use]
-    pub fn compute_type(mut self, compute: ComputeType) -> Self {
-        self.compute = compute;
-        self
-    }
-
-    /// Threads to compute with. Default: one per core.
-    #[must_use]
-    pub fn threads(mut self, threads: usize) -> Self {
-        self.threads = Some(threads);
-        self
-    }
-
-    /// Computes with a lower vector level than the processor has.
-    #[must_use]
-    pub fn simd_level(mut self, level: SimdLevel) -> Self {
-        self.level = Some(level);
-        self
-    }
-
-    /// Which attention backends to use, and as which machine to choose them.
-    #[must_use]
-    pub fn attention(mut self, request: attention::Request) -> Self {
-        self.attention = request;
-        self
-    }
-
-    /// Puts a backend of the caller's in front of the built-in ones.
-    #[must_use]
-    pub fn backend(mut self, backend: Arc<dyn AttentionBackend>) -> Self {
-        self.backends.push(backend);
-        self
-    }
-
-    /// How many windows are decoded side by side, at most; each may have five beams. Memory for
-    /// them is taken as they come: [`StateBytes`](crate::model::StateBytes) says how much.
-    #[must_use]
-    pub fn slots(mut self, slots: usize) -> Self {
-        self.slots = slots;
-        self
-    }
-
-    /// Lets a model translate that was not trained to.
-    #[must_use]
-    pub fn allow_any_task(mut self, allow: bool) -> Self {
-        self.any_task = allow;
-        self
-    }
-
-    /// Keeps quantised models in this folder, so that they load at once the next time.
-    #[must_use]
-    pub fn packed_dir(mut self, folder: impl Into<PathBuf>) -> Self {
-        self.packed_dir = Some(folder.into());
-        self
-    }
-
-    /// Where the packed model is kept, and its key. Only what takes long to make is kept: floats are
-    /// packed as fast as they are read.
-    fn packed(&self, source: &dyn WeightSource) -> Result<Option<(PathBuf, String)>> {
-        match &self.packed_dir {
-            Some(folder) if self.compute == ComputeType::Int8 => {
-                let key = source.fingerprint()?;
-                let name = &key[..key.len().min(32)];
-                Ok(Some((
-                    folder.join(format!("{name}.{}", self.compute.name())),
-                    key,
-                )))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// Finds the model, downloading it if need be, and loads it.
-    ///
-    /// # Errors
-    /// A model that cannot be had or is damaged; an attention plan that is impossible.
-    pub fn build(self) -> Result<Engine> {
-        self.build_with(&mut |_| {})
-    }
-
-    /// [`build`](Self::build), told of the download's progress.
-    ///
-    /// # Errors
-    /// As [`build`](Self::build).
-    pub fn build_with(self, progress: &mut dyn FnMut(hub::Progress<'_>)) -> Result<Engine> {
-        let files = hub::resolve(&self.model, &self.hub, progress)?;
-        let source = crate::weights::open(&files.weights)?;
-        let dims = source.dims().clone();
-        let tokenizer = Arc::new(load_tokenizer(&files, source.as_ref())?);
-        let cpu = Cpu::new(self.threads, self.level);
-        let registry =
-            Registry::new(attention::backends::built_in(&cpu)).with_front(self.backends.clone());
-        let plan = attention::plan(&self.attention, &registry, &dims)?;
-        let packed = self.packed(source.as_ref())?;
-        let packed = packed
-            .as_ref()
-            .map(|(path, key)| (path.as_path(), key.as_str()));
-        let model = Arc::new(Whisper::load(
-            source.as_ref(),
-            self.compute,
-            cpu,
-            plan,
-            packed,
-        )?);
-        let capacity = Capacity::of_windows(self.slots);
-        let batcher = Batcher::new(model.clone(), tokenizer.clone(), capacity)?;
-        let sources = AtomicU64::new(0);
-        let any_task = self.any_task;
-        let name = self.model.clone();
-        Ok(Engine(Arc::new(Loaded {
-            name,
-            files,
-            model,
-            tokenizer,
-            batcher,
-            any_task,
-            sources,
-        })))
-    }
 }
 
 /// The segments of a recording that is being transcribed on another thread.
@@ -257,21 +90,6 @@ fn translates(files: &ModelFiles, dims: &ModelDimensions) -> bool {
         .filter(|entry| entry.dims() == *dims)
         .peekable();
     dims.is_multilingual() && (alike.peek().is_none() || alike.any(|entry| entry.translates))
-}
-
-/// The tokenizer beside the weights, or the vocabulary inside them.
-fn load_tokenizer(files: &ModelFiles, source: &dyn WeightSource) -> Result<Tokenizer> {
-    let n_vocab = Some(source.dims().n_vocab);
-    let name = files.weights.display().to_string();
-    match (&files.tokenizer, source.vocabulary()) {
-        (Some(path), _) => Tokenizer::from_file(path, n_vocab),
-        (None, Some(tokens)) => Tokenizer::from_parts(&name, tokens.to_vec(), Vec::new(), n_vocab),
-        (None, None) => Err(Error::Weights {
-            file: files.weights.clone(),
-            tensor: None,
-            reason: "there is no tokenizer.json beside it".into(),
-        }),
-    }
 }
 
 impl Engine {
@@ -341,7 +159,7 @@ impl Engine {
     ) -> Result<Transcript> {
         options.validate()?;
         self.check_task(options.decoding.task)?;
-        let mel = self.log_mel(input)?;
+        let (mel, warnings) = self.log_mel(input)?;
         let mut client = self.client(&mel, control);
         let language = match &options.decoding.language {
             Some(language) => language.clone(),
@@ -357,25 +175,25 @@ impl Engine {
             }
         };
         let tokenizer = &self.0.tokenizer;
-        if options.batch_size.is_some() {
-            let loudness = mel.loudness();
-            return transcribe_batched(
-                &loudness,
+        let transcript = match options.batch_size {
+            Some(_) => transcribe_batched(
+                &mel.loudness(),
                 tokenizer,
                 &options,
                 &mut client,
                 sink,
                 &mut report,
-            );
-        }
-        transcribe_sequential(
-            content_frames,
-            tokenizer,
-            &options,
-            &mut client,
-            sink,
-            &mut report,
-        )
+            ),
+            None => transcribe_sequential(
+                content_frames,
+                tokenizer,
+                &options,
+                &mut client,
+                sink,
+                &mut report,
+            ),
+        }?;
+        Ok(Transcript { warnings, ..transcript })
     }
 
     /// Every language's probability, from the first 30 s of the audio.
@@ -430,10 +248,12 @@ impl Engine {
         &self.0.tokenizer
     }
 
-    fn log_mel(&self, input: Input) -> Result<LogMel> {
-        let mut stream = audio::open(input, &Limits::default())?;
+    /// The spectrogram, and what was wrong with the recording.
+    fn log_mel(&self, input: Input) -> Result<(LogMel, Vec<String>)> {
+        let stream = audio::open(input, &Limits::default())?;
         let n_mels = self.0.model.dims().n_mels;
-        mel::from_blocks(n_mels, |block| stream.read_block(block), |_| {})
+        let (mel, info) = mel::from_stream(stream, n_mels, |_| {})?;
+        Ok((mel, info.warnings))
     }
 
     fn check_task(&self, task: Task) -> Result<()> {

@@ -1,9 +1,12 @@
 //! What comes out: segments with times, and the whole transcript.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Result;
 
 /// One stretch of text with its times, under openai/whisper's field names.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Segment {
     /// Position in the transcript, from 0.
     pub id: usize,
@@ -26,11 +29,13 @@ pub struct Segment {
     /// Probability of `<|nospeech|>` where the decoding starts.
     pub no_speech_prob: f64,
     /// Words with times, where they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub words: Option<Vec<Word>>,
 }
 
 /// One word with its times.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Word {
     /// The word with its leading space and its punctuation.
     pub word: String,
@@ -43,7 +48,8 @@ pub struct Word {
 }
 
 /// A whole file's result.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Transcript {
     /// All text, in order.
     pub text: String,
@@ -51,6 +57,53 @@ pub struct Transcript {
     pub segments: Vec<Segment>,
     /// Language code, for example `de`.
     pub language: String,
+    /// How each window was decoded, in order. No output format holds this.
+    #[serde(default)]
+    pub windows: Vec<WindowTrace>,
+    /// What was wrong with the recording without stopping the work: damaged packets that were
+    /// skipped, an end that is missing.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// How one window was decoded. Two that differ in time alone are equal.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct WindowTrace {
+    /// Mel frame at which the window starts.
+    pub seek: usize,
+    /// Mel frames of content in it; the rest of its 30 s is padding.
+    pub frames: usize,
+    /// Every temperature that was tried, in order; the last one stands.
+    pub attempts: Vec<Attempt>,
+    /// Whether it counts as silent, so that its text was dropped.
+    pub silent: bool,
+    /// Seconds from handing the window over to its result; among windows decoded side by side, that
+    /// is not its own work alone.
+    pub elapsed_s: f64,
+}
+
+impl PartialEq for WindowTrace {
+    fn eq(&self, other: &Self) -> bool {
+        let key = |w: &Self| (w.seek, w.frames, w.silent);
+        key(self) == key(other) && self.attempts == other.attempts
+    }
+}
+
+/// What one temperature gave, as the quality gates see it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// The temperature.
+    pub temperature: f64,
+    /// Tokens that were sampled.
+    pub tokens: usize,
+    /// Mean log-probability of the tokens and the end of text.
+    pub avg_logprob: f64,
+    /// UTF-8 bytes over zlib bytes of the text.
+    pub compression_ratio: f64,
+    /// Probability of `<|nospeech|>` where the decoding starts.
+    pub no_speech_prob: f64,
 }
 
 /// Receives segments as their windows close.
@@ -60,6 +113,15 @@ pub trait SegmentSink {
     /// # Errors
     /// Whatever the receiver cannot go on after; it is handed to the caller unchanged.
     fn segment(&mut self, segment: &Segment) -> Result<()>;
+
+    /// Called once per window, in order, before its segments.
+    ///
+    /// # Errors
+    /// As [`segment`](Self::segment).
+    fn window(&mut self, trace: &WindowTrace) -> Result<()> {
+        let _ = trace;
+        Ok(())
+    }
 }
 
 impl<F: FnMut(&Segment) -> Result<()>> SegmentSink for F {

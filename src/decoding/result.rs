@@ -1,5 +1,7 @@
 //! What the decoding of one window gives.
 
+use crate::transcript::Attempt;
+
 /// openai/whisper's `DecodingResult`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DecodingResult {
@@ -17,6 +19,22 @@ pub struct DecodingResult {
     pub compression_ratio: f64,
     /// Code of the language that was decoded.
     pub language: String,
+    /// What lower temperatures gave, in order; each failed the gates.
+    pub failed: Vec<Attempt>,
+}
+
+impl DecodingResult {
+    /// What the gates look at.
+    #[must_use]
+    pub fn attempt(&self) -> Attempt {
+        Attempt {
+            temperature: self.temperature,
+            tokens: self.tokens.len(),
+            avg_logprob: self.avg_logprob,
+            compression_ratio: self.compression_ratio,
+            no_speech_prob: self.no_speech_prob,
+        }
+    }
 }
 
 /// Cuts the white space off both ends, as Python's `str.strip` sees it: the four ASCII separators

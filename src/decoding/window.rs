@@ -89,6 +89,7 @@ impl WindowDecoder {
             temperature: self.temperature,
             compression_ratio: compression_ratio(&text),
             language: self.language.clone(),
+            failed: Vec::new(),
             tokens: best.tokens,
             text,
         }

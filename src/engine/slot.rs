@@ -9,6 +9,7 @@ use crate::decoding::{DecodingResult, Step, WindowDecoder};
 use crate::error::Result;
 use crate::model::{AudioState, StepWindow, TextState, Whisper};
 use crate::tokenizer::Tokenizer;
+use crate::transcript::Attempt;
 
 /// A window while it is decoded.
 pub(super) struct Slot {
@@ -19,6 +20,8 @@ pub(super) struct Slot {
     decoder: WindowDecoder,
     /// Which of the gates' temperatures this is.
     attempt: usize,
+    /// What the temperatures before it gave.
+    failed: Vec<Attempt>,
     /// The next step's tokens, row after row.
     tokens: Vec<u32>,
     rows: usize,
@@ -35,9 +38,19 @@ impl Slot {
         text: TextState,
         decoder: WindowDecoder,
     ) -> Self {
-        let (tokens, logits_at, parents) = (Vec::new(), Vec::new(), Vec::new());
-        let mut slot =
-            Self { job, reply, audio, text, decoder, attempt: 0, tokens, rows: 1, logits_at, parents };
+        let mut slot = Self {
+            job,
+            reply,
+            audio,
+            text,
+            decoder,
+            attempt: 0,
+            failed: Vec::new(),
+            tokens: Vec::new(),
+            rows: 1,
+            logits_at: Vec::new(),
+            parents: Vec::new(),
+        };
         slot.feed_prompt();
         slot
     }
@@ -126,10 +139,12 @@ impl Slot {
         model: &Whisper,
         tokenizer: &Arc<Tokenizer>,
     ) -> Result<Option<DecodingResult>> {
-        let result = self.decoder.finish();
+        let mut result = self.decoder.finish();
         if fallback::next_temperature(&self.job.gates, self.attempt, &result).is_none() {
+            result.failed = std::mem::take(&mut self.failed);
             return Ok(Some(result));
         }
+        self.failed.push(result.attempt());
         self.attempt += 1;
         self.decoder = Self::decoder(model, tokenizer, &self.job, self.attempt)?;
         self.feed_prompt();

@@ -1,24 +1,29 @@
-//! Windows side by side: a recording is cut at quiet places first, then decoded window by window in
-//! any order, without one knowing what another says, and joined in order.
+//! Windows side by side: a recording is cut into stretches at quiet places, which are decoded side by
+//! side, each window by window, without one window knowing what another says, and joined in order.
+//!
+//! A stretch is longer than a window, because a cut costs: nobody said that the speaker would pause
+//! between sentences where it is, so what is left open there is often decoded a second time.
 
 use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::Instant;
 
 use crate::decoding::DecodingResult;
-use crate::decoding::fallback::is_silent;
-use crate::dims::FRAMES_PER_SECOND;
+use crate::dims::{FRAMES_PER_SECOND, N_FRAMES};
 use crate::error::{Error, Result};
 use crate::longform::clips::seek_clips;
-use crate::longform::cuts::windows_at_quiet_places;
+use crate::longform::cuts::stretches_at_quiet_places;
 use crate::longform::prompt::{History, prefix_tokens};
 use crate::longform::segments::{WindowSpan, clear_empty, segments_from_tokens};
 use crate::longform::sequential::WindowRequest;
+use crate::longform::trace::trace;
 use crate::options::{DecodingOptions, TranscribeOptions};
 use crate::tokenizer::Tokenizer;
-use crate::transcript::{Segment, SegmentSink, Transcript};
+use crate::transcript::{Segment, SegmentSink, Transcript, WindowTrace};
 
 /// Windows that wait for a slot beside those that are decoded, so that no slot waits for them.
 const AHEAD: usize = 2;
-/// What is left of a window behind its last closed segment, and was given no text, is looked at
+/// What is left of a stretch behind its last closed segment, and was given no text, is looked at
 /// again if it is at least this long: there is no room for a word in less.
 const LEAST_REST_FRAMES: usize = 50;
 
@@ -48,8 +53,9 @@ pub trait DecodeWindows {
 /// recording's mel frames.
 ///
 /// No window is conditioned on the text before it; the initial prompt is put before each. A window
-/// whose last segment is not closed is decoded again from where the last closed one ended, so that
-/// its tail is not lost. Segments end within their window, and times never decrease.
+/// whose last segment is not closed is followed by one that starts where its last closed one ended,
+/// and so is the last of a stretch: no tail is lost at a cut. Segments end within their stretch, and
+/// times never decrease. The result does not depend on the batch size.
 ///
 /// # Errors
 /// Whatever `decoder` or `sink` gives.
@@ -63,8 +69,8 @@ pub fn transcribe_batched(
 ) -> Result<Transcript> {
     let mut recording = Recording::new(loudness, tokenizer, options, decoder.n_text_ctx());
     let at_once = options.batch_size.unwrap_or(1).max(1) + AHEAD;
-    while recording.joined < recording.windows.len() {
-        while recording.under_way < at_once && recording.submitted < recording.windows.len() {
+    while recording.joined < recording.stretches.len() {
+        while recording.under_way < at_once && recording.submitted < recording.stretches.len() {
             recording.submitted += 1;
             recording.submit(recording.submitted - 1, decoder)?;
         }
@@ -79,33 +85,55 @@ pub fn transcribe_batched(
     Ok(Transcript { text, ..recording.transcript })
 }
 
-/// A recording on its way: its windows and what is known of each.
+/// A recording on its way: its stretches and what is known of each.
 struct Recording<'a> {
     tokenizer: &'a Tokenizer,
     asked: &'a TranscribeOptions,
     /// Every window's options but for the seed.
     options: DecodingOptions,
-    windows: Vec<Window>,
-    /// Windows handed over so far; they are in order.
+    stretches: Vec<Stretch>,
+    /// Stretches begun so far; they are in order.
     submitted: usize,
-    /// Windows whose results are still to come.
+    /// Stretches with a window whose result is still to come.
     under_way: usize,
-    /// Windows whose segments have reached the sink.
+    /// Stretches whose segments have all reached the sink.
     joined: usize,
     done_frames: usize,
     transcript: Transcript,
 }
 
-struct Window {
-    /// What is to be decoded, or being decoded: at first all of the window.
-    span: WindowSpan,
+/// A part of the recording from one quiet place to another.
+struct Stretch {
+    /// Mel frame at which its present window starts.
+    seek_frames: usize,
+    end_frames: usize,
+    /// Segments that have not reached the sink.
     segments: VecDeque<Segment>,
-    is_closed: bool,
+    /// How its windows were decoded.
+    traces: Vec<WindowTrace>,
+    /// When its present window was handed over.
+    submitted: Instant,
 }
 
-impl Window {
-    fn end_frames(&self) -> usize {
-        self.span.seek_frames + self.span.segment_frames
+impl Stretch {
+    fn new(frames: Range<usize>) -> Self {
+        Self {
+            seek_frames: frames.start,
+            end_frames: frames.end,
+            segments: VecDeque::new(),
+            traces: Vec::new(),
+            submitted: Instant::now(),
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.seek_frames >= self.end_frames
+    }
+
+    /// Its present window: 30 s, or what is left.
+    fn span(&self) -> WindowSpan {
+        let segment_frames = N_FRAMES.min(self.end_frames - self.seek_frames);
+        WindowSpan { seek_frames: self.seek_frames, segment_frames }
     }
 }
 
@@ -124,14 +152,14 @@ impl<'a> Recording<'a> {
             options.prefix = prefix_tokens(tokenizer, prefix);
         }
         let clips = seek_clips(&asked.clip_timestamps, loudness.len());
-        let spans = clips.into_iter().flat_map(|clip| windows_at_quiet_places(clip, loudness));
-        let window = |span| Window { span, segments: VecDeque::new(), is_closed: false };
+        let stretches =
+            clips.into_iter().flat_map(|clip| stretches_at_quiet_places(clip, loudness));
         let language = asked.decoding.language.clone().unwrap_or_else(|| "en".into());
         Self {
             tokenizer,
             asked,
             options,
-            windows: spans.map(window).collect(),
+            stretches: stretches.map(Stretch::new).collect(),
             submitted: 0,
             under_way: 0,
             joined: 0,
@@ -140,47 +168,56 @@ impl<'a> Recording<'a> {
         }
     }
 
-    /// Hands over what is left of a window.
+    /// Hands over a stretch's present window.
     fn submit(&mut self, id: usize, decoder: &mut dyn DecodeWindows) -> Result<()> {
-        let WindowSpan { seek_frames, segment_frames } = self.windows[id].span;
+        let stretch = &mut self.stretches[id];
+        stretch.submitted = Instant::now();
+        let WindowSpan { seek_frames, segment_frames } = stretch.span();
         self.options.seed = self.asked.decoding.seed.wrapping_add(seek_frames as u64);
         let (options, gates) = (&self.options, &self.asked.gates);
         self.under_way += 1;
         decoder.submit(id, WindowRequest { seek_frames, segment_frames, options, gates })
     }
 
-    /// Takes a result in: the window is closed, or its rest is handed over again.
+    /// Takes a result in: the stretch is closed, or its next window is handed over.
     fn take(
         &mut self,
         id: usize,
         result: &DecodingResult,
         decoder: &mut dyn DecodeWindows,
     ) -> Result<()> {
-        let Some(window) = self.windows.get_mut(id).filter(|window| !window.is_closed) else {
-            return Err(Error::Engine(format!("an answer for window {id}, which is not under way")));
+        let Some(stretch) = self.stretches.get_mut(id).filter(|stretch| !stretch.is_closed()) else {
+            return Err(Error::Engine(format!("an answer for stretch {id}, which is closed")));
         };
-        let (span, end_frames) = (window.span, window.end_frames());
-        let mut next = end_frames;
-        if !is_silent(result, &self.asked.gates) {
+        let (span, end) = (stretch.span(), stretch.end_frames);
+        let mut next = span.seek_frames + span.segment_frames;
+        let trace = trace(span, result, &self.asked.gates, stretch.submitted.elapsed());
+        if !trace.silent {
             let mut cut = segments_from_tokens(self.tokenizer, span, result);
             clear_empty(&mut cut.segments);
-            window.segments.extend(cut.segments);
-            next = rest_of(cut.next_seek_frames.min(end_frames)..end_frames, result, self.tokenizer);
+            stretch.segments.extend(cut.segments);
+            next = cut.next_seek_frames.min(next);
+            let is_open = result.tokens.last().is_some_and(|t| *t < self.tokenizer.timestamp_begin());
+            if end - next < LEAST_REST_FRAMES && !is_open {
+                next = end;
+            }
         }
+        stretch.traces.push(trace);
+        stretch.seek_frames = next;
         self.done_frames += next - span.seek_frames;
-        if next == end_frames {
-            window.is_closed = true;
-            return Ok(());
-        }
-        window.span = WindowSpan { seek_frames: next, segment_frames: end_frames - next };
-        self.submit(id, decoder)
+        if next < end { self.submit(id, decoder) } else { Ok(()) }
     }
 
-    /// Hands on the segments of all closed windows that have only closed ones before them.
+    /// Hands on the segments that have only closed stretches before theirs.
     fn join(&mut self, sink: &mut dyn SegmentSink) -> Result<()> {
-        while let Some(window) = self.windows.get_mut(self.joined).filter(|w| w.is_closed) {
-            let end_s = window.end_frames() as f64 / FRAMES_PER_SECOND as f64;
-            for mut segment in std::mem::take(&mut window.segments) {
+        while let Some(stretch) = self.stretches.get_mut(self.joined) {
+            let end_s = stretch.end_frames as f64 / FRAMES_PER_SECOND as f64;
+            let is_closed = stretch.is_closed();
+            for trace in std::mem::take(&mut stretch.traces) {
+                sink.window(&trace)?;
+                self.transcript.windows.push(trace);
+            }
+            for mut segment in std::mem::take(&mut stretch.segments) {
                 let earlier_s = self.transcript.segments.last().map(|last| last.end);
                 let earlier_s = earlier_s.filter(|_| !self.goes_back(&segment));
                 segment.id = self.transcript.segments.len();
@@ -188,6 +225,9 @@ impl<'a> Recording<'a> {
                 segment.end = segment.end.min(end_s).max(segment.start);
                 sink.segment(&segment)?;
                 self.transcript.segments.push(segment);
+            }
+            if !is_closed {
+                break;
             }
             self.joined += 1;
         }
@@ -198,15 +238,4 @@ impl<'a> Recording<'a> {
     fn goes_back(&self, segment: &Segment) -> bool {
         self.transcript.segments.last().is_some_and(|last| segment.seek < last.seek)
     }
-}
-
-/// Where the part of a window begins that is to be decoded again, given what its closed segments
-/// left over; its end where nothing is.
-fn rest_of(
-    rest: std::ops::Range<usize>,
-    result: &DecodingResult,
-    tokenizer: &Tokenizer,
-) -> usize {
-    let is_open = result.tokens.last().is_some_and(|token| *token < tokenizer.timestamp_begin());
-    if is_open || rest.len() >= LEAST_REST_FRAMES { rest.start } else { rest.end }
 }

@@ -67,6 +67,7 @@ impl DecodeWindows for Script {
             temperature: 0.0,
             compression_ratio: 1.0,
             language: "en".into(),
+            failed: Vec::new(),
         };
         Ok((id, result))
     }
@@ -88,7 +89,7 @@ fn run(script: &mut Script, frames: usize, options: &TranscribeOptions) -> Resul
     let tokenizer = Tokenizer::openai("test", 51_865).expect("a known size");
     let (mut sunk, mut reported) = (Vec::new(), Vec::new());
     let transcript = transcribe_batched(
-        // Rising, so that every window ends as early as it may.
+        // Rising, so that every stretch ends as early as it may.
         &(0..frames).map(|frame| frame as f32).collect::<Vec<_>>(),
         &tokenizer,
         options,
@@ -133,53 +134,56 @@ fn results_are_joined_in_order_whatever_order_they_come_in() {
 #[test]
 fn an_open_tail_is_decoded_again_from_its_last_closed_timestamp() {
     let at = |steps: u32| BEGIN + steps;
-    // A window of 20 s; a closed segment of 8 s, and text behind it.
-    let open: &[u32] = &[at(0), 1000, at(400), at(400), 1001];
-    let closed: &[u32] = &[at(0), 1002, at(600)];
-    let end = 2015;
-    // tokens of the first window; where the rest starts
+    // tokens of a window of 20 s; where the rest starts
     let cases: [(&[u32], Option<usize>); 5] = [
-        (open, Some(800)),
-        (closed, None),
+        (&[at(0), 1000, at(400), at(400), 1001], Some(800)),
+        (&[at(0), 1002, at(600)], None),
         // Nothing said of 10 s.
         (&[at(0), 1000, at(500), at(500)], Some(1000)),
-        // Nothing said of 0.15 s.
-        (&[at(0), 1000, at(1000), at(1000)], None),
+        // Nothing said of 0.2 s.
+        (&[at(0), 1000, at(990), at(990)], None),
         // But what was said is decoded again.
-        (&[at(0), 1000, at(1000), at(1000), 1001], Some(2000)),
+        (&[at(0), 1000, at(990), at(990), 1001], Some(1980)),
     ];
     for (tokens, rest) in cases {
         let mut script = Script::new(&[(0, tokens)]);
-        let run = run(&mut script, 5000, &options(2)).unwrap();
-        let resumed = script.asked.iter().find(|(seek, ..)| (1..end).contains(seek));
-        let resumed = resumed.map(|(seek, length, ..)| (*seek, seek + length));
-        assert_eq!(resumed, rest.map(|rest| (rest, end)), "{tokens:?}");
+        let run = run(&mut script, 2000, &options(2)).unwrap();
+        let resumed = script.asked.get(1).map(|(seek, length, ..)| (*seek, seek + length));
+        assert_eq!(resumed, rest.map(|rest| (rest, 2000)), "{tokens:?}");
         let starts: Vec<f64> = run.sunk.iter().map(|segment| segment.start).collect();
         let mut due = vec![0.0];
         due.extend(rest.map(|rest| rest as f64 / 100.0));
-        due.push(20.15);
-        assert_eq!(starts[..due.len()], due, "{tokens:?}");
+        assert_eq!(starts, due, "{tokens:?}");
         assert!(!run.sunk[0].tokens.contains(&1001), "an open segment was kept");
+        assert_eq!(run.reported.last(), Some(&20.0));
     }
 }
 
 #[test]
-fn segments_stay_in_their_window_and_never_go_back() {
+fn inside_a_stretch_the_next_window_starts_where_the_last_segment_ended() {
+    let closed = [BEGIN, 1000, BEGIN + 1490, BEGIN + 1490];
+    let mut script = Script::new(&[(0, &closed)]);
+    run(&mut script, 5000, &options(2)).unwrap();
+    let places: Vec<_> = script.asked.iter().map(|(seek, length, ..)| (*seek, *length)).collect();
+    assert_eq!(places, [(0, 3000), (2980, 2020)]);
+}
+
+#[test]
+fn segments_stay_in_their_stretch_and_never_go_back() {
     let at = |steps: u32| BEGIN + steps;
-    // The end lies 10 s behind the window's.
+    // The end lies 10 s behind the stretch's.
     let late: &[u32] = &[at(0), 1000, at(1400), at(1400), 1001, at(1500)];
-    let run = run(&mut Script::new(&[(0, late)]), 5000, &options(4)).unwrap();
-    assert_eq!(times(&run.sunk)[..3], [(0.0, 20.15), (20.15, 20.15), (20.15, 24.15)]);
-    let ends: Vec<f64> = times(&run.sunk).iter().flat_map(|(start, end)| [*start, *end]).collect();
-    assert!(ends.is_sorted(), "{ends:?}");
+    let run = run(&mut Script::new(&[(0, late)]), 2000, &options(4)).unwrap();
+    assert_eq!(times(&run.sunk), [(0.0, 20.0), (20.0, 20.0)]);
 }
 
 #[test]
 fn silent_windows_say_nothing() {
-    let mut script = Script { silent: vec![2015], ..Script::new(&[]) };
-    let run = run(&mut script, 6000, &options(4)).unwrap();
-    assert!(run.sunk.iter().all(|segment| segment.seek != 2015));
-    assert_eq!((run.sunk.len(), run.reported.last()), (script.asked.len() - 1, Some(&60.0)));
+    let mut script = Script { silent: vec![4220], ..Script::new(&[]) };
+    let run = run(&mut script, 10_000, &options(4)).unwrap();
+    assert!(run.sunk.iter().all(|segment| segment.seek != 4220));
+    assert_eq!((run.sunk.len(), script.asked.len()), (3, 4));
+    assert_eq!(run.reported.last(), Some(&100.0));
 }
 
 #[test]
@@ -198,7 +202,7 @@ fn clips_prompts_and_seeds_reach_every_window() {
 
 #[test]
 fn an_error_stops_the_work() {
-    let mut script = Script { fails_at: Some(2015), ..Script::new(&[]) };
-    assert!(matches!(run(&mut script, 9000, &options(2)), Err(Error::Cancelled)));
+    let mut script = Script { fails_at: Some(4220), ..Script::new(&[]) };
+    assert!(matches!(run(&mut script, 10_000, &options(2)), Err(Error::Cancelled)));
     assert!(run(&mut Script::new(&[]), 0, &options(2)).unwrap().sunk.is_empty());
 }

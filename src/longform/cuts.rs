@@ -1,45 +1,48 @@
-//! Where a long recording is cut into windows that know nothing of each other: at quiet places.
+//! Where a recording is cut into stretches that are decoded side by side: at quiet places.
 
 use std::ops::Range;
 
 use crate::dims::N_FRAMES;
-use crate::longform::segments::WindowSpan;
 
-/// The end of a window is looked for in its last third.
-const SEARCH_FRAMES: usize = N_FRAMES / 3;
-/// Length of the quiet stretch whose middle becomes the cut: shorter than most pauses between
-/// words that are worth one, longer than the closure of a stop consonant.
-const STRETCH_FRAMES: usize = 30;
-/// A last window is not shorter than this: with little to hear the network invents.
-const LEAST_FRAMES: usize = 500;
+/// A stretch is at least about this long: two windows, as a window's last segment is seldom closed
+/// at its very end.
+const SHORT_FRAMES: usize = 5200;
+/// A stretch is at most about this long. In between, a recording is cut into [`PARTS`].
+const LONG_FRAMES: usize = 30_000;
+const PARTS: usize = 8;
+/// How far from where it should be a cut may lie.
+const SEARCH_FRAMES: usize = 800;
+/// Length of the quiet piece whose middle becomes the cut: the pause after a sentence.
+const PAUSE_FRAMES: usize = 40;
 
-/// The windows of a clip, in order and without gaps: 20 to 30 s each, the last but one down to 15 s
-/// and the last down to 5 s. `loudness` has a value for each frame of the recording.
+/// The stretches of a clip, in order, without gaps and about equally long; a clip that fits into one
+/// window is one stretch. `loudness` has a value for each frame of the recording.
 #[must_use]
-pub fn windows_at_quiet_places(clip: Range<usize>, loudness: &[f32]) -> Vec<WindowSpan> {
-    let mut windows = Vec::new();
-    let mut start = clip.start;
-    while start < clip.end {
-        let left = clip.end - start;
-        let length = if left <= N_FRAMES {
-            left
-        } else {
-            let last = N_FRAMES.min(left - LEAST_FRAMES);
-            quietest(start + last - SEARCH_FRAMES..start + last, loudness) - start
-        };
-        windows.push(WindowSpan { seek_frames: start, segment_frames: length });
-        start += length;
+pub fn stretches_at_quiet_places(clip: Range<usize>, loudness: &[f32]) -> Vec<Range<usize>> {
+    if clip.is_empty() {
+        return Vec::new();
     }
-    windows
+    let about = (clip.len() / PARTS).clamp(SHORT_FRAMES, LONG_FRAMES);
+    let count = if clip.len() <= N_FRAMES { 1 } else { clip.len().div_ceil(about) };
+    let mut stretches = Vec::with_capacity(count);
+    let mut start = clip.start;
+    for cut in 1..count {
+        let middle = clip.start + clip.len() * cut / count;
+        let end = quietest(middle - SEARCH_FRAMES..middle + SEARCH_FRAMES, loudness);
+        stretches.push(start..end);
+        start = end;
+    }
+    stretches.push(start..clip.end);
+    stretches
 }
 
-/// The middle of the quietest stretch in a range of frames, the last of them where several are
-/// equally quiet. Frames without a value count as silent.
+/// The middle of the quietest piece in a range of frames, the last of them where several are equally
+/// quiet. Frames without a value count as silent.
 fn quietest(range: Range<usize>, loudness: &[f32]) -> usize {
-    let starts = range.start..=range.end - STRETCH_FRAMES;
-    let quiet = starts.map(|start| (sum(start..start + STRETCH_FRAMES, loudness), start));
+    let starts = range.start..=range.end - PAUSE_FRAMES;
+    let quiet = starts.map(|start| (sum(start..start + PAUSE_FRAMES, loudness), start));
     let best = quiet.reduce(|best, next| if next.0 <= best.0 { next } else { best });
-    best.map_or(range.end, |(_, start)| start + STRETCH_FRAMES / 2)
+    best.map_or(range.end, |(_, start)| start + PAUSE_FRAMES / 2)
 }
 
 fn sum(range: Range<usize>, loudness: &[f32]) -> f64 {
@@ -51,49 +54,45 @@ fn sum(range: Range<usize>, loudness: &[f32]) -> f64 {
 mod tests {
     use super::*;
 
-    fn lengths(clip: Range<usize>, loudness: &[f32]) -> Vec<usize> {
-        let windows = windows_at_quiet_places(clip.clone(), loudness);
-        let mut next = clip.start;
-        for window in &windows {
-            assert_eq!(window.seek_frames, next, "a gap");
-            next += window.segment_frames;
-        }
-        assert_eq!(next, clip.end.max(clip.start));
-        windows.iter().map(|window| window.segment_frames).collect()
-    }
-
     #[test]
-    fn windows_end_where_it_is_quiet() {
-        let mut loudness = vec![0.0; 7000];
-        loudness[2395..2445].fill(-3.0);
+    fn stretches_end_where_it_is_quiet() {
+        let mut loudness = vec![0.0; 8000];
+        loudness[3395..3445].fill(-3.0);
         // Quieter, but too short to be a pause.
-        loudness[2700..2705].fill(-9.0);
-        // Quieter still, but outside of the last third.
-        loudness[1500..1600].fill(-9.0);
-        let cut = lengths(0..7000, &loudness)[0];
-        assert!((2410..=2430).contains(&cut), "{cut}");
+        loudness[4100..4105].fill(-9.0);
+        // Quieter still, but far from the middle.
+        loudness[2500..2600].fill(-9.0);
+        let stretches = stretches_at_quiet_places(0..8000, &loudness);
+        assert_eq!(stretches.len(), 2);
+        assert!((3415..=3425).contains(&stretches[0].end), "{stretches:?}");
     }
 
     #[test]
-    fn every_frame_belongs_to_a_window() {
-        let loudness: Vec<f32> = (0..20_000).map(|i| ((i * 7919) % 211) as f32).collect();
-        for clip in [0..0, 5..5, 0..1, 0..3000, 0..3001, 17..3499, 0..3501, 0..6000, 123..19_999] {
-            let lengths = lengths(clip.clone(), &loudness);
-            let long = clip.len() > N_FRAMES;
-            for (i, length) in lengths.iter().enumerate() {
-                let least = if long { LEAST_FRAMES } else { 1 };
-                assert!((least..=N_FRAMES).contains(length), "{clip:?}: {length}");
-                let full = 2 * N_FRAMES / 3;
-                assert!(i + 2 >= lengths.len() || *length >= full, "{clip:?}: {length}");
+    fn every_frame_belongs_to_a_stretch() {
+        let loudness: Vec<f32> = (0..400_000).map(|i| ((i * 7919) % 211) as f32).collect();
+        // frames of the clip, stretches
+        let cases = [
+            (0, 0), (1, 1), (3000, 1), (3001, 1), (5200, 1), (5201, 2), (15_307, 3), (32_598, 7),
+            (41_600, 8), (60_000, 8), (240_000, 8), (360_000, 12),
+        ];
+        for (frames, count) in cases {
+            let clip = 123..123 + frames;
+            let stretches = stretches_at_quiet_places(clip.clone(), &loudness);
+            assert_eq!(stretches.len(), count, "{frames}");
+            let mut next = clip.start;
+            for stretch in &stretches {
+                assert_eq!(stretch.start, next, "{frames}: a gap");
+                let about = frames / count;
+                let near = about.saturating_sub(2 * SEARCH_FRAMES)..=about + 2 * SEARCH_FRAMES;
+                assert!(near.contains(&stretch.len()), "{frames}: {stretch:?}");
+                next = stretch.end;
             }
+            assert_eq!(next, clip.end);
         }
     }
 
     #[test]
-    fn equal_loudness_gives_long_windows() {
-        let cut = N_FRAMES - STRETCH_FRAMES / 2;
-        assert_eq!(lengths(0..6500, &[1.0; 6500]), [cut, cut, 6500 - 2 * cut]);
-        // No values at all are no reason to panic.
-        assert_eq!(lengths(0..6500, &[]), [cut, cut, 6500 - 2 * cut]);
+    fn no_loudness_at_all_is_no_reason_to_panic() {
+        assert_eq!(stretches_at_quiet_places(0..10_000, &[]), [0..5780, 5780..10_000]);
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! In go the number of mel frames and something that decodes a window; out come segments as their
 //! windows close, and the transcript. `sequential` is openai/whisper's way, each window beginning
-//! where the last one's segments ended; `batched` cuts at quiet places beforehand and decodes windows
-//! side by side. What stays true: nothing here sees samples, mel or logits.
+//! where the last one's segments ended; `batched` cuts at quiet places beforehand and decodes the
+//! stretches side by side. What stays true: nothing here sees samples, mel or logits.
 
 mod batched;
 #[cfg(test)]
@@ -15,10 +15,11 @@ mod segments;
 mod sequential;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 pub use batched::{DecodeWindows, transcribe_batched};
 pub use clips::seek_clips;
-pub use cuts::windows_at_quiet_places;
+pub use cuts::stretches_at_quiet_places;
 pub use prompt::History;
 pub use segments::{WindowSegments, WindowSpan, clear_empty, segments_from_tokens};
 pub use sequential::{DecodeWindow, WindowRequest, transcribe_sequential};

@@ -2,14 +2,15 @@
 //! segment before it ended.
 
 use std::ops::Range;
+use std::time::Instant;
 
-use crate::decoding::fallback::is_silent;
 use crate::decoding::DecodingResult;
 use crate::dims::{FRAMES_PER_SECOND, N_FRAMES};
 use crate::error::Result;
 use crate::longform::clips::seek_clips;
 use crate::longform::prompt::{History, prefix_tokens};
 use crate::longform::segments::{WindowSpan, clear_empty, segments_from_tokens};
+use crate::longform::trace::trace;
 use crate::options::{DecodingOptions, Gates, TranscribeOptions};
 use crate::tokenizer::Tokenizer;
 use crate::transcript::{SegmentSink, Transcript};
@@ -132,13 +133,18 @@ impl<'a> Recording<'a> {
         self.options.prompt = self.history.prompt();
         self.options.seed = decoding.seed.wrapping_add(seek_frames as u64);
         let options = &self.options;
+        let started = Instant::now();
         let result = decoder.decode(WindowRequest {
             seek_frames,
             segment_frames,
             options,
             gates,
         })?;
-        if is_silent(&result, gates) {
+        let trace = trace(span, &result, gates, started.elapsed());
+        sink.window(&trace)?;
+        let silent = trace.silent;
+        self.transcript.windows.push(trace);
+        if silent {
             return Ok(seek_frames + segment_frames);
         }
         let mut cut = segments_from_tokens(self.tokenizer, span, &result);

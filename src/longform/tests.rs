@@ -61,6 +61,7 @@ impl Attempt {
             temperature: self.temperature,
             compression_ratio: self.compression_ratio,
             language: "en".into(),
+            failed: Vec::new(),
         }
     }
 }
@@ -196,6 +197,7 @@ fn differences(golden: &Golden, tokenizer: &Tokenizer) -> Vec<String> {
         text,
         segments,
         language,
+        ..
     } = match made {
         Ok(transcript) => transcript,
         Err(error) => return [wrong, vec![error.to_string()]].concat(),
@@ -253,6 +255,7 @@ fn result(tokens: &[u32]) -> DecodingResult {
         temperature: 0.0,
         compression_ratio: 1.0,
         language: "en".into(),
+        failed: Vec::new(),
     }
 }
 

@@ -170,6 +170,7 @@ pub fn read_json(name: &str, json: &[u8]) -> Result<Transcript> {
         text: stored.text,
         segments,
         language: stored.language,
+        ..Transcript::default()
     })
 }
 

@@ -1,0 +1,246 @@
+//! How an engine is loaded: the model found, its parts read, the worker started.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use super::{Engine, Loaded};
+use crate::attention::{self, AttentionBackend, Registry};
+use crate::engine::{Batcher, Capacity};
+use crate::error::{Error, Result};
+use crate::kernels::{Cpu, SimdLevel};
+use crate::model::{ComputeType, Whisper};
+use crate::tokenizer::Tokenizer;
+use crate::weights::WeightSource;
+use crate::weights::hub::{self, HubConfig, ModelFiles};
+
+/// How an [`Engine`] is to be loaded.
+#[derive(Clone)]
+pub struct EngineBuilder {
+    model: String,
+    hub: HubConfig,
+    compute: ComputeType,
+    threads: Option<usize>,
+    level: Option<SimdLevel>,
+    attention: attention::Request,
+    backends: Vec<Arc<dyn AttentionBackend>>,
+    slots: usize,
+    any_task: bool,
+    packed_dir: Option<PathBuf>,
+}
+
+impl Default for EngineBuilder {
+    fn default() -> Self {
+        Self {
+            model: "base".into(),
+            hub: HubConfig::default(),
+            compute: ComputeType::default(),
+            threads: None,
+            level: None,
+            attention: attention::Request::default(),
+            backends: Vec::new(),
+            slots: 8,
+            any_task: false,
+            packed_dir: None,
+        }
+    }
+}
+
+impl EngineBuilder {
+    /// A catalogue name, a hub repository `owner/name`, a folder or a file. Default: `base`.
+    #[must_use]
+    pub fn model(mut self, model: impl Into<String>) -> Self {
+        self.model = model.into();
+        self
+    }
+
+    /// Where models may come from and where they are kept.
+    #[must_use]
+    pub fn hub(mut self, hub: HubConfig) -> Self {
+        self.hub = hub;
+        self
+    }
+
+    /// In what precision to compute. Default: 32-bit floats.
+    #[must_use]
+    pub fn compute_type(mut self, compute: ComputeType) -> Self {
+        self.compute = compute;
+        self
+    }
+
+    /// Threads to compute with. Default: one per core.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Computes with a lower vector level than the processor has.
+    #[must_use]
+    pub fn simd_level(mut self, level: SimdLevel) -> Self {
+        self.level = Some(level);
+        self
+    }
+
+    /// Which attention backends to use, and as which machine to choose them.
+    #[must_use]
+    pub fn attention(mut self, request: attention::Request) -> Self {
+        self.attention = request;
+        self
+    }
+
+    /// Puts a backend of the caller's in front of the built-in ones.
+    #[must_use]
+    pub fn backend(mut self, backend: Arc<dyn AttentionBackend>) -> Self {
+        self.backends.push(backend);
+        self
+    }
+
+    /// How many windows are decoded side by side, at most; each may have five beams. Memory for
+    /// them is taken as they come: [`StateBytes`](crate::model::StateBytes) says how much.
+    #[must_use]
+    pub fn slots(mut self, slots: usize) -> Self {
+        self.slots = slots;
+        self
+    }
+
+    /// Lets a model translate that was not trained to.
+    #[must_use]
+    pub fn allow_any_task(mut self, allow: bool) -> Self {
+        self.any_task = allow;
+        self
+    }
+
+    /// Keeps quantised models in this folder, so that they load at once the next time.
+    #[must_use]
+    pub fn packed_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.packed_dir = Some(folder.into());
+        self
+    }
+
+    /// Where the packed model is kept, and its key. Only what takes long to make is kept: floats are
+    /// packed as fast as they are read.
+    fn packed(&self, source: &dyn WeightSource) -> Result<Option<(PathBuf, String)>> {
+        match &self.packed_dir {
+            Some(folder) if self.compute == ComputeType::Int8 => {
+                let key = source.fingerprint()?;
+                let name = &key[..key.len().min(32)];
+                Ok(Some((
+                    folder.join(format!("{name}.{}", self.compute.name())),
+                    key,
+                )))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Finds the model, downloading it if need be, and loads it.
+    ///
+    /// # Errors
+    /// A model that cannot be had or is damaged; an attention plan that is impossible.
+    pub fn build(self) -> Result<Engine> {
+        self.build_with(&mut |_| {})
+    }
+
+    /// [`build`](Self::build), told of the download's progress.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn build_with(self, progress: &mut dyn FnMut(hub::Progress<'_>)) -> Result<Engine> {
+        let files = hub::resolve(&self.model, &self.hub, progress)?;
+        let source = crate::weights::open(&files.weights)?;
+        let dims = source.dims().clone();
+        let tokenizer = Arc::new(load_tokenizer(&files, source.as_ref())?);
+        let cpu = Cpu::new(self.threads, self.level);
+        let registry =
+            Registry::new(attention::backends::built_in(&cpu)).with_front(self.backends.clone());
+        let plan = attention::plan(&self.attention, &registry, &dims)?;
+        let packed = self.packed(source.as_ref())?;
+        let packed = packed
+            .as_ref()
+            .map(|(path, key)| (path.as_path(), key.as_str()));
+        let model = Arc::new(Whisper::load(
+            source.as_ref(),
+            self.compute,
+            cpu,
+            plan,
+            packed,
+        )?);
+        let capacity = Capacity::of_windows(self.slots);
+        let batcher = Batcher::new(model.clone(), tokenizer.clone(), capacity)?;
+        let sources = AtomicU64::new(0);
+        let any_task = self.any_task;
+        let name = self.model.clone();
+        Ok(Engine(Arc::new(Loaded {
+            name,
+            files,
+            model,
+            tokenizer,
+            batcher,
+            any_task,
+            sources,
+        })))
+    }
+}
+
+/// The most bytes of a list of tokens that are read.
+const MOST_VOCABULARY_BYTES: u64 = 64 << 20;
+
+/// The tokenizer beside the weights; else the vocabulary inside them; else the list of tokens that
+/// CTranslate2 puts beside them; else the one of openai's that the network's size tells.
+fn load_tokenizer(files: &ModelFiles, source: &dyn WeightSource) -> Result<Tokenizer> {
+    let n_vocab = source.dims().n_vocab;
+    let name = files.weights.display().to_string();
+    if let Some(path) = &files.tokenizer {
+        return Tokenizer::from_file(path, n_vocab);
+    }
+    if let Some(tokens) = source.vocabulary() {
+        return Tokenizer::from_parts(&name, tokens.to_vec(), Vec::new(), Some(n_vocab));
+    }
+    for list in ["vocabulary.txt", "vocabulary.json"] {
+        let path = files.dir.join(list);
+        if path.is_file() {
+            let tokens = token_strings(&path)?;
+            let name = path.display().to_string();
+            return Tokenizer::from_token_strings(&name, tokens, Some(n_vocab));
+        }
+    }
+    Tokenizer::openai(&name, n_vocab)
+}
+
+/// CTranslate2's list of tokens: one a line, or as a JSON array.
+fn token_strings(path: &Path) -> Result<Vec<String>> {
+    let bad = |reason: String| Error::Weights { file: path.to_owned(), tensor: None, reason };
+    let length = std::fs::metadata(path).map_err(|e| bad(e.to_string()))?.len();
+    if length > MOST_VOCABULARY_BYTES {
+        return Err(bad(format!("{length} bytes are too many for a list of tokens")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
+    if path.extension().is_some_and(|ending| ending == "json") {
+        return serde_json::from_str(&text).map_err(|e| bad(e.to_string()));
+    }
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_tokens_are_read_in_both_forms() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let lines = file("vocabulary.txt", "a\nĠb\n<|endoftext|>\n");
+        let json = file("vocabulary.json", r#"["a", "Ġb", "<|endoftext|>"]"#);
+        let want = ["a", "Ġb", "<|endoftext|>"];
+        assert_eq!(token_strings(&lines).unwrap(), want);
+        assert_eq!(token_strings(&json).unwrap(), want);
+        let broken = file("broken.json", r#"["a", 7]"#);
+        let error = token_strings(&broken).unwrap_err().to_string();
+        assert!(error.contains("broken.json"), "{error}");
+    }
+}
