@@ -134,17 +134,13 @@ fn batcher(engine: &Engine, windows: usize) -> Batcher {
 fn run(batcher: &Batcher, jobs: &[WindowJob], order: &[usize]) -> Vec<DecodingResult> {
     let inbox = Inbox::default();
     let mut results: Vec<Option<DecodingResult>> = vec![None; jobs.len()];
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for &i in order {
-                batcher.submit(jobs[i].clone(), i, &inbox).unwrap();
-            }
-        });
-        for _ in 0..jobs.len() {
-            let (i, result) = inbox.next().unwrap();
-            results[i] = Some(result);
-        }
-    });
+    for &i in order {
+        batcher.submit(jobs[i].clone(), i, &inbox).unwrap();
+    }
+    for _ in 0..jobs.len() {
+        let (i, result) = inbox.next().unwrap();
+        results[i] = Some(result);
+    }
     results.into_iter().map(Option::unwrap).collect()
 }
 
@@ -193,7 +189,7 @@ fn real_mels(n_mels: usize) -> Vec<Vec<f32>> {
         .take(10);
     let mel = |recording: support::Recording| {
         let path = folder.join("audio").join(recording.file);
-        let mut stream = undertone::audio::open((&*path).into(), &Default::default()).unwrap();
+        let mut stream = undertone::audio::open(undertone::Input::from(&*path), &Default::default()).unwrap();
         let mel = undertone::mel::from_blocks(n_mels, |block| stream.read_block(block), |_| {});
         mel.unwrap().window(0)
     };

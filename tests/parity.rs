@@ -167,11 +167,11 @@ fn base_detects_the_same_languages() {
         let best = best
             .iter()
             .max_by(|a, b| a.1.as_f64().unwrap().total_cmp(&b.1.as_f64().unwrap()));
-        if got.language() != best.unwrap().0 {
+        if got.best != *best.unwrap().0 {
             broken.push(format!(
                 "{}: {} where {:?} is due",
                 recording.file,
-                got.language(),
+                got.best,
                 best
             ));
         }

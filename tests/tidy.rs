@@ -109,9 +109,14 @@ fn the_library_never_prints_and_never_reads_the_environment() {
         }
         let text = fs::read_to_string(&file).unwrap();
         let library = text.split("#[cfg(test)]").next().unwrap();
-        let is_test = inside
-            .file_stem()
-            .is_some_and(|s| s == "tests" || s == "bench");
+        let code = library
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        let library = code.collect::<Vec<_>>().join("\n");
+        let is_test = inside.components().any(|part| {
+            let name = part.as_os_str().to_string_lossy();
+            name.trim_end_matches(".rs").ends_with("tests")
+        });
         for word in ["println!", "eprintln!", "env::var(", "dbg!"] {
             if !is_test && library.contains(word) {
                 broken.push(format!("{}: {word}", inside.display()));

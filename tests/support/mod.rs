@@ -25,7 +25,7 @@ pub fn reference() -> Option<PathBuf> {
 
 /// Where models are found: the same places as on the command line.
 pub fn hub() -> HubConfig {
-    undertone::cli::hub_config_from_environment()
+    undertone::cli::hub_config_from_environment(None)
 }
 
 /// The named model with real weights in f32, loaded once, or `None` with a loud line.
