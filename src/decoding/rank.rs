@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use crate::kernels::{SimdLevel, rank};
+
 /// Independent maxima and sums, so that the compiler can keep them in vector registers.
 const LANES: usize = 16;
 /// Logits whose exponentials are added up in single precision before double precision takes over.
@@ -87,24 +89,22 @@ pub fn summarize(logits: &[f32], constraint: &Constraint<'_>) -> Summary {
 }
 
 fn part(logits: &[f32], allowed: &[Range<usize>], span: &Range<usize>) -> Part {
+    let level = SimdLevel::best();
     let mut part = Part::NONE;
     for (start, run) in runs(logits, allowed, span) {
-        let max = max_finite(run);
-        if max > part.max {
-            let offset = run.iter().position(|x| *x == max).unwrap_or(0);
+        if let Some((offset, max)) = rank::largest(level, run)
+            && max > part.max
+        {
+            let argmax = start + offset;
             part = Part {
                 max,
-                argmax: start + offset,
+                argmax,
                 sum_exp: 0.0,
             };
         }
     }
-    for (_, run) in runs(logits, allowed, span) {
-        part.sum_exp += run
-            .chunks(BLOCK)
-            .map(|block| sum_exp(block, part.max, 1.0))
-            .sum::<f64>();
-    }
+    let sums = runs(logits, allowed, span).map(|(_, run)| rank::sum_exp(level, run, part.max, 1.0));
+    part.sum_exp = sums.sum();
     part
 }
 
@@ -120,22 +120,6 @@ pub fn runs<'a>(
         let (start, end) = (run.start.max(span.start), run.end.min(span.end));
         (start < end).then(|| (start, &logits[start..end]))
     })
-}
-
-fn max_finite(run: &[f32]) -> f32 {
-    let larger = |max: f32, x: f32| if x > max && x < f32::INFINITY { x } else { max };
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let mut chunks = run.chunks_exact(LANES);
-    for chunk in &mut chunks {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane = larger(*lane, *x);
-        }
-    }
-    let tail = chunks.remainder().iter().copied();
-    lanes
-        .into_iter()
-        .chain(tail)
-        .fold(f32::NEG_INFINITY, larger)
 }
 
 /// Sum of `exp((logit - max) * scale)`, for at most [`BLOCK`] logits.
@@ -190,23 +174,8 @@ pub fn top_k(
     k: usize,
     best: &mut Vec<(u32, f32)>,
 ) {
-    let floor_of = |best: &[(u32, f32)]| best.get(k - 1).map_or(f32::NEG_INFINITY, |x| x.1);
-    let mut floor = floor_of(best);
     for (start, run) in runs(logits, allowed, span) {
-        for (chunk, first) in run.chunks(LANES).zip((start..).step_by(LANES)) {
-            // Few chunks hold anything new; looking at all lanes at once passes over the others.
-            if !chunk.iter().fold(false, |any, x| any | (*x > floor)) {
-                continue;
-            }
-            for (x, token) in chunk.iter().zip(first as u32..) {
-                if *x > floor && *x < f32::INFINITY {
-                    let place = best.partition_point(|(_, y)| y >= x);
-                    best.insert(place, (token, *x));
-                    best.truncate(k);
-                    floor = floor_of(best);
-                }
-            }
-        }
+        rank::top_k(SimdLevel::best(), run, start, k, best);
     }
 }
 

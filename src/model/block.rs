@@ -66,12 +66,11 @@ pub(crate) struct Mlp {
 impl Mlp {
     /// x `(rows, width)` → the same shape.
     pub fn forward(&self, cpu: &Cpu, x: &Tensor) -> Result<Tensor> {
-        let fc1 = ops::Linear {
+        x.apply_op1_no_bwd(&ops::Mlp {
             cpu,
-            weight: &self.fc1,
-            norm: Some(self.norm.norm()),
-            gelu: true,
-        };
-        project_onto(cpu, &self.fc2, &x.apply_op1_no_bwd(&fc1)?, x)
+            norm: self.norm.norm(),
+            up: &self.fc1,
+            down: &self.fc2,
+        })
     }
 }

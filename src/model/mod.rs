@@ -23,6 +23,7 @@ use crate::attention::{KvFormat, Plan};
 use crate::dims::ModelDimensions;
 use crate::error::Result;
 use crate::kernels::Cpu;
+use crate::kernels::attention::Precision;
 use crate::weights::WeightSource;
 use decoder::{Decoder, StepAttention};
 use encoder::Encoder;
@@ -44,6 +45,15 @@ impl ComputeType {
         match self {
             Self::F32 => "f32",
             Self::Int8 => "int8",
+        }
+    }
+
+    /// How precisely the encoder attends.
+    #[must_use]
+    pub fn encoder_attention(self) -> Precision {
+        match self {
+            Self::F32 => Precision::F32,
+            Self::Int8 => Precision::I8,
         }
     }
 

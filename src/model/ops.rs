@@ -6,7 +6,7 @@
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Shape, Tensor, bail};
 
 use crate::kernels::Cpu;
-use crate::kernels::linear::{LinearCall, Norm, PackedLinear, linear};
+use crate::kernels::linear::{LinearCall, Norm, PackedLinear, linear, mlp};
 
 /// Rows of a matrix that lie in memory at a fixed distance from each other.
 #[derive(Clone, Copy)]
@@ -101,6 +101,39 @@ impl CustomOp2 for Linear<'_> {
             Rows::of(s, l)?,
             Some(&residual.data[..residual.rows * residual.width]),
         ))
+    }
+}
+
+/// `x + W₂ · gelu(W₁ · norm(x) + b₁) + b₂`.
+pub(crate) struct Mlp<'a> {
+    pub cpu: &'a Cpu,
+    pub norm: Norm<'a>,
+    pub up: &'a PackedLinear,
+    pub down: &'a PackedLinear,
+}
+
+impl CustomOp1 for Mlp<'_> {
+    fn name(&self) -> &'static str {
+        "mlp"
+    }
+
+    fn cpu_fwd(&self, s: &CpuStorage, l: &Layout) -> candle_core::Result<(CpuStorage, Shape)> {
+        let x = Rows::of(s, l)?;
+        if x.stride != x.width {
+            bail!("the input is its own residual and must be contiguous, got {l:?}");
+        }
+        let size = x.rows * x.width;
+        let mut out = vec![0f32; size];
+        let call = LinearCall {
+            x: x.data,
+            x_stride: x.stride,
+            rows: x.rows,
+            norm: Some(self.norm),
+            gelu: true,
+            residual: Some(&x.data[..size]),
+        };
+        mlp(self.cpu, self.up, self.down, &call, &mut out);
+        Ok((CpuStorage::F32(out), Shape::from((x.rows, x.width))))
     }
 }
 

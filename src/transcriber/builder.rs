@@ -153,7 +153,8 @@ impl EngineBuilder {
         let tokenizer = Arc::new(load_tokenizer(&files, source.as_ref())?);
         let cpu = Cpu::new(self.threads, self.level);
         let registry =
-            Registry::new(attention::backends::built_in(&cpu)).with_front(self.backends.clone());
+            Registry::new(attention::backends::built_in_with(&cpu, self.compute.encoder_attention()))
+                .with_front(self.backends.clone());
         let plan = attention::plan(&self.attention, &registry, &dims)?;
         let packed = self.packed(source.as_ref())?;
         let packed = packed
