@@ -40,6 +40,8 @@ pub use select::{How, Level, LogLine, Refusal, Rejection, Selection, select};
 
 pub use crate::kernels::kv::KvFormat;
 
+use std::sync::Arc;
+
 use crate::error::Result;
 
 /// One way to compute attention. Implement it, put it in a [`Registry`], ask for it by name.
@@ -49,6 +51,12 @@ pub trait AttentionBackend: Send + Sync {
 
     /// Everything that stands against serving the query, not only the first; empty means it can.
     fn objections(&self, query: &AttentionQuery) -> Vec<Objection>;
+
+    /// The backend to use for a query that it can serve, where that depends on the query (the type of
+    /// numbers, for one); asked once a role, at load. `None`: this one, as it is.
+    fn for_query(&self, _query: &AttentionQuery) -> Option<Arc<dyn AttentionBackend>> {
+        None
+    }
 
     /// Computes one call. `causal` is an input of every call, and no backend may assume it.
     ///

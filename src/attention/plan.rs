@@ -312,7 +312,8 @@ pub fn kernel(
         .ok_or_else(|| format!("{name} has no kernel in this build"))?;
     let objections = backend.objections(&answer.query);
     if objections.is_empty() {
-        return Ok(Arc::clone(backend));
+        let fitted = backend.for_query(&answer.query);
+        return Ok(fitted.unwrap_or_else(|| Arc::clone(backend)));
     }
     Err(format!(
         "{}'s kernel cannot: {}",

@@ -23,6 +23,7 @@ mod rows;
 pub mod simd;
 pub mod storage;
 mod tile;
+pub mod tiled;
 
 pub use cpu::Cpu;
 pub use level::{Isa, SimdLevel};

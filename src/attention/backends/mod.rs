@@ -1,11 +1,13 @@
 //! The attention backends that compute here.
 //!
 //! [`CpuAttention`] (`CPU_ATTN`) is what auto takes on the CPU; [`Naive`] (`NAIVE`) is slow, obvious,
-//! judges the others and returns attention weights. A backend of your own can start from
+//! judges the others and returns attention weights; [`RocmBackend`] is every name that vLLM's ROCm rules
+//! choose, with the algorithm of its GPU kernel. A backend of your own can start from
 //! [`AttentionCall::rows`], which gives each row's queries, keys and values as plain tensors.
 
 mod cpu_attn;
 mod naive;
+mod rocm;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -14,6 +16,7 @@ use std::sync::Arc;
 
 pub use self::cpu_attn::CpuAttention;
 pub use self::naive::Naive;
+pub use self::rocm::RocmBackend;
 pub use self::rows::AttentionRow;
 
 use super::{AttentionBackend, AttentionQuery, Objection};
@@ -30,7 +33,9 @@ pub fn built_in(cpu: &Cpu) -> Vec<Arc<dyn AttentionBackend>> {
 /// encoder self-attention.
 #[must_use]
 pub fn built_in_with(cpu: &Cpu, encoder: Precision) -> Vec<Arc<dyn AttentionBackend>> {
-    vec![Arc::new(CpuAttention::new(cpu.clone(), encoder)), Arc::new(Naive::new())]
+    let own: [Arc<dyn AttentionBackend>; 2] =
+        [Arc::new(CpuAttention::new(cpu.clone(), encoder)), Arc::new(Naive::new())];
+    own.into_iter().chain(RocmBackend::all(cpu)).collect()
 }
 
 /// What plain softmax attention cannot serve, whoever computes it.

@@ -1,0 +1,269 @@
+//! The backends that vLLM's ROCm rules choose, computed on the CPU with the algorithm of each.
+//!
+//! A file for each says how its GPU kernel cuts up a row ([`Design::walk`]); the arithmetic is
+//! [`kernels::tiled`](crate::kernels::tiled). Queries, keys and values are rounded to the type of numbers
+//! that was planned for, sums are f32, and the output is rounded again as a GPU would store it. What each
+//! can serve is its row in [`capability`], and nowhere else.
+
+mod aiter_fa;
+mod flash;
+mod rocm_attn;
+#[cfg(test)]
+mod tests;
+mod triton;
+mod unified;
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::{Naive, plain_objections};
+use crate::attention::capability::{self, Gpu};
+use crate::attention::{
+    Attended, AttentionBackend, AttentionCall, AttentionQuery, AttentionType, BackendName, Dtype,
+    GrowingRow, Kv, Objection, Platform, RuleSet,
+};
+use crate::error::Result;
+use crate::kernels::Cpu;
+use crate::kernels::tiled::{self, History, Number, Queries, Source, Walk};
+
+/// What a row looks like to a kernel that has to choose how to cut it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shape {
+    /// New tokens.
+    queries: usize,
+    /// Keys, the new tokens' own included.
+    keys: usize,
+    /// Whether a token sees only what is before it.
+    causal: bool,
+    /// Whether keys and values come straight from the layer, not from a cache.
+    dense: bool,
+}
+
+/// One of vLLM's backends.
+struct Design {
+    name: BackendName,
+    /// Serves Whisper's encoder although its row says otherwise: the encoder's chooser does not ask it.
+    encoder: bool,
+    /// How its kernels cut up a row.
+    walk: fn(Shape) -> Walk,
+}
+
+static DESIGNS: [&Design; 5] = [
+    &triton::DESIGN,
+    &unified::DESIGN,
+    &rocm_attn::DESIGN,
+    &aiter_fa::DESIGN,
+    &flash::DESIGN,
+];
+
+/// A backend of vLLM's ROCm platform, on the CPU, in one type of numbers.
+pub struct RocmBackend {
+    cpu: Cpu,
+    design: &'static Design,
+    dtype: Dtype,
+}
+
+impl RocmBackend {
+    /// All of them, in float16 until they are planned for something else.
+    #[must_use]
+    pub fn all(cpu: &Cpu) -> Vec<Arc<dyn AttentionBackend>> {
+        let one = |design: &&'static Design| -> Arc<dyn AttentionBackend> {
+            Arc::new(Self::new(cpu.clone(), design, Dtype::F16))
+        };
+        DESIGNS.iter().map(one).collect()
+    }
+
+    fn new(cpu: Cpu, design: &'static Design, dtype: Dtype) -> Self {
+        Self { cpu, design, dtype }
+    }
+
+    /// The output before it is rounded, `(tokens, heads × head_dim)`.
+    fn compute(&self, call: &AttentionCall<'_>) -> Result<Vec<f32>> {
+        call.check()?;
+        let queries = plain(call.queries)?;
+        let mut out = vec![0.0; queries.len()];
+        match &call.kv {
+            Kv::Dense { k, v } => {
+                let (count, len) = (call.queries.dim(0)?, k.dim(0)?);
+                let (k, v) = (plain(k)?, plain(v)?);
+                let history = self.history(call, [by_token(&k, call), by_token(&v, call)], len);
+                self.row(call, &queries, count, &history, &mut out);
+            }
+            Kv::Growing(rows) => {
+                let mut first = 0;
+                for row in *rows {
+                    let history = self.grown(call, row);
+                    first = self.next_row(call, &queries, first, row.queries, &history, &mut out);
+                }
+            }
+            Kv::Cross(rows) => {
+                let mut first = 0;
+                let mut last = None;
+                for row in *rows {
+                    // Beams of a window come one after another and share its keys and values.
+                    let history = match last.take() {
+                        Some((cache, history)) if std::ptr::eq(cache, row.cache) => history,
+                        _ => {
+                            let (keys, values) = (row.cache.keys(), row.cache.values());
+                            let len = row.cache.len();
+                            let parts = [&keys, &values].map(|x| by_head(x, call, len));
+                            self.history(call, parts, len)
+                        }
+                    };
+                    first = self.next_row(call, &queries, first, row.queries, &history, &mut out);
+                    last = Some((row.cache, history));
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn grown(&self, call: &AttentionCall<'_>, row: &GrowingRow<'_>) -> History {
+        let keys = row.cache.keys(row.lineage, row.beam, row.kv_len);
+        let values = row.cache.values(row.lineage, row.beam, row.kv_len);
+        let parts = [&keys, &values].map(|x| by_head(x, call, row.kv_len));
+        self.history(call, parts, row.kv_len)
+    }
+
+    fn history(&self, call: &AttentionCall<'_>, parts: [Source<'_>; 2], len: usize) -> History {
+        History::new(
+            &self.cpu,
+            self.number(),
+            parts,
+            (call.heads, call.head_dim),
+            len,
+        )
+    }
+
+    /// Attends for `count` tokens from `first` on; returns the token after them.
+    fn next_row(
+        &self,
+        call: &AttentionCall<'_>,
+        queries: &[f32],
+        first: usize,
+        count: usize,
+        history: &History,
+        out: &mut [f32],
+    ) -> usize {
+        let width = call.heads * call.head_dim;
+        let (from, to) = (first * width, (first + count) * width);
+        self.row(call, &queries[from..to], count, history, &mut out[from..to]);
+        first + count
+    }
+
+    fn row(
+        &self,
+        call: &AttentionCall<'_>,
+        queries: &[f32],
+        count: usize,
+        history: &History,
+        out: &mut [f32],
+    ) {
+        let shape = (call.heads, call.head_dim);
+        let queries = Queries::new(self.number(), by_token(queries, call), shape, count);
+        let walk = (self.design.walk)(Shape {
+            queries: count,
+            keys: history.len(),
+            causal: call.causal,
+            dense: matches!(call.kv, Kv::Dense { .. }),
+        });
+        tiled::attend(&self.cpu, walk, &queries, history, call.causal, out);
+    }
+
+    fn number(&self) -> Number {
+        match self.dtype {
+            Dtype::F16 => Number::F16,
+            Dtype::Bf16 => Number::Bf16,
+            Dtype::F32 => Number::F32,
+        }
+    }
+}
+
+impl AttentionBackend for RocmBackend {
+    fn name(&self) -> &str {
+        self.design.name.as_str()
+    }
+
+    /// What its row in the capability table says, then what no kernel here can.
+    fn objections(&self, query: &AttentionQuery) -> Vec<Objection> {
+        let mut objections = declared(self.design, query);
+        let here = plain_objections(query);
+        objections.extend(
+            here.into_iter()
+                .filter(|o| !objections.contains(o))
+                .collect::<Vec<_>>(),
+        );
+        objections
+    }
+
+    fn for_query(&self, query: &AttentionQuery) -> Option<Arc<dyn AttentionBackend>> {
+        Some(Arc::new(Self::new(
+            self.cpu.clone(),
+            self.design,
+            query.dtype,
+        )))
+    }
+
+    /// Weights, where wanted, are [`Naive`]'s: the GPU's kernels give none.
+    fn attend(&self, call: &AttentionCall<'_>) -> Result<Attended> {
+        let mut out = self.compute(call)?;
+        self.number().round(&mut out);
+        let output = Tensor::from_vec(out, call.queries.shape(), &Device::Cpu)?;
+        let weights = match call.weights {
+            true => Naive::new().attend(call)?.weights,
+            false => None,
+        };
+        Ok(Attended { output, weights })
+    }
+}
+
+/// What stands against a query in the table. A query does not say whose rules it is asked under, so the
+/// rule set that objects least counts: the other one's refusals come from the selector, which knows. No
+/// GPU is asked of a CPU.
+fn declared(design: &Design, query: &AttentionQuery) -> Vec<Objection> {
+    let gpu = Gpu {
+        suits_aiter: true,
+        capability: None,
+    };
+    let of_encoder = [AttentionType::Encoder, AttentionType::EncoderOnly];
+    let served = design.encoder && of_encoder.contains(&query.attn_type);
+    RuleSet::ALL
+        .into_iter()
+        .rev()
+        .filter_map(|rules| {
+            let row = capability::row(rules, Platform::Rocm, design.name)?;
+            let mut objections = row.objections(rules, gpu, query);
+            objections.retain(|o| !(served && matches!(o, Objection::AttentionType(_))));
+            Some(objections)
+        })
+        .min_by_key(Vec::len)
+        .unwrap_or_else(|| vec![Objection::ImportError])
+}
+
+/// A matrix as plain rows of f32.
+fn plain(x: &Tensor) -> Result<Vec<f32>> {
+    Ok(x.to_device(&Device::Cpu)?
+        .to_dtype(DType::F32)?
+        .flatten_all()?
+        .to_vec1()?)
+}
+
+/// `(tokens, heads × head_dim)`
+fn by_token<'a>(data: &'a [f32], call: &AttentionCall<'_>) -> Source<'a> {
+    let position_stride = call.heads * call.head_dim;
+    Source {
+        data,
+        head_stride: call.head_dim,
+        position_stride,
+    }
+}
+
+/// `(heads, len, head_dim)`
+fn by_head<'a>(data: &'a [f32], call: &AttentionCall<'_>, len: usize) -> Source<'a> {
+    Source {
+        data,
+        head_stride: len * call.head_dim,
+        position_stride: call.head_dim,
+    }
+}
