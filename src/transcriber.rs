@@ -159,7 +159,7 @@ impl Engine {
     ) -> Result<Transcript> {
         options.validate()?;
         self.check_task(options.decoding.task)?;
-        let (mel, warnings) = self.log_mel(input)?;
+        let (mel, warnings) = self.log_mel(input, &control.cancel)?;
         let mut client = self.client(&mel, control);
         let language = match &options.decoding.language {
             Some(language) => language.clone(),
@@ -249,11 +249,15 @@ impl Engine {
     }
 
     /// The spectrogram, and what was wrong with the recording.
-    fn log_mel(&self, input: Input) -> Result<(LogMel, Vec<String>)> {
-        let stream = audio::open(input, &Limits::default())?;
+    fn log_mel(&self, input: Input, cancel: &Cancel) -> Result<(LogMel, Vec<String>)> {
+        let mut stream = audio::open(input, &Limits::default())?;
         let n_mels = self.0.model.dims().n_mels;
-        let (mel, info) = mel::from_stream(stream, n_mels, |_| {})?;
-        Ok((mel, info.warnings))
+        let next_block = |block: &mut Vec<f32>| match cancel.is_cancelled() {
+            true => Err(Error::Cancelled),
+            false => stream.read_block(block),
+        };
+        let mel = mel::from_blocks(n_mels, next_block, |_| {})?;
+        Ok((mel, stream.into_info().warnings))
     }
 
     fn check_task(&self, task: Task) -> Result<()> {

@@ -46,9 +46,9 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
         "roofline": machine(&engine),
     });
     if args.json {
-        println!("{report:#}")
+        say!("{report:#}");
     } else {
-        print(&report)
+        print(&report)?;
     }
     Ok(FINE)
 }
@@ -163,10 +163,10 @@ fn peak_memory_mb() -> Option<f64> {
     )
 }
 
-fn print(report: &Value) {
+fn print(report: &Value) -> Result<()> {
     let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
     let text = |key: &str| report[key].as_str().unwrap_or_default().to_owned();
-    println!(
+    say!(
         "{} in {}, {} threads, {}: loaded in {:.3} s, at most {:.0} MB of memory",
         text("model"),
         text("compute_type"),
@@ -177,33 +177,34 @@ fn print(report: &Value) {
     );
     let roof = &report["roofline"];
     for file in report["files"].as_array().into_iter().flatten() {
-        println!(
+        say!(
             "{} ({:.1} s)",
             file["file"].as_str().unwrap_or_default(),
             number(&file["audio_s"])
         );
-        println!(
+        say!(
             "  decode + mel   {:8.1} ms",
             number(&file["decode_and_mel_s"]) * 1e3
         );
-        println!(
+        say!(
             "  encoder        {:8.1} ms a window   {:6.0} GFLOP/s (plain loop: {:.0} f32, {:.0} int8)",
             number(&file["encoder_s_per_window"]) * 1e3,
             number(&file["encoder_gflops"]),
             number(&roof["f32_gflops"]),
             number(&roof["int8_gops"]),
         );
-        println!(
+        say!(
             "  decoder        {:8.2} ms a token    {:6.1} GB/s (plain loop: {:.1})",
             number(&file["decoder_s_per_token"]) * 1e3,
             number(&file["decoder_gbps"]),
             number(&roof["memory_gbps"]),
         );
-        println!(
+        say!(
             "  end to end     {:8.3} s, {} tokens, {:.1}× real time",
             number(&file["end_to_end_s"]),
             file["tokens"],
             number(&file["rtfx"]),
         );
     }
+    Ok(())
 }

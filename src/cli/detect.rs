@@ -14,8 +14,8 @@ pub fn run(args: &DetectArgs) -> Result<u8> {
     let mut code = FINE;
     for file in &args.audio {
         match engine.detect_language(resolve::input(file)) {
-            Ok(found) if args.json => println!("{}", as_json(file, &found)),
-            Ok(found) => println!("{}: {}", file.display(), in_words(&found)),
+            Ok(found) if args.json => say!("{}", as_json(file, &found)),
+            Ok(found) => say!("{}: {}", file.display(), in_words(&found)),
             Err(error) => {
                 eprintln!("undertone: {error}");
                 code = FAILED;

@@ -1,9 +1,12 @@
 //! `doctor`: what this machine has and what undertone makes of it.
 
+use std::path::Path;
+
 use anyhow::Result;
+use indicatif::HumanBytes;
 
 use super::args::RunArgs;
-use super::{FINE, resolve};
+use super::{FINE, reach, resolve};
 use crate::attention::{self, Registry, Role};
 use crate::engine::Capacity;
 use crate::kernels::{Cpu, SimdLevel};
@@ -12,15 +15,15 @@ use crate::weights::hub;
 
 /// Prints one line a fact. Nothing is downloaded.
 pub fn run(args: &RunArgs) -> Result<u8> {
-    let line = |name: &str, value: &str| println!("{name:<16} {value}");
-    line("version", env!("CARGO_PKG_VERSION"));
+    line("version", env!("CARGO_PKG_VERSION"))?;
+    line("features", "cli; the server and GPU kernels are not built in")?;
     let level = args
         .simd_level
         .as_deref()
         .map(str::parse::<SimdLevel>)
         .transpose();
     let level = level.map_err(|reason| anyhow::anyhow!("--simd-level: {reason}"))?;
-    let cpu = Cpu::new(args.threads, level);
+    let cpu = Cpu::new(args.threads.filter(|n| *n > 0), level);
     let levels: Vec<_> = SimdLevel::available()
         .iter()
         .map(ToString::to_string)
@@ -28,44 +31,66 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     line(
         "vector levels",
         &format!("{} (in use: {})", levels.join(", "), cpu.level()),
-    );
-    line("threads", &cpu.threads().to_string());
-    line("computes on", "the CPU");
+    )?;
+    line("threads", &cpu.threads().to_string())?;
+    line("computes on", "the CPU")?;
+    models(args)?;
+    plan(args, &cpu)?;
+    Ok(FINE)
+}
 
+fn line(name: &str, value: &str) -> Result<()> {
+    say!("{name:<16} {value}");
+    Ok(())
+}
+
+/// Caches with their sizes, where models come from, and which are here.
+fn models(args: &RunArgs) -> Result<()> {
     let config = resolve::hub_config(args.model.model_dir.as_deref());
-    line("models kept in", &config.models_dir.display().to_string());
-    line(
-        "hub's own cache",
-        &config.hf_cache_dir.display().to_string(),
-    );
-    line(
-        "hub",
-        if config.offline {
-            "not asked (offline)"
-        } else {
-            "asked when a model is not here"
-        },
-    );
+    let caches = [
+        ("our models", config.models_dir.clone()),
+        ("our int8 copies", resolve::packed_dir()),
+        ("the Hub's cache", config.hf_cache_dir.clone()),
+    ];
+    for (name, folder) in caches {
+        let size = match folder.is_dir() {
+            true => HumanBytes(bytes_in(&folder)).to_string(),
+            false => "not there".into(),
+        };
+        line(name, &format!("{} ({size})", folder.display()))?;
+    }
+    for (name, found) in reach::sources(&config) {
+        line(name, &found)?;
+    }
     match hub::locate(&args.model.model, &config)? {
         Some(files) => line(
             "model",
             &format!("{} ({})", files.weights.display(), files.source),
-        ),
-        None => line("model", &format!("{} is not here yet", args.model.model)),
+        )?,
+        None => line("model", &format!("{} is not here yet", args.model.model))?,
     }
     for model in hub::list(&config) {
-        let mb = model.bytes / 1_000_000;
-        line(
-            "  here",
-            &format!("{} ({mb} MB, {})", model.name, model.source),
-        );
+        let size = HumanBytes(model.bytes);
+        line("  here", &format!("{} ({size}, {})", model.name, model.source))?;
     }
-    plan(args, &cpu, &line)?;
-    Ok(FINE)
+    Ok(())
+}
+
+/// Bytes of all files below a folder; links are not followed.
+fn bytes_in(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return 0;
+    };
+    let bytes = entries.flatten().map(|entry| match entry.metadata() {
+        Ok(meta) if meta.is_dir() => bytes_in(&entry.path()),
+        Ok(meta) => meta.len(),
+        Err(_) => 0,
+    });
+    bytes.sum()
 }
 
 /// The attention plan for the model that was named, if its sizes are known.
-fn plan(args: &RunArgs, cpu: &Cpu, line: &dyn Fn(&str, &str)) -> Result<()> {
+fn plan(args: &RunArgs, cpu: &Cpu) -> Result<()> {
     let Some(entry) = hub::find(&args.model.model) else {
         return Ok(());
     };
@@ -76,7 +101,7 @@ fn plan(args: &RunArgs, cpu: &Cpu, line: &dyn Fn(&str, &str)) -> Result<()> {
         line(
             "attention",
             &format!("{role}: {}", plan.backend(role).name()),
-        );
+        )?;
     }
     let format = resolve::compute_type(&args.compute_type)?.kv_format();
     let bytes = StateBytes::new(&entry.dims(), format);
@@ -85,7 +110,7 @@ fn plan(args: &RunArgs, cpu: &Cpu, line: &dyn Fn(&str, &str)) -> Result<()> {
     line(
         "memory",
         &format!("{window} MB a window being decoded, and up to {row} MB a beam"),
-    );
+    )?;
     let slots = Capacity::of_windows(resolve::DEFAULT_JOBS);
     let most = mb(bytes.of(slots.windows, slots.rows));
     line(
@@ -94,6 +119,5 @@ fn plan(args: &RunArgs, cpu: &Cpu, line: &dyn Fn(&str, &str)) -> Result<()> {
             "{} windows of {} beams in all: at most {most} MB",
             slots.windows, slots.rows
         ),
-    );
-    Ok(())
+    )
 }

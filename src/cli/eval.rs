@@ -58,7 +58,7 @@ pub fn run(args: &EvalArgs) -> Result<u8> {
         }
     }
     let compute = engine.model().compute_type().name();
-    print(&scores, compute, started.elapsed().as_secs_f64(), args.json);
+    print(&scores, compute, started.elapsed().as_secs_f64(), args.json)?;
     Ok(code)
 }
 
@@ -102,7 +102,12 @@ fn score(
     Ok(scorer.errors(&row.language, &row.reference, &transcript.text))
 }
 
-fn print(scores: &BTreeMap<String, Score>, compute: &str, seconds: f64, as_json: bool) {
+fn print(
+    scores: &BTreeMap<String, Score>,
+    compute: &str,
+    seconds: f64,
+    as_json: bool,
+) -> Result<()> {
     if as_json {
         let language = |(code, score): (&String, &Score)| {
             let unit = if Scorer::by_character(code) {
@@ -115,14 +120,14 @@ fn print(scores: &BTreeMap<String, Score>, compute: &str, seconds: f64, as_json:
             (code.clone(), value)
         };
         let languages: serde_json::Map<_, _> = scores.iter().map(language).collect();
-        println!(
+        say!(
             "{:#}",
             json!({ "compute_type": compute, "seconds": seconds, "languages": languages })
         );
-        return;
+        return Ok(());
     }
-    println!("{compute}, {seconds:.1} s");
-    println!(
+    say!("{compute}, {seconds:.1} s");
+    say!(
         "{:<10} {:>6} {:>9} {:>8}",
         "language", "files", "length", "errors"
     );
@@ -133,9 +138,10 @@ fn print(scores: &BTreeMap<String, Score>, compute: &str, seconds: f64, as_json:
             "WER"
         };
         let rate = score.rate() * 100.0;
-        println!(
+        say!(
             "{code:<10} {:>6} {:>9} {rate:>6.2} % {unit}",
             score.files, score.reference_len
         );
     }
+    Ok(())
 }

@@ -1,18 +1,32 @@
 //! The command line: what was typed (`args`), what it means (`resolve`), one file per command.
 
+/// Prints a line to standard output. A reader that has gone away ends the command with
+/// [`broken_pipe`], which is no failure.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        writeln!(std::io::stdout().lock(), $($text)*)?
+    }};
+}
+
 pub mod args;
 mod attention;
 mod bench;
 mod completions;
+mod config;
 mod detect;
 mod doctor;
 mod eval;
+mod interrupt;
 mod models;
 mod progress;
+mod reach;
 mod resolve;
+mod trace;
 mod transcribe;
 
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 pub use resolve::hub_config as hub_config_from_environment;
@@ -28,17 +42,27 @@ const FINE: u8 = 0;
 const FAILED: u8 = 1;
 /// The command line makes no sense.
 const USAGE: u8 = 2;
+/// Ctrl-C: 128 and the number of the signal, as shells have it.
+const INTERRUPTED: u8 = 130;
 
-/// Runs a command line, program name first. Exit codes: 0 all fine, 1 some file failed, 2 usage.
+/// Runs a command line, program name first. Exit codes: 0 all fine, 1 some file failed, 2 usage,
+/// 130 interrupted.
 #[must_use]
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let args = match args::parse(arguments) {
-        Ok(args) => args,
-        Err(error) => error.exit(),
-    };
-    match dispatch(&args.command) {
+    match read_and_run(args::normalize(arguments)) {
         Ok(code) => ExitCode::from(code),
         Err(error) => report(&error),
+    }
+}
+
+fn read_and_run(typed: Vec<OsString>) -> anyhow::Result<u8> {
+    let defaults = resolve::defaults()?;
+    if let Some(typed) = config::without_show_config(&typed) {
+        return config::show(typed, &defaults);
+    }
+    match args::parse(config::fill_in(typed, &defaults)?) {
+        Ok(args) => dispatch(&args.command),
+        Err(error) => error.exit(),
     }
 }
 
@@ -79,7 +103,7 @@ fn attention_command(command: &AttentionCommand) -> anyhow::Result<u8> {
         }
         AttentionCommand::Compare(_) => anyhow::bail!("attention compare is not built in yet"),
     };
-    print!("{}", outcome.text);
+    std::io::stdout().write_all(outcome.text.as_bytes())?;
     Ok(outcome.code)
 }
 

@@ -1,30 +1,37 @@
 //! `models`: what is known, what is here, and how it gets here.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use indicatif::HumanBytes;
 use serde_json::json;
 
-use super::args::{ModelName, ModelsCommand};
+use super::args::{ConvertArgs, ListArgs, ModelName, ModelsCommand};
 use super::progress::DownloadProgress;
 use super::{FAILED, FINE, resolve};
 use crate::weights::hub::{self, HubConfig, LocalModel};
+use crate::weights::{self, Conversion, Numbers, Target};
 
 /// Runs one of the `models` commands.
 pub fn run(command: &ModelsCommand) -> Result<u8> {
-    let config = resolve::hub_config(None);
     match command {
-        ModelsCommand::List { json } => list(&config, *json),
-        ModelsCommand::Pull(name) => pull(name, &config),
-        ModelsCommand::Path(name) => path(name, &config),
-        ModelsCommand::Remove(name) => remove(name, &config),
-        ModelsCommand::Verify(name) => verify(name, &config),
-        ModelsCommand::Convert { .. } => anyhow::bail!("models convert is not built in yet"),
+        ModelsCommand::List(args) => list(args),
+        ModelsCommand::Pull(name) => pull(name, &config(name)),
+        ModelsCommand::Path(name) => path(name, &config(name)),
+        ModelsCommand::Remove(name) => remove(name, &config(name)),
+        ModelsCommand::Verify(name) => verify(name, &config(name)),
+        ModelsCommand::Convert(args) => convert(args),
     }
 }
 
-fn list(config: &HubConfig, as_json: bool) -> Result<u8> {
+fn config(name: &ModelName) -> HubConfig {
+    resolve::hub_config(name.model_dir.as_deref())
+}
+
+fn list(args: &ListArgs) -> Result<u8> {
+    let config = &resolve::hub_config(args.model_dir.as_deref());
     let here = hub::list(config);
-    if as_json {
+    if args.json {
         let known = hub::catalog().iter().map(|entry| {
             let local: Vec<_> = here
                 .iter()
@@ -39,10 +46,10 @@ fn list(config: &HubConfig, as_json: bool) -> Result<u8> {
                 "here": local,
             })
         });
-        println!("{:#}", serde_json::Value::from_iter(known));
+        say!("{:#}", serde_json::Value::from_iter(known));
         return Ok(FINE);
     }
-    println!(
+    say!(
         "{:<18} {:<10} {:<9} {:<9} here",
         "model", "translates", "pinned", "size"
     );
@@ -54,7 +61,7 @@ fn list(config: &HubConfig, as_json: bool) -> Result<u8> {
         });
         let yes = |is: bool| if is { "yes" } else { "no" };
         let (translates, pinned) = (yes(entry.translates), yes(entry.is_pinned()));
-        println!(
+        say!(
             "{:<18} {translates:<10} {pinned:<9} {size:<9} {place}",
             entry.name
         );
@@ -64,7 +71,7 @@ fn list(config: &HubConfig, as_json: bool) -> Result<u8> {
             HumanBytes(model.bytes),
             if model.pinned { "yes" } else { "no" },
         );
-        println!(
+        say!(
             "{:<18} {:<10} {pinned:<9} {size:<9} {}",
             model.name,
             "?",
@@ -84,19 +91,40 @@ fn as_value(model: &LocalModel) -> serde_json::Value {
 }
 
 fn pull(name: &ModelName, config: &HubConfig) -> Result<u8> {
+    say!("{}", fetched(&name.model, config)?.weights.display());
+    Ok(FINE)
+}
+
+/// A model's files, fetched if need be.
+fn fetched(model: &str, config: &HubConfig) -> crate::Result<hub::ModelFiles> {
     let mut download = DownloadProgress::new(false);
-    let files = hub::resolve(&name.model, config, &mut |progress| {
-        download.update(&progress)
-    });
+    let files = hub::resolve(model, config, &mut |progress| download.update(&progress));
     download.finish();
-    println!("{}", files?.weights.display());
+    files
+}
+
+/// Writes a model in another format, with what lies beside its weights.
+fn convert(args: &ConvertArgs) -> Result<u8> {
+    let files = fetched(&args.source, &resolve::hub_config(args.model_dir.as_deref()))?;
+    let target = match args.format.as_str() {
+        "ctranslate2" => Target::CTranslate2,
+        _ => Target::Safetensors,
+    };
+    let numbers = args.quantize.as_deref().map(|name| match name {
+        "int8" => Numbers::Int8,
+        "float16" => Numbers::F16,
+        "bfloat16" => Numbers::Bf16,
+        _ => Numbers::F32,
+    });
+    weights::convert(&files.weights, &args.destination, Conversion { target, numbers })?;
+    say!("{}", args.destination.display());
     Ok(FINE)
 }
 
 fn path(name: &ModelName, config: &HubConfig) -> Result<u8> {
     match hub::locate(&name.model, config)? {
         Some(files) => {
-            println!("{}", files.weights.display());
+            say!("{}", files.weights.display());
             Ok(FINE)
         }
         None => {
@@ -109,15 +137,41 @@ fn path(name: &ModelName, config: &HubConfig) -> Result<u8> {
     }
 }
 
+/// Takes a model away, with what was made of it.
 fn remove(name: &ModelName, config: &HubConfig) -> Result<u8> {
+    let packed = packed(&name.model, config);
     for removed in hub::remove(&name.model, config)? {
-        println!(
+        say!(
             "removed {} ({})",
             removed.path.display(),
             HumanBytes(removed.bytes)
         );
     }
+    for (file, bytes) in packed {
+        std::fs::remove_file(&file)?;
+        say!("removed {} ({})", file.display(), HumanBytes(bytes));
+    }
     Ok(FINE)
+}
+
+/// Quantised copies of a model and their sizes: they are named by the weights' fingerprint.
+fn packed(model: &str, config: &HubConfig) -> Vec<(PathBuf, u64)> {
+    let fingerprint = || -> Result<String> {
+        let files = hub::locate(model, config)?.ok_or_else(|| anyhow::anyhow!("not here"))?;
+        Ok(weights::open(&files.weights)?.fingerprint()?)
+    };
+    let (Ok(key), Ok(entries)) = (fingerprint(), std::fs::read_dir(resolve::packed_dir())) else {
+        return Vec::new();
+    };
+    let stem = &key[..key.len().min(32)];
+    let of_this = |path: &PathBuf| path.file_stem().is_some_and(|name| name == stem);
+    let files = entries.flatten().map(|entry| entry.path()).filter(of_this);
+    files
+        .map(|file| {
+            let bytes = std::fs::metadata(&file).map_or(0, |meta| meta.len());
+            (file, bytes)
+        })
+        .collect()
 }
 
 fn verify(name: &ModelName, config: &HubConfig) -> Result<u8> {
@@ -131,7 +185,7 @@ fn verify(name: &ModelName, config: &HubConfig) -> Result<u8> {
         if file.intact == Some(false) {
             code = FAILED;
         }
-        println!(
+        say!(
             "{:<28} {:>10}  {state}",
             file.file,
             HumanBytes(file.bytes).to_string()

@@ -7,6 +7,7 @@ use anyhow::Result;
 
 use super::args::{AttentionArgs, ExplainArgs, RunArgs, SpeechArgs, parse_bool};
 use super::args::{DecodingArgs, GateArgs, OutputArgs};
+use super::config::Defaults;
 use crate::attention;
 use crate::audio::Input;
 use crate::dims::ModelDimensions;
@@ -29,7 +30,7 @@ impl std::fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
-fn usage<T>(message: impl Into<String>) -> Result<T> {
+pub fn usage<T>(message: impl Into<String>) -> Result<T> {
     Err(Usage(message.into()).into())
 }
 
@@ -53,6 +54,8 @@ pub struct Job {
     pub writer: WriterOptions,
     pub shown: Shown,
     pub quiet: bool,
+    /// Whether each window's decoding is told on stderr.
+    pub trace: bool,
     /// Files worked on side by side, at most.
     pub jobs: usize,
     /// Bytes of input worked on side by side, at most; one file may be larger.
@@ -94,6 +97,7 @@ pub fn speech(args: &SpeechArgs, task: Task) -> Result<Job> {
             highlight_words: args.output.highlight_words,
         },
         quiet: args.output.quiet,
+        trace: args.output.verbose == Some(true),
         jobs,
         most_bytes: if args.jobs.is_some() {
             u64::MAX
@@ -272,15 +276,12 @@ pub fn engine(args: &RunArgs) -> Result<EngineBuilder> {
     if !matches!(args.device.as_str(), "cpu" | "auto") {
         return usage(format!("--device: {} is not built in; cpu is", args.device));
     }
-    if args.threads == Some(0) {
-        return usage("--threads starts at 1");
-    }
     let mut builder = Engine::builder()
         .model(&args.model.model)
         .hub(hub_config(args.model.model_dir.as_deref()))
         .compute_type(compute_type(&args.compute_type)?)
         .attention(attention(&args.attention)?)
-        .packed_dir(cache_dir().join("packed"));
+        .packed_dir(packed_dir());
     if let Some(threads) = args.threads.filter(|n| *n > 0) {
         builder = builder.threads(threads);
     }
@@ -350,6 +351,16 @@ pub fn compute_type(name: &str) -> Result<ComputeType> {
     }
 }
 
+/// The user's own defaults: `UNDERTONE_*`, and the file that `UNDERTONE_CONFIG` names, or else
+/// `$XDG_CONFIG_HOME/undertone/config.toml`.
+pub fn defaults() -> Result<Defaults> {
+    let named = path_variable("UNDERTONE_CONFIG");
+    let required = named.is_some();
+    let folder = || path_variable("XDG_CONFIG_HOME").unwrap_or_else(|| home().join(".config"));
+    let file = named.unwrap_or_else(|| folder().join("undertone/config.toml"));
+    Defaults::read(&variable, file, required)
+}
+
 /// Where models are kept and may come from, by the usual variables: `XDG_CACHE_HOME`, `HF_HOME`,
 /// `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`.
 pub fn hub_config(model_dir: Option<&Path>) -> HubConfig {
@@ -361,6 +372,11 @@ pub fn hub_config(model_dir: Option<&Path>) -> HubConfig {
     config.token = variable("HF_TOKEN").or_else(|| saved_token(&hf_home));
     config.offline = variable("HF_HUB_OFFLINE").is_some_and(|v| parse_bool(&v).unwrap_or(false));
     config
+}
+
+/// Where quantised models are kept, ready to be mapped.
+pub fn packed_dir() -> PathBuf {
+    cache_dir().join("packed")
 }
 
 /// The folder that everything of ours is kept in.

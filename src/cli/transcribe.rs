@@ -11,15 +11,16 @@ use anyhow::Result;
 use super::args::SpeechArgs;
 use super::progress::{DownloadProgress, ProgressLines};
 use super::resolve::{self, Job, Shown};
-use super::{FAILED, FINE};
+use super::trace::{traced, warned};
+use super::{FAILED, FINE, INTERRUPTED, interrupt};
 use crate::engine::Cancel;
 use crate::error::Error;
 use crate::options::Task;
 use crate::output::{self, OutputFormat};
 use crate::transcriber::{Control, Engine};
-use crate::transcript::Segment;
+use crate::transcript::{Segment, SegmentSink, WindowTrace};
 
-/// Runs the command: 0 if every file went well, 1 if some did not.
+/// Runs the command: 0 if every file went well, 1 if some did not, 130 if it was interrupted.
 pub fn run(args: &SpeechArgs, task: Task) -> Result<u8> {
     let job = resolve::speech(args, task)?;
     let engine = load(&job)?;
@@ -37,18 +38,21 @@ pub fn run(args: &SpeechArgs, task: Task) -> Result<u8> {
         });
         shows.push(events);
     }
+    let sizes: Vec<u64> = waiting.iter().map(|file| file.bytes).collect();
     let line = Line::new(waiting, job.most_bytes);
     let desk = Desk {
         engine: &engine,
         job: &job,
-        lines: ProgressLines::new(job.quiet),
+        lines: ProgressLines::new(job.quiet, &sizes),
         cancel: Cancel::default(),
     };
+    interrupt::cancels(&desk.cancel);
     Ok(std::thread::scope(|scope| {
         for _ in 0..job.jobs {
             scope.spawn(|| desk.serve(&line));
         }
-        let code = desk.show(shows);
+        let code = desk.show(shows, &args.audio);
+        desk.lines.finish();
         // After a broken pipe there is work left that nobody wants.
         line.close();
         desk.cancel.cancel();
@@ -77,7 +81,37 @@ struct File<'a> {
 /// What becomes of a file, as it happens.
 enum Event {
     Segment(Segment),
-    Done(Result<()>),
+    Window(WindowTrace),
+    /// With what was wrong with the recording.
+    Done(Result<Vec<String>>),
+}
+
+/// Tells of what is found, as far as it is to be shown.
+struct Teller<'a> {
+    sender: &'a Sender<Event>,
+    job: &'a Job,
+}
+
+impl Teller<'_> {
+    fn tell(&self, event: Event) -> crate::Result<()> {
+        self.sender.send(event).map_err(|_| Error::Cancelled)
+    }
+}
+
+impl SegmentSink for Teller<'_> {
+    fn segment(&mut self, segment: &Segment) -> crate::Result<()> {
+        match self.job.shown {
+            Shown::Nothing => Ok(()),
+            _ => self.tell(Event::Segment(segment.clone())),
+        }
+    }
+
+    fn window(&mut self, trace: &WindowTrace) -> crate::Result<()> {
+        match self.job.trace {
+            true => self.tell(Event::Window(trace.clone())),
+            false => Ok(()),
+        }
+    }
 }
 
 /// The files that wait, in order. As many bytes of input are let in at once as are allowed, and
@@ -159,7 +193,7 @@ impl Desk<'_> {
                 outputs,
                 sender,
             } = file;
-            let done = outputs.and_then(|outputs| self.one_file(path, &outputs, &sender));
+            let done = outputs.and_then(|outputs| self.one_file(path, bytes, &outputs, &sender));
             line.leave(bytes);
             // Nobody listens any more after a broken pipe.
             let _ = sender.send(Event::Done(done));
@@ -170,57 +204,66 @@ impl Desk<'_> {
     fn one_file(
         &self,
         path: &Path,
+        bytes: u64,
         outputs: &[(OutputFormat, PathBuf)],
         sender: &Sender<Event>,
-    ) -> Result<()> {
+    ) -> Result<Vec<String>> {
+        if self.cancel.is_cancelled() {
+            return Err(Error::Cancelled.into());
+        }
         let name = path
             .file_name()
             .unwrap_or(path.as_os_str())
             .to_string_lossy();
-        let progress = Arc::new(self.lines.file(&name));
+        let progress = Arc::new(self.lines.file(&name, bytes));
         let moved = progress.clone();
         let control = Control {
             cancel: self.cancel.clone(),
             progress: Some(Arc::new(move |p| moved.update(p))),
         };
-        let mut show = |segment: &Segment| match self.job.shown {
-            Shown::Nothing => Ok(()),
-            _ => sender
-                .send(Event::Segment(segment.clone()))
-                .map_err(|_| Error::Cancelled),
-        };
-        let result = self
-            .engine
-            .run(resolve::input(path), &self.job.options, &mut show, &control);
+        let mut teller = Teller { sender, job: self.job };
+        let input = resolve::input(path);
+        let result = self.engine.run(input, &self.job.options, &mut teller, &control);
         progress.finish();
         let transcript = result?;
         for (format, path) in outputs {
             output::write_file(*format, &transcript, &self.job.writer, path)?;
         }
-        Ok(())
+        Ok(transcript.warnings)
     }
 
     /// Shows what becomes of each file, in order: 0 if every one went well, 1 if some did not.
-    fn show(&self, shows: Vec<Receiver<Event>>) -> u8 {
-        let mut code = FINE;
-        for events in shows {
+    fn show(&self, shows: Vec<Receiver<Event>>, files: &[PathBuf]) -> u8 {
+        let (mut code, mut left) = (FINE, Vec::new());
+        for (events, file) in shows.into_iter().zip(files) {
             match self.show_file(&events) {
-                Ok(()) => {}
+                Ok(warnings) => self.lines.suspend(|| warned(file, &warnings)),
                 Err(error) if super::broken_pipe(&error) => return code,
+                Err(error) if matches!(error.downcast_ref(), Some(Error::Cancelled)) => {
+                    left.push(file.display().to_string());
+                }
                 Err(error) => {
                     self.lines.suspend(|| eprintln!("undertone: {error:#}"));
                     code = FAILED;
                 }
             }
         }
-        code
+        if left.is_empty() {
+            return code;
+        }
+        let left = left.join("\n  ");
+        self.lines.suspend(|| eprintln!("undertone: interrupted; not done:\n  {left}"));
+        INTERRUPTED
     }
 
-    fn show_file(&self, events: &Receiver<Event>) -> Result<()> {
+    fn show_file(&self, events: &Receiver<Event>) -> Result<Vec<String>> {
         loop {
             match events.recv() {
                 Ok(Event::Segment(segment)) => {
                     self.lines.suspend(|| print(self.job.shown, &segment))?
+                }
+                Ok(Event::Window(trace)) => {
+                    self.lines.suspend(|| eprintln!("{}", traced(&trace)));
                 }
                 Ok(Event::Done(result)) => return result,
                 Err(_) => anyhow::bail!("the thread that worked on a file has failed"),

@@ -19,7 +19,7 @@ pub use speech::{
 };
 pub use tools::{
     AttentionCommand, BenchArgs, CheckArgs, CompareArgs, CompletionsArgs, EvalArgs, ExplainArgs,
-    ModelName, ModelsCommand,
+    ConvertArgs, ListArgs, ModelName, ModelsCommand,
 };
 pub use values::{Setting, parse_bool};
 
@@ -29,7 +29,9 @@ pub use values::{Setting, parse_bool};
 #[command(after_help = "\
 Without a command, `transcribe` is meant: undertone interview.mp3
 Options may be written with dashes or underscores, and as openai/whisper's command has them.
-Exit codes: 0 all fine, 1 some file failed, 2 the command line makes no sense.")]
+Defaults may stand in UNDERTONE_* variables (UNDERTONE_BEAM_SIZE=1), then in
+~/.config/undertone/config.toml (beam_size = 1); --show-config shows what is in force.
+Exit codes: 0 all fine, 1 some file failed, 2 the command line makes no sense, 130 interrupted.")]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
@@ -78,10 +80,10 @@ pub const COMMANDS: &[&str] = &[
     "help",
 ];
 
-/// Parses a command line, program name first.
+/// Parses a command line that is in one spelling, program name first.
 ///
 /// # Errors
 /// What clap says of it; its exit code is 2 for wrong usage and 0 for help.
-pub fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Args, clap::Error> {
-    Args::try_parse_from(normalize(arguments))
+pub fn parse(normalized: Vec<OsString>) -> Result<Args, clap::Error> {
+    Args::try_parse_from(normalized)
 }

@@ -29,7 +29,7 @@ pub struct RunArgs {
     /// Precision: auto, f32 or int8
     #[arg(long, default_value = "auto", value_parser = ["auto", "f32", "int8"], help_heading = "Computing")]
     pub compute_type: String,
-    /// Threads to compute with [default: one per core]
+    /// Threads to compute with; 0 is one per core [default: 0]
     #[arg(long, help_heading = "Computing")]
     pub threads: Option<usize>,
     /// Highest vector level to use, for example avx2 [default: the processor's]
@@ -140,7 +140,8 @@ pub struct OutputArgs {
     /// txt, vtt, srt, tsv, json or all; may repeat [default: all, if a folder is given]
     #[arg(short = 'f', long, value_name = "FORMAT", value_parser = ["txt", "vtt", "srt", "tsv", "json", "all"])]
     pub output_format: Vec<String>,
-    /// Show segments with their times as they are found [default: on, unless files are written]
+    /// Show segments with their times as they are found, and on stderr how each window was decoded;
+    /// False shows progress only [default: segments, unless files are written]
     #[arg(short, long, value_name = "BOOL", value_parser = parse_bool, action = ArgAction::Set)]
     pub verbose: Option<bool>,
     /// Show neither progress nor text

@@ -4,11 +4,11 @@ use super::*;
 use clap::CommandFactory as _;
 
 fn typed(line: &[&str]) -> Result<Args, clap::Error> {
-    parse(
+    parse(normalize(
         std::iter::once("undertone")
             .chain(line.iter().copied())
             .map(OsString::from),
-    )
+    ))
 }
 
 fn speech(line: &[&str]) -> SpeechArgs {
@@ -196,14 +196,14 @@ fn every_command_is_found() {
             matches!(c, Command::DetectLanguage(_))
         }),
         (&["models", "list"], |c| {
-            matches!(c, Command::Models(ModelsCommand::List { json: false }))
+            matches!(c, Command::Models(ModelsCommand::List(list)) if !list.json)
         }),
         (
             &["models", "pull", "base"],
             |c| matches!(c, Command::Models(ModelsCommand::Pull(name)) if name.model == "base"),
         ),
         (&["models", "convert", "a", "b"], |c| {
-            matches!(c, Command::Models(ModelsCommand::Convert { .. }))
+            matches!(c, Command::Models(ModelsCommand::Convert(_)))
         }),
         (&["attention", "list"], |c| {
             matches!(c, Command::Attention(AttentionCommand::List))

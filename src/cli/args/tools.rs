@@ -10,11 +10,7 @@ use super::speech::{AttentionArgs, ModelArgs, RunArgs};
 #[derive(Subcommand, Debug)]
 pub enum ModelsCommand {
     /// What the catalogue knows and what is here
-    List {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    List(ListArgs),
     /// Fetch a model
     Pull(ModelName),
     /// Print where a model's weights are
@@ -24,18 +20,36 @@ pub enum ModelsCommand {
     /// Check a model's files against their hashes
     Verify(ModelName),
     /// Write a model in another format
-    Convert {
-        /// Catalogue name, folder or file
-        source: String,
-        /// Folder to write to
-        destination: PathBuf,
-        /// Format to write
-        #[arg(long, default_value = "safetensors")]
-        format: String,
-        /// Quantization to write, where the format has it
-        #[arg(long)]
-        quantize: Option<String>,
-    },
+    Convert(ConvertArgs),
+}
+
+/// `models list`.
+#[derive(Args, Debug)]
+pub struct ListArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Folder that models are kept in instead of the cache
+    #[arg(long, value_name = "DIR")]
+    pub model_dir: Option<PathBuf>,
+}
+
+/// `models convert`.
+#[derive(Args, Debug)]
+pub struct ConvertArgs {
+    /// Catalogue name, hub repository, folder or file
+    pub source: String,
+    /// Folder to write to; it must not exist
+    pub destination: PathBuf,
+    /// Format to write
+    #[arg(long, default_value = "safetensors", value_parser = ["safetensors", "ctranslate2"])]
+    pub format: String,
+    /// Numbers to write; int8 is for ctranslate2 [default: as they are, where the format can]
+    #[arg(long, value_parser = ["float32", "float16", "bfloat16", "int8"])]
+    pub quantize: Option<String>,
+    /// Folder that models are kept in instead of the cache
+    #[arg(long, value_name = "DIR")]
+    pub model_dir: Option<PathBuf>,
 }
 
 /// One model.
@@ -43,6 +57,9 @@ pub enum ModelsCommand {
 pub struct ModelName {
     /// Catalogue name, hub repository, folder or file
     pub model: String,
+    /// Folder that models are kept in instead of the cache
+    #[arg(long, value_name = "DIR")]
+    pub model_dir: Option<PathBuf>,
 }
 
 /// `attention`.

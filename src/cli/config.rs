@@ -1,0 +1,330 @@
+//! Defaults of the user's own: `UNDERTONE_*` variables, then a TOML file. Both name long options.
+//!
+//! In: what was typed, in one spelling, and the [`Defaults`]. Out: the same line with an option
+//! put in for each default that the command has and that was not typed, so that clap checks all of
+//! them alike. Precedence: command line, environment, file, built-in.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _};
+
+use super::FINE;
+use super::args::{Args, parse_bool};
+use super::resolve::usage;
+
+/// Long options that are no settings: they name one run's question, or a machine to simulate.
+const NOT_SETTINGS: [&str; 13] = [
+    "help", "version", "json", "task", "format", "quantize", "env", "platform", "arch", "aiter",
+    "installed", "head-size", "block-size",
+];
+const SHOW_CONFIG: &str = "--show-config";
+
+/// A user's default for one option.
+#[derive(Clone, Debug, PartialEq)]
+struct Setting {
+    /// The long option, without its dashes.
+    option: String,
+    /// One value, or several for an option that may repeat.
+    values: Vec<String>,
+    /// Where it was found, for messages.
+    origin: String,
+}
+
+/// What the environment and the file say, the more important first.
+#[derive(Debug, Default)]
+pub struct Defaults {
+    settings: Vec<Setting>,
+    /// The file that was read, or would have been.
+    file: PathBuf,
+    is_file_there: bool,
+}
+
+impl Defaults {
+    /// Reads the variables through `variable`, and `file` if it is there (it must be if `required`).
+    ///
+    /// # Errors
+    /// A file that cannot be read, is no TOML, or has a key that is no option.
+    pub fn read(
+        variable: &dyn Fn(&str) -> Option<String>,
+        file: PathBuf,
+        required: bool,
+    ) -> Result<Self> {
+        let options = options();
+        let mut settings = Vec::new();
+        for option in &options {
+            let name = format!("UNDERTONE_{}", option.name.replace('-', "_").to_uppercase());
+            if let Some(value) = variable(&name) {
+                let values = match option.repeats {
+                    true => value.split(',').map(|v| v.trim().to_owned()).collect(),
+                    false => vec![value],
+                };
+                settings.push(Setting { option: option.name.clone(), values, origin: name });
+            }
+        }
+        let text = match std::fs::read_to_string(&file) {
+            Ok(text) => Some(text),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && !required => None,
+            Err(e) => return Err(e).with_context(|| file.display().to_string()),
+        };
+        let is_file_there = text.is_some();
+        if let Some(text) = text {
+            settings.extend(from_file(&file, &text, &options)?);
+        }
+        Ok(Self { settings, file, is_file_there })
+    }
+
+    fn of(&self, option: &str) -> Option<&Setting> {
+        self.settings.iter().find(|setting| setting.option == option)
+    }
+}
+
+/// A long option that may have a default.
+struct KnownOption {
+    name: String,
+    repeats: bool,
+}
+
+/// Every long option of every command that is a setting.
+fn options() -> Vec<KnownOption> {
+    let mut known: Vec<KnownOption> = Vec::new();
+    let mut commands = vec![Args::command()];
+    while let Some(command) = commands.pop() {
+        for option in command.get_arguments() {
+            let Some(name) = option.get_long().filter(|name| !NOT_SETTINGS.contains(name)) else {
+                continue;
+            };
+            if !known.iter().any(|option| option.name == name) {
+                let repeats = matches!(option.get_action(), ArgAction::Append);
+                known.push(KnownOption { name: name.to_owned(), repeats });
+            }
+        }
+        commands.extend(command.get_subcommands().cloned());
+    }
+    known
+}
+
+fn from_file(file: &Path, text: &str, options: &[KnownOption]) -> Result<Vec<Setting>> {
+    let origin = file.display().to_string();
+    let table: toml::Table = match text.parse() {
+        Ok(table) => table,
+        Err(error) => return usage(format!("{origin}: {error}")),
+    };
+    let mut settings = Vec::new();
+    for (key, value) in table {
+        let option = key.replace('_', "-");
+        if !options.iter().any(|known| known.name == option) {
+            return usage(format!("{origin}: {key} is no option that can have a default"));
+        }
+        let values = match &value {
+            toml::Value::Array(items) => items.iter().map(plain).collect(),
+            one => plain(one).map(|value| vec![value]),
+        };
+        let Some(values) = values else {
+            return usage(format!("{origin}: {key}: {value} is no text, number or boolean"));
+        };
+        settings.push(Setting { option, values, origin: origin.clone() });
+    }
+    Ok(settings)
+}
+
+fn plain(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Float(number) => Some(number.to_string()),
+        toml::Value::Boolean(is) => Some(is.to_string()),
+        _ => None,
+    }
+}
+
+/// Puts in an option for each default that the command has and that was not typed.
+///
+/// # Errors
+/// A default that the option does not take, naming where it stands.
+pub fn fill_in(typed: Vec<OsString>, defaults: &Defaults) -> Result<Vec<OsString>> {
+    let Ok(matches) = Args::command().try_get_matches_from(&typed) else {
+        // Help, or a line that makes no sense: that is for clap to say.
+        return Ok(typed);
+    };
+    let (command, matches, depth) = leaf(Args::command(), &matches);
+    let mut filled = typed.clone();
+    for option in command.get_arguments() {
+        let Some(setting) = option.get_long().and_then(|name| defaults.of(name)) else { continue };
+        if matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine) {
+            continue;
+        }
+        let words = words(option, setting)?;
+        let alone = with(&typed, depth, &words);
+        if let Err(error) = Args::command().try_get_matches_from(alone) {
+            let reason = error.to_string();
+            let reason = reason.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            return usage(format!("{}: {reason}", setting.origin));
+        }
+        filled = with(&filled, depth, &words);
+    }
+    Ok(filled)
+}
+
+/// A line with words put in right behind the command's name.
+fn with(line: &[OsString], depth: usize, words: &[OsString]) -> Vec<OsString> {
+    let (name, rest) = line.split_at(line.len().min(1 + depth));
+    [name, words, rest].concat()
+}
+
+/// The option as it would be typed.
+fn words(option: &Arg, setting: &Setting) -> Result<Vec<OsString>> {
+    let name = &setting.option;
+    if matches!(option.get_action(), ArgAction::SetTrue) {
+        let value = setting.values.first().map_or("true", String::as_str);
+        return match parse_bool(value) {
+            Ok(true) => Ok(vec![format!("--{name}").into()]),
+            Ok(false) => Ok(Vec::new()),
+            Err(reason) => usage(format!("{}: {name}: {reason}", setting.origin)),
+        };
+    }
+    Ok(setting.values.iter().map(|value| format!("--{name}={value}").into()).collect())
+}
+
+/// The command that was meant, what was typed for it, and how many names lead to it.
+fn leaf<'a>(mut command: Command, mut matches: &'a ArgMatches) -> (Command, &'a ArgMatches, usize) {
+    command.build();
+    let mut depth = 0;
+    while let Some((name, inner)) = matches.subcommand() {
+        let Some(found) = command.find_subcommand(name).cloned() else { break };
+        (command, matches, depth) = (found, inner, depth + 1);
+    }
+    (command, matches, depth)
+}
+
+/// The line without `--show-config`, if it has one before `--`.
+pub fn without_show_config(typed: &[OsString]) -> Option<Vec<OsString>> {
+    let options = typed.iter().take_while(|word| *word != "--");
+    let place = options.into_iter().position(|word| word == SHOW_CONFIG)?;
+    let mut rest = typed.to_vec();
+    rest.remove(place);
+    Some(rest)
+}
+
+/// Prints every setting of the command that was typed, with its value and where that comes from.
+pub fn show(typed: Vec<OsString>, defaults: &Defaults) -> Result<u8> {
+    let optional = |argument: Arg| argument.required(false);
+    let commands = Args::command().mut_subcommands(|command| command.mut_args(optional));
+    let matches = match commands.clone().try_get_matches_from(&typed) {
+        Ok(matches) => matches,
+        Err(error) => error.exit(),
+    };
+    let (command, matches, _) = leaf(commands, &matches);
+    let state = if defaults.is_file_there { "" } else { " (not there)" };
+    say!("# file: {}{state}", defaults.file.display());
+    for option in command.get_arguments() {
+        let Some(name) = option.get_long().filter(|name| !NOT_SETTINGS.contains(name)) else {
+            continue;
+        };
+        let typed = matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine);
+        let (values, origin) = match defaults.of(name).filter(|_| !typed) {
+            Some(setting) => {
+                words(option, setting)?;
+                (setting.values.clone(), setting.origin.as_str())
+            }
+            None => (raw(matches, option), if typed { "command line" } else { "default" }),
+        };
+        let key = name.replace('-', "_");
+        match values.is_empty() {
+            true => say!("# {key} is not set"),
+            false => say!("{key} = {:<24} # {origin}", in_toml(&values)),
+        }
+    }
+    Ok(FINE)
+}
+
+fn raw(matches: &ArgMatches, option: &Arg) -> Vec<String> {
+    let values = matches.get_raw(option.get_id().as_str());
+    values.into_iter().flatten().map(|value| value.to_string_lossy().into_owned()).collect()
+}
+
+fn in_toml(values: &[String]) -> String {
+    let one = |value: &String| match value.parse::<f64>() {
+        Ok(_) => value.clone(),
+        Err(_) if value == "true" || value == "false" => value.clone(),
+        Err(_) => toml::Value::String(value.clone()).to_string(),
+    };
+    match values {
+        [value] => one(value),
+        values => format!("[{}]", values.iter().map(one).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::args;
+    use super::*;
+
+    fn defaults(variables: &[(&str, &str)], file: &str) -> Result<Defaults> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("config.toml");
+        std::fs::write(&path, file)?;
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(known, _)| *known == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        Defaults::read(&variable, path, true)
+    }
+
+    fn filled(line: &str, defaults: &Defaults) -> Result<Vec<String>> {
+        let words = std::iter::once("undertone").chain(line.split(' '));
+        let typed = args::normalize(words.map(OsString::from));
+        let filled = fill_in(typed, defaults)?;
+        Ok(filled.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect())
+    }
+
+    #[test]
+    fn the_command_line_goes_before_the_environment_and_that_before_the_file() {
+        let variables = [("UNDERTONE_BEAM_SIZE", "2"), ("UNDERTONE_QUIET", "1")];
+        let file = "beam_size = 3\nmodel = \"tiny.en\"\noutput-format = [\"srt\", \"json\"]\n";
+        let defaults = defaults(&variables, file).unwrap();
+        let formats = "--output-format=srt --output-format=json";
+        let model = "--model=tiny.en";
+        let cases = [
+            ("a.wav", format!("transcribe --beam-size=2 --quiet {formats} {model} a.wav")),
+            ("a.wav --beam_size 7", format!("transcribe --quiet {formats} {model} a.wav --beam-size 7")),
+            ("translate -q -m base -f txt a.wav", "translate --beam-size=2 -q -m base -f txt a.wav".into()),
+            ("bench a.wav", format!("bench --beam-size=2 {model} a.wav")),
+            ("models list", "models list".into()),
+            ("attention explain", format!("attention explain {model}")),
+        ];
+        for (line, want) in cases {
+            assert_eq!(filled(line, &defaults).unwrap().join(" "), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named_with_its_place() {
+        let cases: [(&[(&str, &str)], &str, &str); 5] = [
+            (&[("UNDERTONE_BEAM_SIZE", "many")], "", "UNDERTONE_BEAM_SIZE"),
+            (&[("UNDERTONE_QUIET", "perhaps")], "", "UNDERTONE_QUIET"),
+            (&[], "beem_size = 3", "beem_size is no option"),
+            (&[], "model = ", "config.toml"),
+            (&[], "model = { a = 1 }", "model"),
+        ];
+        for (variables, file, want) in cases {
+            let outcome = defaults(variables, file).and_then(|d| filled("a.wav", &d));
+            let error = format!("{:#}", outcome.expect_err(want));
+            assert!(error.contains(want), "{error} does not say {want}");
+        }
+    }
+
+    #[test]
+    fn every_exception_is_an_option() {
+        let mut commands = vec![Args::command()];
+        let mut known = vec!["help".to_owned(), "version".to_owned()];
+        while let Some(command) = commands.pop() {
+            known.extend(command.get_arguments().filter_map(|a| a.get_long().map(str::to_owned)));
+            commands.extend(command.get_subcommands().cloned());
+        }
+        let unknown: Vec<_> = NOT_SETTINGS.iter().filter(|name| !known.iter().any(|k| k == *name)).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
+}

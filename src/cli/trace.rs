@@ -1,0 +1,70 @@
+//! What is said on stderr beside the text: how windows were decoded, what was wrong with a file.
+
+use std::path::Path;
+
+use crate::dims::FRAMES_PER_SECOND;
+use crate::output::format_timestamp;
+use crate::transcript::{Attempt, WindowTrace};
+
+/// One line for a window: its stretch, every temperature that was tried, and how long it took.
+pub fn traced(window: &WindowTrace) -> String {
+    let time = |frames: usize| {
+        format_timestamp(frames as f64 / FRAMES_PER_SECOND as f64, false, '.')
+    };
+    let (start, end) = (time(window.seek), time(window.seek + window.frames));
+    let attempts: Vec<String> = window.attempts.iter().map(tried).collect();
+    let silent = if window.silent { "; silent, skipped" } else { "" };
+    format!(
+        "[{start} --> {end}] {}{silent}; {:.2} s",
+        attempts.join("; failed, "),
+        window.elapsed_s
+    )
+}
+
+fn tried(attempt: &Attempt) -> String {
+    format!(
+        "temperature {:.1}: {} tokens, compression {:.2}, log-probability {:.2}, no speech {:.2}",
+        attempt.temperature,
+        attempt.tokens,
+        attempt.compression_ratio,
+        attempt.avg_logprob,
+        attempt.no_speech_prob
+    )
+}
+
+/// Names a file and what was wrong with it without stopping the work.
+pub fn warned(file: &Path, warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("undertone: {}: warning: {warning}", file.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_one_line_with_all_its_attempts() {
+        let attempt = |temperature, compression_ratio| Attempt {
+            temperature,
+            tokens: 12,
+            avg_logprob: -0.5,
+            compression_ratio,
+            no_speech_prob: 0.01,
+        };
+        let window = WindowTrace {
+            seek: 3000,
+            frames: 1500,
+            attempts: vec![attempt(0.0, 3.0), attempt(0.2, 1.5)],
+            silent: true,
+            elapsed_s: 0.456,
+        };
+        assert_eq!(
+            traced(&window),
+            "[00:30.000 --> 00:45.000] \
+             temperature 0.0: 12 tokens, compression 3.00, log-probability -0.50, no speech 0.01; \
+             failed, temperature 0.2: 12 tokens, compression 1.50, log-probability -0.50, \
+             no speech 0.01; silent, skipped; 0.46 s"
+        );
+    }
+}
