@@ -15,6 +15,44 @@
 //! # }
 //! ```
 //!
+//! Progress, cancellation and what was decided about each window:
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use undertone::{Control, Engine, Segment, TranscribeOptions};
+//!
+//! # fn main() -> undertone::Result<()> {
+//! let engine = Engine::builder().model("tiny.en").build()?;
+//! let mut control = Control::default();
+//! control.progress = Some(Arc::new(|p| eprintln!("{:.0} of {:.0} s", p.done_s, p.total_s)));
+//! let stop = control.cancel.clone(); // stop.cancel() from any thread ends the work
+//! let mut sink = |segment: &Segment| {
+//!     println!("{}", segment.text);
+//!     Ok(())
+//! };
+//! let options = TranscribeOptions::default();
+//! let transcript = engine.run("call.ogg".into(), &options, &mut sink, &control)?;
+//! for window in &transcript.windows {
+//!     println!("{} frames in, {} attempts", window.seek, window.attempts.len());
+//! }
+//! # drop(stop);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is stable
+//!
+//! The names at the root of the crate are the public interface: [`Engine`], [`EngineBuilder`],
+//! [`Input`], [`TranscribeOptions`] with [`DecodingOptions`], [`Gates`] and [`Task`],
+//! [`Control`] with [`Progress`] and [`Cancel`], the results [`Transcript`], [`Segment`], [`Word`],
+//! [`WindowTrace`] and [`Attempt`], [`SegmentSink`], [`Segments`], [`ComputeType`] and [`Error`];
+//! beside them [`output`] for files, [`weights::hub`] for models and
+//! [`attention::AttentionBackend`] for backends of one's own. Results and options read and write
+//! themselves with serde. Write option structs with `..Default::default()`: a new option is no
+//! breaking change. The other modules are open for tests and tools and may change with any version.
+//!
+//! The feature `cli` (on by default) adds the program; without it nothing of clap is built.
+//!
 //! # The flow
 //!
 //! [`transcriber`] is the main path: [`audio`] → [`mel`] → windows by [`longform`] → [`engine`],
@@ -59,4 +97,4 @@ pub use error::{Error, Result};
 pub use model::ComputeType;
 pub use options::{DecodingOptions, Gates, Task, TranscribeOptions};
 pub use transcriber::{Control, Engine, EngineBuilder, Progress, Segments};
-pub use transcript::{Segment, SegmentSink, Transcript, Word};
+pub use transcript::{Attempt, Segment, SegmentSink, Transcript, WindowTrace, Word};

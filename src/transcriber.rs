@@ -193,7 +193,10 @@ impl Engine {
                 &mut report,
             ),
         }?;
-        Ok(Transcript { warnings, ..transcript })
+        Ok(Transcript {
+            warnings,
+            ..transcript
+        })
     }
 
     /// Every language's probability, from the first 30 s of the audio.

@@ -1,6 +1,7 @@
 //! All integration tests in one binary.
 
 mod audio;
+mod cli;
 mod parity;
 mod stages;
 mod support;

@@ -17,8 +17,19 @@ use super::resolve::usage;
 
 /// Long options that are no settings: they name one run's question, or a machine to simulate.
 const NOT_SETTINGS: [&str; 13] = [
-    "help", "version", "json", "task", "format", "quantize", "env", "platform", "arch", "aiter",
-    "installed", "head-size", "block-size",
+    "help",
+    "version",
+    "json",
+    "task",
+    "format",
+    "quantize",
+    "env",
+    "platform",
+    "arch",
+    "aiter",
+    "installed",
+    "head-size",
+    "block-size",
 ];
 const SHOW_CONFIG: &str = "--show-config";
 
@@ -61,7 +72,11 @@ impl Defaults {
                     true => value.split(',').map(|v| v.trim().to_owned()).collect(),
                     false => vec![value],
                 };
-                settings.push(Setting { option: option.name.clone(), values, origin: name });
+                settings.push(Setting {
+                    option: option.name.clone(),
+                    values,
+                    origin: name,
+                });
             }
         }
         let text = match std::fs::read_to_string(&file) {
@@ -73,11 +88,17 @@ impl Defaults {
         if let Some(text) = text {
             settings.extend(from_file(&file, &text, &options)?);
         }
-        Ok(Self { settings, file, is_file_there })
+        Ok(Self {
+            settings,
+            file,
+            is_file_there,
+        })
     }
 
     fn of(&self, option: &str) -> Option<&Setting> {
-        self.settings.iter().find(|setting| setting.option == option)
+        self.settings
+            .iter()
+            .find(|setting| setting.option == option)
     }
 }
 
@@ -93,12 +114,18 @@ fn options() -> Vec<KnownOption> {
     let mut commands = vec![Args::command()];
     while let Some(command) = commands.pop() {
         for option in command.get_arguments() {
-            let Some(name) = option.get_long().filter(|name| !NOT_SETTINGS.contains(name)) else {
+            let Some(name) = option
+                .get_long()
+                .filter(|name| !NOT_SETTINGS.contains(name))
+            else {
                 continue;
             };
             if !known.iter().any(|option| option.name == name) {
                 let repeats = matches!(option.get_action(), ArgAction::Append);
-                known.push(KnownOption { name: name.to_owned(), repeats });
+                known.push(KnownOption {
+                    name: name.to_owned(),
+                    repeats,
+                });
             }
         }
         commands.extend(command.get_subcommands().cloned());
@@ -116,16 +143,24 @@ fn from_file(file: &Path, text: &str, options: &[KnownOption]) -> Result<Vec<Set
     for (key, value) in table {
         let option = key.replace('_', "-");
         if !options.iter().any(|known| known.name == option) {
-            return usage(format!("{origin}: {key} is no option that can have a default"));
+            return usage(format!(
+                "{origin}: {key} is no option that can have a default"
+            ));
         }
         let values = match &value {
             toml::Value::Array(items) => items.iter().map(plain).collect(),
             one => plain(one).map(|value| vec![value]),
         };
         let Some(values) = values else {
-            return usage(format!("{origin}: {key}: {value} is no text, number or boolean"));
+            return usage(format!(
+                "{origin}: {key}: {value} is no text, number or boolean"
+            ));
         };
-        settings.push(Setting { option, values, origin: origin.clone() });
+        settings.push(Setting {
+            option,
+            values,
+            origin: origin.clone(),
+        });
     }
     Ok(settings)
 }
@@ -152,7 +187,9 @@ pub fn fill_in(typed: Vec<OsString>, defaults: &Defaults) -> Result<Vec<OsString
     let (command, matches, depth) = leaf(Args::command(), &matches);
     let mut filled = typed.clone();
     for option in command.get_arguments() {
-        let Some(setting) = option.get_long().and_then(|name| defaults.of(name)) else { continue };
+        let Some(setting) = option.get_long().and_then(|name| defaults.of(name)) else {
+            continue;
+        };
         if matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine) {
             continue;
         }
@@ -160,7 +197,11 @@ pub fn fill_in(typed: Vec<OsString>, defaults: &Defaults) -> Result<Vec<OsString
         let alone = with(&typed, depth, &words);
         if let Err(error) = Args::command().try_get_matches_from(alone) {
             let reason = error.to_string();
-            let reason = reason.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            let reason = reason
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .trim_start_matches("error: ");
             return usage(format!("{}: {reason}", setting.origin));
         }
         filled = with(&filled, depth, &words);
@@ -185,7 +226,11 @@ fn words(option: &Arg, setting: &Setting) -> Result<Vec<OsString>> {
             Err(reason) => usage(format!("{}: {name}: {reason}", setting.origin)),
         };
     }
-    Ok(setting.values.iter().map(|value| format!("--{name}={value}").into()).collect())
+    Ok(setting
+        .values
+        .iter()
+        .map(|value| format!("--{name}={value}").into())
+        .collect())
 }
 
 /// The command that was meant, what was typed for it, and how many names lead to it.
@@ -193,7 +238,9 @@ fn leaf<'a>(mut command: Command, mut matches: &'a ArgMatches) -> (Command, &'a 
     command.build();
     let mut depth = 0;
     while let Some((name, inner)) = matches.subcommand() {
-        let Some(found) = command.find_subcommand(name).cloned() else { break };
+        let Some(found) = command.find_subcommand(name).cloned() else {
+            break;
+        };
         (command, matches, depth) = (found, inner, depth + 1);
     }
     (command, matches, depth)
@@ -217,24 +264,35 @@ pub fn show(typed: Vec<OsString>, defaults: &Defaults) -> Result<u8> {
         Err(error) => error.exit(),
     };
     let (command, matches, _) = leaf(commands, &matches);
-    let state = if defaults.is_file_there { "" } else { " (not there)" };
+    let state = if defaults.is_file_there {
+        ""
+    } else {
+        " (not there)"
+    };
     say!("# file: {}{state}", defaults.file.display());
     for option in command.get_arguments() {
-        let Some(name) = option.get_long().filter(|name| !NOT_SETTINGS.contains(name)) else {
+        let Some(name) = option
+            .get_long()
+            .filter(|name| !NOT_SETTINGS.contains(name))
+        else {
             continue;
         };
-        let typed = matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine);
+        let typed =
+            matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine);
         let (values, origin) = match defaults.of(name).filter(|_| !typed) {
             Some(setting) => {
                 words(option, setting)?;
                 (setting.values.clone(), setting.origin.as_str())
             }
-            None => (raw(matches, option), if typed { "command line" } else { "default" }),
+            None => (
+                raw(matches, option),
+                if typed { "command line" } else { "default" },
+            ),
         };
         let key = name.replace('-', "_");
         match values.is_empty() {
             true => say!("# {key} is not set"),
-            false => say!("{key} = {:<24} # {origin}", in_toml(&values)),
+            false => say!("{:<40} # {origin}", format!("{key} = {}", in_toml(&values))),
         }
     }
     Ok(FINE)
@@ -242,7 +300,11 @@ pub fn show(typed: Vec<OsString>, defaults: &Defaults) -> Result<u8> {
 
 fn raw(matches: &ArgMatches, option: &Arg) -> Vec<String> {
     let values = matches.get_raw(option.get_id().as_str());
-    values.into_iter().flatten().map(|value| value.to_string_lossy().into_owned()).collect()
+    values
+        .into_iter()
+        .flatten()
+        .map(|value| value.to_string_lossy().into_owned())
+        .collect()
 }
 
 fn in_toml(values: &[String]) -> String {
@@ -253,7 +315,10 @@ fn in_toml(values: &[String]) -> String {
     };
     match values {
         [value] => one(value),
-        values => format!("[{}]", values.iter().map(one).collect::<Vec<_>>().join(", ")),
+        values => format!(
+            "[{}]",
+            values.iter().map(one).collect::<Vec<_>>().join(", ")
+        ),
     }
 }
 
@@ -277,7 +342,11 @@ mod tests {
         let words = std::iter::once("undertone").chain(line.split(' '));
         let typed = args::normalize(words.map(OsString::from));
         let filled = fill_in(typed, defaults)?;
-        Ok(filled.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect())
+        Ok(filled
+            .iter()
+            .skip(1)
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect())
     }
 
     #[test]
@@ -288,9 +357,18 @@ mod tests {
         let formats = "--output-format=srt --output-format=json";
         let model = "--model=tiny.en";
         let cases = [
-            ("a.wav", format!("transcribe --beam-size=2 --quiet {formats} {model} a.wav")),
-            ("a.wav --beam_size 7", format!("transcribe --quiet {formats} {model} a.wav --beam-size 7")),
-            ("translate -q -m base -f txt a.wav", "translate --beam-size=2 -q -m base -f txt a.wav".into()),
+            (
+                "a.wav",
+                format!("transcribe --beam-size=2 --quiet {formats} {model} a.wav"),
+            ),
+            (
+                "a.wav --beam_size 7",
+                format!("transcribe --quiet {formats} {model} a.wav --beam-size 7"),
+            ),
+            (
+                "translate -q -m base -f txt a.wav",
+                "translate --beam-size=2 -q -m base -f txt a.wav".into(),
+            ),
             ("bench a.wav", format!("bench --beam-size=2 {model} a.wav")),
             ("models list", "models list".into()),
             ("attention explain", format!("attention explain {model}")),
@@ -303,7 +381,11 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_named_with_its_place() {
         let cases: [(&[(&str, &str)], &str, &str); 5] = [
-            (&[("UNDERTONE_BEAM_SIZE", "many")], "", "UNDERTONE_BEAM_SIZE"),
+            (
+                &[("UNDERTONE_BEAM_SIZE", "many")],
+                "",
+                "UNDERTONE_BEAM_SIZE",
+            ),
             (&[("UNDERTONE_QUIET", "perhaps")], "", "UNDERTONE_QUIET"),
             (&[], "beem_size = 3", "beem_size is no option"),
             (&[], "model = ", "config.toml"),
@@ -321,10 +403,17 @@ mod tests {
         let mut commands = vec![Args::command()];
         let mut known = vec!["help".to_owned(), "version".to_owned()];
         while let Some(command) = commands.pop() {
-            known.extend(command.get_arguments().filter_map(|a| a.get_long().map(str::to_owned)));
+            known.extend(
+                command
+                    .get_arguments()
+                    .filter_map(|a| a.get_long().map(str::to_owned)),
+            );
             commands.extend(command.get_subcommands().cloned());
         }
-        let unknown: Vec<_> = NOT_SETTINGS.iter().filter(|name| !known.iter().any(|k| k == *name)).collect();
+        let unknown: Vec<_> = NOT_SETTINGS
+            .iter()
+            .filter(|name| !known.iter().any(|k| k == *name))
+            .collect();
         assert!(unknown.is_empty(), "{unknown:?}");
     }
 }

@@ -16,7 +16,10 @@ use crate::weights::hub;
 /// Prints one line a fact. Nothing is downloaded.
 pub fn run(args: &RunArgs) -> Result<u8> {
     line("version", env!("CARGO_PKG_VERSION"))?;
-    line("features", "cli; the server and GPU kernels are not built in")?;
+    line(
+        "features",
+        "cli; the server and GPU kernels are not built in",
+    )?;
     let level = args
         .simd_level
         .as_deref()
@@ -59,7 +62,7 @@ fn models(args: &RunArgs) -> Result<()> {
         };
         line(name, &format!("{} ({size})", folder.display()))?;
     }
-    for (name, found) in reach::sources(&config) {
+    for (name, found) in reach::sources(&args.model.model, &config) {
         line(name, &found)?;
     }
     match hub::locate(&args.model.model, &config)? {
@@ -71,7 +74,10 @@ fn models(args: &RunArgs) -> Result<()> {
     }
     for model in hub::list(&config) {
         let size = HumanBytes(model.bytes);
-        line("  here", &format!("{} ({size}, {})", model.name, model.source))?;
+        line(
+            "  here",
+            &format!("{} ({size}, {})", model.name, model.source),
+        )?;
     }
     Ok(())
 }

@@ -129,7 +129,10 @@ fn print(
     say!("{compute}, {seconds:.1} s");
     say!(
         "{:<10} {:>6} {:>9} {:>8}",
-        "language", "files", "length", "errors"
+        "language",
+        "files",
+        "length",
+        "errors"
     );
     for (code, score) in scores {
         let unit = if Scorer::by_character(code) {
@@ -140,7 +143,8 @@ fn print(
         let rate = score.rate() * 100.0;
         say!(
             "{code:<10} {:>6} {:>9} {rate:>6.2} % {unit}",
-            score.files, score.reference_len
+            score.files,
+            score.reference_len
         );
     }
     Ok(())

@@ -51,7 +51,10 @@ fn list(args: &ListArgs) -> Result<u8> {
     }
     say!(
         "{:<18} {:<10} {:<9} {:<9} here",
-        "model", "translates", "pinned", "size"
+        "model",
+        "translates",
+        "pinned",
+        "size"
     );
     for entry in hub::catalog() {
         let local = here.iter().find(|model| model.name == entry.name);
@@ -105,7 +108,10 @@ fn fetched(model: &str, config: &HubConfig) -> crate::Result<hub::ModelFiles> {
 
 /// Writes a model in another format, with what lies beside its weights.
 fn convert(args: &ConvertArgs) -> Result<u8> {
-    let files = fetched(&args.source, &resolve::hub_config(args.model_dir.as_deref()))?;
+    let files = fetched(
+        &args.source,
+        &resolve::hub_config(args.model_dir.as_deref()),
+    )?;
     let target = match args.format.as_str() {
         "ctranslate2" => Target::CTranslate2,
         _ => Target::Safetensors,
@@ -116,7 +122,11 @@ fn convert(args: &ConvertArgs) -> Result<u8> {
         "bfloat16" => Numbers::Bf16,
         _ => Numbers::F32,
     });
-    weights::convert(&files.weights, &args.destination, Conversion { target, numbers })?;
+    weights::convert(
+        &files.weights,
+        &args.destination,
+        Conversion { target, numbers },
+    )?;
     say!("{}", args.destination.display());
     Ok(FINE)
 }

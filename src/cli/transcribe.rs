@@ -221,9 +221,14 @@ impl Desk<'_> {
             cancel: self.cancel.clone(),
             progress: Some(Arc::new(move |p| moved.update(p))),
         };
-        let mut teller = Teller { sender, job: self.job };
+        let mut teller = Teller {
+            sender,
+            job: self.job,
+        };
         let input = resolve::input(path);
-        let result = self.engine.run(input, &self.job.options, &mut teller, &control);
+        let result = self
+            .engine
+            .run(input, &self.job.options, &mut teller, &control);
         progress.finish();
         let transcript = result?;
         for (format, path) in outputs {
@@ -252,7 +257,8 @@ impl Desk<'_> {
             return code;
         }
         let left = left.join("\n  ");
-        self.lines.suspend(|| eprintln!("undertone: interrupted; not done:\n  {left}"));
+        self.lines
+            .suspend(|| eprintln!("undertone: interrupted; not done:\n  {left}"));
         INTERRUPTED
     }
 

@@ -152,9 +152,11 @@ impl EngineBuilder {
         let dims = source.dims().clone();
         let tokenizer = Arc::new(load_tokenizer(&files, source.as_ref())?);
         let cpu = Cpu::new(self.threads, self.level);
-        let registry =
-            Registry::new(attention::backends::built_in_with(&cpu, self.compute.encoder_attention()))
-                .with_front(self.backends.clone());
+        let registry = Registry::new(attention::backends::built_in_with(
+            &cpu,
+            self.compute.encoder_attention(),
+        ))
+        .with_front(self.backends.clone());
         let plan = attention::plan(&self.attention, &registry, &dims)?;
         let packed = self.packed(source.as_ref())?;
         let packed = packed
@@ -211,10 +213,18 @@ fn load_tokenizer(files: &ModelFiles, source: &dyn WeightSource) -> Result<Token
 
 /// CTranslate2's list of tokens: one a line, or as a JSON array.
 fn token_strings(path: &Path) -> Result<Vec<String>> {
-    let bad = |reason: String| Error::Weights { file: path.to_owned(), tensor: None, reason };
-    let length = std::fs::metadata(path).map_err(|e| bad(e.to_string()))?.len();
+    let bad = |reason: String| Error::Weights {
+        file: path.to_owned(),
+        tensor: None,
+        reason,
+    };
+    let length = std::fs::metadata(path)
+        .map_err(|e| bad(e.to_string()))?
+        .len();
     if length > MOST_VOCABULARY_BYTES {
-        return Err(bad(format!("{length} bytes are too many for a list of tokens")));
+        return Err(bad(format!(
+            "{length} bytes are too many for a list of tokens"
+        )));
     }
     let text = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
     if path.extension().is_some_and(|ending| ending == "json") {

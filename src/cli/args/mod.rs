@@ -18,8 +18,8 @@ pub use speech::{
     AttentionArgs, DecodingArgs, DetectArgs, GateArgs, ModelArgs, OutputArgs, RunArgs, SpeechArgs,
 };
 pub use tools::{
-    AttentionCommand, BenchArgs, CheckArgs, CompareArgs, CompletionsArgs, EvalArgs, ExplainArgs,
-    ConvertArgs, ListArgs, ModelName, ModelsCommand,
+    AttentionCommand, BenchArgs, CheckArgs, CompareArgs, CompletionsArgs, ConvertArgs, EvalArgs,
+    ExplainArgs, ListArgs, ModelName, ModelsCommand,
 };
 pub use values::{Setting, parse_bool};
 

@@ -195,9 +195,10 @@ fn every_command_is_found() {
         (&["detect_language", "a"], |c| {
             matches!(c, Command::DetectLanguage(_))
         }),
-        (&["models", "list"], |c| {
-            matches!(c, Command::Models(ModelsCommand::List(list)) if !list.json)
-        }),
+        (
+            &["models", "list"],
+            |c| matches!(c, Command::Models(ModelsCommand::List(list)) if !list.json),
+        ),
         (
             &["models", "pull", "base"],
             |c| matches!(c, Command::Models(ModelsCommand::Pull(name)) if name.model == "base"),
