@@ -4,6 +4,11 @@
 //! [`Lineage`] says which beam wrote which position of whose history, so that reordering beams copies
 //! nothing; [`CrossKv`] is written once per window, laid out for reading.
 
+use std::ops::Range;
+
+use half::f16;
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
+
 use super::Cpu;
 use super::attention::packed::{Format, Packed, Rows};
 
@@ -83,30 +88,45 @@ impl Lineage {
     }
 }
 
-/// `head_dim` numbers of one head at one position.
+/// One head's numbers at neighbouring positions of a row, `(positions, head_dim)`.
 #[derive(Clone, Copy)]
 pub(super) enum Stored<'a> {
     F32(&'a [f32]),
     F16(&'a [u16]),
-    /// With their scale.
-    I8(&'a [i8], f32),
+    /// With a scale per position.
+    I8(&'a [i8], &'a [f32]),
 }
 
 impl Stored<'_> {
-    #[inline(always)]
-    pub(super) fn scale(self) -> f32 {
-        if let Stored::I8(_, scale) = self { scale } else { 1.0 }
-    }
-
-    /// One number, without the scale.
-    #[inline(always)]
-    pub(super) fn number(self, i: usize) -> f32 {
+    /// Appends the numbers as f32.
+    fn append_to(self, out: &mut Vec<f32>, head_dim: usize) {
         match self {
-            Stored::F32(x) => x[i],
-            Stored::F16(x) => half::f16::from_bits(x[i]).to_f32(),
-            Stored::I8(x, _) => f32::from(x[i]),
+            Stored::F32(x) => out.extend_from_slice(x),
+            Stored::F16(x) => {
+                let start = out.len();
+                out.resize(start + x.len(), 0.0);
+                x.reinterpret_cast::<f16>().convert_to_f32_slice(&mut out[start..]);
+            }
+            Stored::I8(x, scales) => {
+                for (x, scale) in x.chunks_exact(head_dim).zip(scales) {
+                    out.extend(x.iter().map(|&x| f32::from(x) * scale));
+                }
+            }
         }
     }
+}
+
+/// Cuts a history into stretches that lie next to each other in a cache: `(row, positions)`.
+pub(super) fn runs(history: &[u16]) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let mut start = 0;
+    std::iter::from_fn(move || {
+        let &row = history.get(start)?;
+        let limit = history.len().min(start / BLOCK * BLOCK + BLOCK);
+        let len = history[start..limit].iter().take_while(|&&other| other == row).count();
+        let run = start..start + len;
+        start = run.end;
+        Some((usize::from(row), run))
+    })
 }
 
 /// Keys or values of [`BLOCK`] positions, `(heads, BLOCK, head_dim)`.
@@ -133,9 +153,7 @@ impl Plane {
         match self {
             Plane::F32(to) => to[range].copy_from_slice(from),
             Plane::F16(to) => {
-                for (to, &x) in to[range].iter_mut().zip(from) {
-                    *to = half::f16::from_f32(x).to_bits();
-                }
+                to[range].reinterpret_cast_mut::<f16>().convert_from_f32_slice(from);
             }
             Plane::I8(to, scales) => {
                 let largest = from.iter().fold(0.0, |largest: f32, x| largest.max(x.abs()));
@@ -148,13 +166,14 @@ impl Plane {
         }
     }
 
+    /// What is stored from `at` on, of `count` positions.
     #[inline(always)]
-    fn read(&self, at: usize, head_dim: usize) -> Stored<'_> {
-        let range = at * head_dim..(at + 1) * head_dim;
+    fn read(&self, at: usize, count: usize, head_dim: usize) -> Stored<'_> {
+        let range = at * head_dim..(at + count) * head_dim;
         match self {
             Plane::F32(x) => Stored::F32(&x[range]),
             Plane::F16(x) => Stored::F16(&x[range]),
-            Plane::I8(x, scales) => Stored::I8(&x[range], scales[at]),
+            Plane::I8(x, scales) => Stored::I8(&x[range], &scales[at..at + count]),
         }
     }
 }
@@ -234,28 +253,30 @@ impl GroupKv {
         self.rows.resize_with(beams.max(1), Vec::new);
     }
 
+    /// One head's keys at positions of one block ([`runs`]).
     #[inline(always)]
-    pub(super) fn key(&self, row: usize, position: usize, head: usize) -> Stored<'_> {
-        let at = head * BLOCK + position % BLOCK;
-        self.rows[row][position / BLOCK].0.read(at, self.head_dim)
+    pub(super) fn keys_at(&self, row: usize, positions: Range<usize>, head: usize) -> Stored<'_> {
+        let at = head * BLOCK + positions.start % BLOCK;
+        self.rows[row][positions.start / BLOCK].0.read(at, positions.len(), self.head_dim)
     }
 
+    /// One head's values at positions of one block ([`runs`]).
     #[inline(always)]
-    pub(super) fn value(&self, row: usize, position: usize, head: usize) -> Stored<'_> {
-        let at = head * BLOCK + position % BLOCK;
-        self.rows[row][position / BLOCK].1.read(at, self.head_dim)
+    pub(super) fn values_at(&self, row: usize, positions: Range<usize>, head: usize) -> Stored<'_> {
+        let at = head * BLOCK + positions.start % BLOCK;
+        self.rows[row][positions.start / BLOCK].1.read(at, positions.len(), self.head_dim)
     }
 
     /// The first `kv_len` keys of a beam's history, `(heads, kv_len, head_dim)`.
     #[must_use]
     pub fn keys(&self, lineage: &Lineage, beam: usize, kv_len: usize) -> Vec<f32> {
-        self.history(lineage, beam, kv_len, Self::key)
+        self.history(lineage, beam, kv_len, Self::keys_at)
     }
 
     /// The first `kv_len` values of a beam's history, `(heads, kv_len, head_dim)`.
     #[must_use]
     pub fn values(&self, lineage: &Lineage, beam: usize, kv_len: usize) -> Vec<f32> {
-        self.history(lineage, beam, kv_len, Self::value)
+        self.history(lineage, beam, kv_len, Self::values_at)
     }
 
     fn history<'a>(
@@ -263,14 +284,12 @@ impl GroupKv {
         lineage: &Lineage,
         beam: usize,
         kv_len: usize,
-        read: impl Fn(&'a Self, usize, usize, usize) -> Stored<'a>,
+        read: impl Fn(&'a Self, usize, Range<usize>, usize) -> Stored<'a>,
     ) -> Vec<f32> {
         let mut out = Vec::with_capacity(self.heads * kv_len * self.head_dim);
-        let rows = &lineage.history(beam)[..kv_len];
         for head in 0..self.heads {
-            for (position, &row) in rows.iter().enumerate() {
-                let stored = read(self, usize::from(row), position, head);
-                out.extend((0..self.head_dim).map(|i| stored.number(i) * stored.scale()));
+            for (row, positions) in runs(&lineage.history(beam)[..kv_len]) {
+                read(self, row, positions, head).append_to(&mut out, self.head_dim);
             }
         }
         out

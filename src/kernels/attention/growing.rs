@@ -4,7 +4,7 @@
 //! beam's history may jump between its window's rows.
 
 use super::vector::{Vector, exp2};
-use crate::kernels::kv::{GroupKv, Lineage, Stored};
+use crate::kernels::kv::{GroupKv, Lineage, Stored, runs};
 
 /// Where a row keeps its numbers.
 #[derive(Default)]
@@ -26,64 +26,119 @@ pub(super) fn attend_one<V: Vector>(
     if seen == 0 {
         return;
     }
-    let scale = std::f32::consts::LOG2_E / (query.len() as f32).sqrt();
     let scores = &mut scratch.scores;
     scores.clear();
-    let history = &lineage.history(beam)[..seen];
-    for (position, &row) in history.iter().enumerate() {
-        let key = cache.key(usize::from(row), position, head);
-        scores.push(dot::<V>(query, key) * scale);
-    }
-    let highest = scores.iter().fold(f32::NEG_INFINITY, |a: f32, &b| a.max(b));
     scores.resize(seen.next_multiple_of(V::LANES), -1e30);
-    let mut sum = V::splat(0.0);
-    for scores in scores.chunks_exact_mut(V::LANES) {
-        let p = exp2::<V>(V::sub(V::load(scores), V::splat(highest)));
-        sum = V::add(sum, p);
-        V::store(p, scores);
+    let history = &lineage.history(beam)[..seen];
+    for (row, positions) in runs(history) {
+        let scores = &mut scores[positions.clone()];
+        match cache.keys_at(row, positions, head) {
+            Stored::F32(keys) => score::<V, f32>(query, keys, scores),
+            Stored::F16(keys) => score::<V, u16>(query, keys, scores),
+            Stored::I8(keys, scales) => {
+                score::<V, i8>(query, keys, scores);
+                scores.iter_mut().zip(scales).for_each(|(score, scale)| *score *= scale);
+            }
+        }
     }
-    for (position, (&row, &p)) in history.iter().zip(scores.iter()).enumerate() {
-        add::<V>(p, cache.value(usize::from(row), position, head), out);
+    let inverse = 1.0 / softmax::<V>(scores, std::f32::consts::LOG2_E / (query.len() as f32).sqrt());
+    for (row, positions) in runs(history) {
+        let p = &mut scores[positions.clone()];
+        match cache.values_at(row, positions, head) {
+            Stored::F32(values) => add::<V, f32>(p, values, out),
+            Stored::F16(values) => add::<V, u16>(p, values, out),
+            Stored::I8(values, scales) => {
+                p.iter_mut().zip(scales).for_each(|(p, scale)| *p *= scale);
+                add::<V, i8>(p, values, out);
+            }
+        }
     }
-    let inverse = 1.0 / V::sum(sum);
     out.iter_mut().for_each(|x| *x *= inverse);
 }
 
-/// `query · key`; whole vectors first, then what is left.
+/// Turns scores into probabilities before division by their sum, which is returned.
 #[inline(always)]
-fn dot<V: Vector>(query: &[f32], key: Stored) -> f32 {
-    let whole = query.len() / V::LANES * V::LANES;
+fn softmax<V: Vector>(scores: &mut [f32], scale: f32) -> f32 {
+    let mut highest = V::splat(-1e20);
+    for scores in scores.chunks_exact(V::LANES) {
+        highest = V::max(highest, V::load(scores));
+    }
+    let highest = V::splat(V::maximum(highest));
     let mut sum = V::splat(0.0);
-    for start in (0..whole).step_by(V::LANES) {
-        sum = V::fma(V::load(&query[start..]), load::<V>(key, start), sum);
+    for scores in scores.chunks_exact_mut(V::LANES) {
+        let p = exp2::<V>(V::mul(V::sub(V::load(scores), highest), V::splat(scale)));
+        sum = V::add(sum, p);
+        V::store(p, scores);
     }
-    let mut total = V::sum(sum);
-    for (i, x) in query.iter().enumerate().skip(whole) {
-        total += x * key.number(i);
-    }
-    total * key.scale()
+    V::sum(sum)
 }
 
-/// `out += p × value`.
+/// What a cache may hold.
+trait Number: Copy {
+    fn load<V: Vector>(from: &[Self]) -> V::F;
+    fn one(self) -> f32;
+}
+
+impl Number for f32 {
+    #[inline(always)]
+    fn load<V: Vector>(from: &[f32]) -> V::F {
+        V::load(from)
+    }
+    #[inline(always)]
+    fn one(self) -> f32 {
+        self
+    }
+}
+
+impl Number for u16 {
+    #[inline(always)]
+    fn load<V: Vector>(from: &[u16]) -> V::F {
+        V::load_f16(from)
+    }
+    #[inline(always)]
+    fn one(self) -> f32 {
+        half::f16::from_bits(self).to_f32()
+    }
+}
+
+impl Number for i8 {
+    #[inline(always)]
+    fn load<V: Vector>(from: &[i8]) -> V::F {
+        V::load_i8(from)
+    }
+    #[inline(always)]
+    fn one(self) -> f32 {
+        f32::from(self)
+    }
+}
+
+/// `query · key` for each key; whole vectors first, then what is left.
 #[inline(always)]
-fn add<V: Vector>(p: f32, value: Stored, out: &mut [f32]) {
-    let p = p * value.scale();
+fn score<V: Vector, T: Number>(query: &[f32], keys: &[T], scores: &mut [f32]) {
+    let whole = query.len() / V::LANES * V::LANES;
+    for (key, score) in keys.chunks_exact(query.len()).zip(scores) {
+        let mut sum = V::splat(0.0);
+        for start in (0..whole).step_by(V::LANES) {
+            sum = V::fma(V::load(&query[start..]), T::load::<V>(&key[start..]), sum);
+        }
+        *score = V::sum(sum);
+        for (x, key) in query[whole..].iter().zip(&key[whole..]) {
+            *score += x * key.one();
+        }
+    }
+}
+
+/// `out += p × value` for each value.
+#[inline(always)]
+fn add<V: Vector, T: Number>(p: &[f32], values: &[T], out: &mut [f32]) {
     let whole = out.len() / V::LANES * V::LANES;
-    for start in (0..whole).step_by(V::LANES) {
-        let out = &mut out[start..];
-        V::store(V::fma(V::splat(p), load::<V>(value, start), V::load(out)), out);
-    }
-    for (i, x) in out.iter_mut().enumerate().skip(whole) {
-        *x += p * value.number(i);
-    }
-}
-
-/// A vector of stored numbers, without their scale.
-#[inline(always)]
-fn load<V: Vector>(from: Stored, start: usize) -> V::F {
-    match from {
-        Stored::F32(x) => V::load(&x[start..]),
-        Stored::F16(x) => V::load_f16(&x[start..]),
-        Stored::I8(x, _) => V::load_i8(&x[start..]),
+    for (value, &p) in values.chunks_exact(out.len()).zip(p) {
+        for start in (0..whole).step_by(V::LANES) {
+            let out = &mut out[start..];
+            V::store(V::fma(V::splat(p), T::load::<V>(&value[start..]), V::load(out)), out);
+        }
+        for (x, value) in out[whole..].iter_mut().zip(&value[whole..]) {
+            *x += p * value.one();
+        }
     }
 }

@@ -74,7 +74,7 @@ const MANY: usize = 4;
 /// Queries per task of a long sequence.
 const CHUNK: usize = 96;
 /// Multiplications below which waking other threads costs more than it brings.
-const SMALL: usize = 1 << 18;
+const SMALL: usize = 1 << 16;
 
 /// Attention within one sequence; `out` is `(q.count, heads × head_dim)`.
 ///
