@@ -138,12 +138,16 @@ fn openais_command_line_does_what_openais_does() {
     let place = Place::new();
     fs::rename(place.path("a.wav"), place.path("audio.mp3")).unwrap();
     let line = format!(
-        "audio.mp3 --model {PICO} --language German --task translate --output_format srt --output_dir out"
+        "audio.mp3 --model {PICO} --language German --task translate --output_format srt --output_dir out --force_task"
     );
     let output = place.command(&line).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(place.names("out"), ["audio.srt"]);
-    let engine = Engine::builder().model(PICO).build().unwrap();
+    let engine = Engine::builder()
+        .model(PICO)
+        .allow_any_task(true)
+        .build()
+        .unwrap();
     let mut options = TranscribeOptions::default();
     options.decoding.language = Some("de".into());
     options.decoding.task = Task::Translate;
@@ -217,7 +221,8 @@ fn what_is_on_stdout_depends_on_who_reads_and_what_was_asked() {
     let cases = [
         ("", plain.as_str(), ""),
         ("-o out", "", ""),
-        ("--verbose False", "", ""),
+        ("--verbose False", plain.as_str(), ""),
+        ("--verbose False -o out", "", ""),
         ("--quiet", "", ""),
         ("--verbose True", timed.as_str(), "compression"),
         ("-v -f txt", timed.as_str(), "log-probability"),

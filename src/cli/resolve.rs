@@ -240,10 +240,9 @@ fn shown(args: &OutputArgs, formats: &[OutputFormat]) -> Shown {
     match args.verbose {
         _ if args.quiet => Shown::Nothing,
         Some(true) => Shown::Timed,
-        Some(false) if formats.is_empty() => timed,
-        Some(false) => Shown::Nothing,
-        None if formats.is_empty() => timed,
-        None => Shown::Nothing,
+        // Without files the text is all there is.
+        _ if formats.is_empty() => timed,
+        _ => Shown::Nothing,
     }
 }
 

@@ -140,8 +140,8 @@ pub struct OutputArgs {
     /// txt, vtt, srt, tsv, json or all; may repeat [default: all, if a folder is given]
     #[arg(short = 'f', long, value_name = "FORMAT", value_parser = ["txt", "vtt", "srt", "tsv", "json", "all"])]
     pub output_format: Vec<String>,
-    /// Show segments with their times as they are found, and on stderr how each window was decoded;
-    /// False shows progress only [default: segments, unless files are written]
+    /// Show segments with their times as they are found, and on stderr how each window was decoded
+    /// [default: segments alone, and none where files are written]
     #[arg(short, long, value_name = "BOOL", value_parser = parse_bool, action = ArgAction::Set)]
     pub verbose: Option<bool>,
     /// Show neither progress nor text
