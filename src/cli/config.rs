@@ -234,7 +234,7 @@ fn words(option: &Arg, setting: &Setting) -> Result<Vec<OsString>> {
 }
 
 /// The command that was meant, what was typed for it, and how many names lead to it.
-fn leaf<'a>(mut command: Command, mut matches: &'a ArgMatches) -> (Command, &'a ArgMatches, usize) {
+fn leaf(mut command: Command, mut matches: &ArgMatches) -> (Command, &ArgMatches, usize) {
     command.build();
     let mut depth = 0;
     while let Some((name, inner)) = matches.subcommand() {
@@ -380,7 +380,8 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_named_with_its_place() {
-        let cases: [(&[(&str, &str)], &str, &str); 5] = [
+        type Case = (&'static [(&'static str, &'static str)], &'static str, &'static str);
+        let cases: [Case; 5] = [
             (
                 &[("UNDERTONE_BEAM_SIZE", "many")],
                 "",

@@ -285,6 +285,7 @@ fn attend_groups(
 
 /// The numbers of one head in a row of outputs.
 #[expect(unsafe_code, reason = "tasks write disjoint parts of one output")]
+#[expect(clippy::mut_from_ref, reason = "as above: the parts of an output are lent one by one")]
 fn head_of_row<'a>(
     out: &'a SharedSlice<f32>,
     (heads, head_dim): (usize, usize),

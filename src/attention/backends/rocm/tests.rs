@@ -259,6 +259,7 @@ fn numbers_are_rounded_on_the_way_in_and_out() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn limits_are_those_of_the_table() {
     type Case = (
         &'static str,
