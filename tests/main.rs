@@ -1,6 +1,7 @@
 //! All integration tests in one binary.
 
 mod audio;
+mod batching;
 mod cli;
 mod parity;
 mod stages;
