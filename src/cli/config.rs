@@ -378,16 +378,13 @@ mod tests {
         }
     }
 
-    /// Variables, the file's text, and what the error says.
-    type WrongCase = (
-        &'static [(&'static str, &'static str)],
-        &'static str,
-        &'static str,
-    );
-
     #[test]
     fn what_makes_no_sense_is_named_with_its_place() {
-        type Case = (&'static [(&'static str, &'static str)], &'static str, &'static str);
+        type Case = (
+            &'static [(&'static str, &'static str)],
+            &'static str,
+            &'static str,
+        );
         let cases: [Case; 5] = [
             (
                 &[("UNDERTONE_BEAM_SIZE", "many")],
