@@ -8,12 +8,14 @@
 //! What comes in are plain values ([`Machine`], [`Request`], [`AttentionQuery`]); what comes out
 //! is a [`Plan`] that names a backend for each [`Role`], made once at load. The selector mirrors
 //! vLLM's ROCm rules as of two dates ([`RuleSet`]), choices and words alike, so AMD machines are
-//! tested on a laptop. There is no global state, no I/O, and nothing reads the real machine.
+//! tested on a laptop. There is no global state and no I/O, and nothing but [`detect`] looks at the real
+//! machine.
 
 pub mod arch;
 pub mod backends;
 mod call;
 pub mod capability;
+pub mod detect;
 pub mod encoder;
 pub mod env;
 pub mod founding;

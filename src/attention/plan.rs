@@ -110,6 +110,7 @@ pub struct Plan {
     backends: [Arc<dyn AttentionBackend>; 3],
     answers: [Answer; 3],
     log: Vec<LogLine>,
+    note: Option<String>,
 }
 
 impl Plan {
@@ -147,6 +148,12 @@ impl Plan {
     #[must_use]
     pub fn log(&self) -> &[LogLine] {
         &self.log
+    }
+
+    /// Where backends were chosen as on a GPU machine: one line that says so, and who computes.
+    #[must_use]
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 }
 
@@ -291,10 +298,18 @@ pub fn plan(request: &Request, registry: &Registry, dims: &ModelDimensions) -> R
             request, registry, &answers,
         )));
     };
+    let simulated = request.machine.platform != Platform::Cpu;
+    let note = simulated.then(|| {
+        format!(
+            "attention backends are those of {}; the CPU computes them",
+            machine_text(request)
+        )
+    });
     Ok(Plan {
         backends,
         answers,
         log,
+        note,
     })
 }
 

@@ -7,6 +7,7 @@ use indicatif::HumanBytes;
 
 use super::args::RunArgs;
 use super::{FINE, reach, resolve};
+use crate::attention::detect::Detected;
 use crate::attention::{self, Registry, Role};
 use crate::engine::Capacity;
 use crate::kernels::{Cpu, SimdLevel};
@@ -37,6 +38,9 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     )?;
     line("threads", &cpu.threads().to_string())?;
     line("computes on", "the CPU")?;
+    for gpu in Detected::read(Path::new("/")).lines() {
+        line("GPU", &format!("{gpu}; there are no kernels for it"))?;
+    }
     models(args)?;
     plan(args, &cpu)?;
     Ok(FINE)
@@ -108,6 +112,9 @@ fn plan(args: &RunArgs, cpu: &Cpu) -> Result<()> {
             "attention",
             &format!("{role}: {}", plan.backend(role).name()),
         )?;
+    }
+    if let Some(note) = plan.note() {
+        line("", note)?;
     }
     let format = resolve::compute_type(&args.compute_type)?.kv_format();
     let bytes = StateBytes::new(&entry.dims(), format);

@@ -12,6 +12,7 @@ macro_rules! say {
 pub mod args;
 mod attention;
 mod bench;
+mod compare;
 mod completions;
 mod config;
 mod detect;
@@ -101,7 +102,7 @@ fn attention_command(command: &AttentionCommand) -> anyhow::Result<u8> {
             let text = std::fs::read_to_string(&args.file);
             attention::check(&text.with_context(|| args.file.display().to_string())?)
         }
-        AttentionCommand::Compare(_) => anyhow::bail!("attention compare is not built in yet"),
+        AttentionCommand::Compare(args) => compare::run(args)?,
     };
     std::io::stdout().write_all(outcome.text.as_bytes())?;
     Ok(outcome.code)

@@ -321,10 +321,41 @@ pub fn attention(args: &AttentionArgs) -> Result<attention::Request> {
     })
 }
 
+/// What the rules read from the environment.
+const RULE_VARIABLES: [&str; 7] = [
+    "VLLM_ROCM_USE_AITER",
+    "VLLM_ROCM_USE_AITER_MHA",
+    "VLLM_ROCM_USE_AITER_MLA",
+    "VLLM_BATCH_INVARIANT",
+    "FLASH_ATTENTION_TRITON_AMD_ENABLE",
+    "HIP_VISIBLE_DEVICES",
+    "CUDA_VISIBLE_DEVICES",
+];
+
+/// `--platform auto` without an arch is the machine below `root`, with its environment; what `--env`
+/// sets goes before that.
+fn as_detected(args: &AttentionArgs, root: &Path) -> Result<AttentionArgs> {
+    let mut args = args.clone();
+    let auto = |platform: &str| platform.eq_ignore_ascii_case("auto");
+    if args.arch.is_some() || !args.platform.as_deref().is_some_and(auto) {
+        return Ok(args);
+    }
+    let machine = attention::detect::Detected::read(root).machine()?;
+    args.platform = Some(machine.platform.name().to_owned());
+    args.arch = machine.arch;
+    if machine.platform != attention::Platform::Cpu {
+        let set = RULE_VARIABLES
+            .iter()
+            .filter_map(|name| Some(format!("{name}={}", variable(name)?)));
+        args.environment = set.chain(args.environment).collect();
+    }
+    Ok(args)
+}
+
 /// What `attention explain` is asked: the model's sizes come from the catalogue, or from the files
 /// of a model that is here.
 pub fn explain(args: &ExplainArgs) -> Result<(attention::Request, ModelDimensions)> {
-    let mut request = attention(&args.attention)?;
+    let mut request = attention(&as_detected(&args.attention, Path::new("/"))?)?;
     request.head_size = args.head_size;
     request.block_size = args.block_size;
     let model = &args.model.model;

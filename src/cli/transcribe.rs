@@ -67,7 +67,11 @@ fn load(job: &Job) -> Result<Engine> {
         .clone()
         .build_with(&mut |progress| download.update(&progress));
     download.finish();
-    Ok(engine?)
+    let engine = engine?;
+    if let Some(note) = engine.model().plan().note().filter(|_| !job.quiet) {
+        eprintln!("undertone: {note}");
+    }
+    Ok(engine)
 }
 
 /// A file that waits for its turn.
