@@ -4,6 +4,7 @@ mod audio;
 mod batching;
 mod cli;
 mod parity;
+mod rocm;
 mod stages;
 mod support;
 mod tidy;
