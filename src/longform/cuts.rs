@@ -2,10 +2,8 @@
 
 use std::ops::Range;
 
-use crate::dims::N_FRAMES;
-
 /// A stretch is at least about this long: two windows, as a window's last segment is seldom closed
-/// at its very end.
+/// at its very end. What is nearer to one of these than to two stays whole.
 const SHORT_FRAMES: usize = 5200;
 /// A stretch is at most about this long. In between, a recording is cut into [`PARTS`].
 const LONG_FRAMES: usize = 30_000;
@@ -15,15 +13,14 @@ const SEARCH_FRAMES: usize = 800;
 /// Length of the quiet piece whose middle becomes the cut: the pause after a sentence.
 const PAUSE_FRAMES: usize = 40;
 
-/// The stretches of a clip, in order, without gaps and about equally long; a clip that fits into one
-/// window is one stretch. `loudness` has a value for each frame of the recording.
+/// The stretches of a clip, in order, without gaps and about equally long. `loudness` has a value for each frame of the recording.
 #[must_use]
 pub fn stretches_at_quiet_places(clip: Range<usize>, loudness: &[f32]) -> Vec<Range<usize>> {
     if clip.is_empty() {
         return Vec::new();
     }
     let about = (clip.len() / PARTS).clamp(SHORT_FRAMES, LONG_FRAMES);
-    let count = if clip.len() <= N_FRAMES { 1 } else { clip.len().div_ceil(about) };
+    let count = ((clip.len() + about / 2) / about).max(1);
     let mut stretches = Vec::with_capacity(count);
     let mut start = clip.start;
     for cut in 1..count {
@@ -72,8 +69,17 @@ mod tests {
         let loudness: Vec<f32> = (0..400_000).map(|i| ((i * 7919) % 211) as f32).collect();
         // frames of the clip, stretches
         let cases = [
-            (0, 0), (1, 1), (3000, 1), (3001, 1), (5200, 1), (5201, 2), (15_307, 3), (32_598, 7),
-            (41_600, 8), (60_000, 8), (240_000, 8), (360_000, 12),
+            (0, 0),
+            (1, 1),
+            (3001, 1),
+            (7799, 1),
+            (7800, 2),
+            (15_307, 3),
+            (32_598, 6),
+            (41_600, 8),
+            (60_000, 8),
+            (240_000, 8),
+            (360_000, 12),
         ];
         for (frames, count) in cases {
             let clip = 123..123 + frames;
