@@ -13,7 +13,8 @@ const SEARCH_FRAMES: usize = 800;
 /// Length of the quiet piece whose middle becomes the cut: the pause after a sentence.
 const PAUSE_FRAMES: usize = 40;
 
-/// The stretches of a clip, in order, without gaps and about equally long. `loudness` has a value for each frame of the recording.
+/// The stretches of a clip, in order, without gaps and about equally long. `loudness` has a value
+/// for each frame of the recording.
 #[must_use]
 pub fn stretches_at_quiet_places(clip: Range<usize>, loudness: &[f32]) -> Vec<Range<usize>> {
     if clip.is_empty() {
