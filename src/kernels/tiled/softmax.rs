@@ -214,8 +214,8 @@ fn products<S: Simd, const R: usize>(
     let len = left[0].len();
     for (k, right) in right.chunks(stride).take(len).enumerate() {
         let right = s.load_some(right, 0.0);
-        for r in 0..R {
-            sums[r] = s.fma(s.splat(left[r][k]), right, sums[r]);
+        for (sum, left) in sums.iter_mut().zip(left) {
+            *sum = s.fma(s.splat(left[k]), right, *sum);
         }
     }
     sums
