@@ -150,7 +150,7 @@ fn batches_do_not_matter(engine: &Engine, mels: &[Vec<f32>], count: usize) {
     let alone = run(&batcher(engine, 1), &jobs, &order);
     let tokens: usize = alone.iter().map(|result| result.tokens.len()).sum();
     assert!(
-        tokens > 200,
+        tokens > 5 * count,
         "the windows say next to nothing: {tokens} tokens"
     );
     assert!(
@@ -189,7 +189,8 @@ fn real_mels(n_mels: usize) -> Vec<Vec<f32>> {
         .take(10);
     let mel = |recording: support::Recording| {
         let path = folder.join("audio").join(recording.file);
-        let mut stream = undertone::audio::open(undertone::Input::from(&*path), &Default::default()).unwrap();
+        let mut stream =
+            undertone::audio::open(undertone::Input::from(&*path), &Default::default()).unwrap();
         let mel = undertone::mel::from_blocks(n_mels, |block| stream.read_block(block), |_| {});
         mel.unwrap().window(0)
     };
@@ -211,7 +212,7 @@ fn real_weights_decode_each_window_the_same_in_any_batch() {
     };
     let mels = real_mels(engine.model().dims().n_mels);
     // Fewer in 32 bits, where a window takes several times as long.
-    batches_do_not_matter(engine, &mels, 12);
+    batches_do_not_matter(engine, &mels, 20);
     let int8 = Engine::builder()
         .model("base")
         .hub(support::hub())
