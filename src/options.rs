@@ -174,7 +174,12 @@ impl TranscribeOptions {
         if self.gates.temperatures.is_empty() {
             return bad("temperature", "at least one temperature is needed".into());
         }
-        if let Some(t) = self.gates.temperatures.iter().find(|t| !(0.0..=2.0).contains(*t)) {
+        if let Some(t) = self
+            .gates
+            .temperatures
+            .iter()
+            .find(|t| !(0.0..=2.0).contains(*t))
+        {
             return bad("temperature", format!("{t} is not between 0 and 2"));
         }
         if d.beam_size == Some(0) || d.best_of == Some(0) {
@@ -189,13 +194,22 @@ impl TranscribeOptions {
         if d.length_penalty.is_some_and(|p| !(0.0..=1.0).contains(&p)) {
             return bad("length_penalty", "should be a value between 0 and 1".into());
         }
-        if d.max_initial_timestamp.is_some_and(|t| !(0.0..=30.0).contains(&t)) {
-            return bad("max_initial_timestamp", "must be between 0 and 30 seconds".into());
+        if d.max_initial_timestamp
+            .is_some_and(|t| !(0.0..=30.0).contains(&t))
+        {
+            return bad(
+                "max_initial_timestamp",
+                "must be between 0 and 30 seconds".into(),
+            );
         }
         if self.batch_size == Some(0) {
             return bad("batch_size", "starts at 1".into());
         }
-        if self.clip_timestamps.iter().any(|t| !t.is_finite() || *t < 0.0) {
+        if self
+            .clip_timestamps
+            .iter()
+            .any(|t| !t.is_finite() || *t < 0.0)
+        {
             return bad("clip_timestamps", "must be seconds from 0 on".into());
         }
         Ok(())

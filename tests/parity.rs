@@ -170,9 +170,7 @@ fn base_detects_the_same_languages() {
         if got.best != *best.unwrap().0 {
             broken.push(format!(
                 "{}: {} where {:?} is due",
-                recording.file,
-                got.best,
-                best
+                recording.file, got.best, best
             ));
         }
     }

@@ -40,7 +40,11 @@ impl Task {
 
     /// Rows it needs to be free. Detection leaves nothing behind.
     pub fn rows(&self) -> usize {
-        if self.ask == Ask::Decode { self.job.rows() } else { 0 }
+        if self.ask == Ask::Decode {
+            self.job.rows()
+        } else {
+            0
+        }
     }
 }
 
@@ -60,8 +64,13 @@ impl Batcher {
             drop(closing);
         };
         let thread = std::thread::Builder::new().name("undertone-batcher".into());
-        let worker = thread.spawn(body).map_err(|error| Error::Engine(error.to_string()))?;
-        Ok(Self { queue, worker: Some(worker) })
+        let worker = thread
+            .spawn(body)
+            .map_err(|error| Error::Engine(error.to_string()))?;
+        Ok(Self {
+            queue,
+            worker: Some(worker),
+        })
     }
 
     /// Queues a window for decoding; its result will be in the inbox under `tag`. Waits while the

@@ -23,7 +23,11 @@ pub struct Inbox {
 impl Default for Inbox {
     fn default() -> Self {
         let (sender, receiver) = channel();
-        Self { sender, receiver, listening: Arc::new(()) }
+        Self {
+            sender,
+            receiver,
+            listening: Arc::new(()),
+        }
     }
 }
 
@@ -51,14 +55,21 @@ impl Inbox {
     fn take(&self) -> Result<(usize, Answer)> {
         // The inbox itself holds a sender, so the channel never closes under it; every reply that
         // was promised comes, as the promise's drop sees to it.
-        let (tag, answer) = self.receiver.recv().map_err(|_| Error::Engine("it has stopped".into()))?;
+        let (tag, answer) = self
+            .receiver
+            .recv()
+            .map_err(|_| Error::Engine("it has stopped".into()))?;
         Ok((tag, answer?))
     }
 
     /// A promise to answer here.
     pub(super) fn reply(&self, tag: usize) -> Reply {
         let listening = Arc::downgrade(&self.listening);
-        Reply { tag, sender: Some(self.sender.clone()), listening }
+        Reply {
+            tag,
+            sender: Some(self.sender.clone()),
+            listening,
+        }
     }
 }
 

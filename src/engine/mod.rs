@@ -55,7 +55,10 @@ impl Capacity {
     #[must_use]
     pub fn of_windows(windows: usize) -> Self {
         let windows = windows.max(1);
-        Self { windows, rows: windows * ROWS_PER_WINDOW }
+        Self {
+            windows,
+            rows: windows * ROWS_PER_WINDOW,
+        }
     }
 }
 
@@ -80,6 +83,12 @@ impl WindowJob {
         let beams = self.options.beam_size.unwrap_or(1);
         let samples = self.options.best_of.unwrap_or(1);
         let rows = |t: &f64| if *t > 0.0 { samples } else { beams };
-        self.gates.temperatures.iter().map(rows).max().unwrap_or(1).max(1)
+        self.gates
+            .temperatures
+            .iter()
+            .map(rows)
+            .max()
+            .unwrap_or(1)
+            .max(1)
     }
 }

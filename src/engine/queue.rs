@@ -21,14 +21,22 @@ struct Lanes<T> {
 
 impl<T> Lanes<T> {
     fn has_room(&self, source: u64, capacity: usize) -> bool {
-        let own = self.by_turn.iter().find(|(s, _)| *s == source).map_or(0, |(_, lane)| lane.len());
+        let own = self
+            .by_turn
+            .iter()
+            .find(|(s, _)| *s == source)
+            .map_or(0, |(_, lane)| lane.len());
         self.len < capacity && own < capacity.div_ceil(2)
     }
 }
 
 impl<T> FairQueue<T> {
     pub fn new(capacity: usize) -> Self {
-        let lanes = Lanes { by_turn: VecDeque::new(), len: 0, closed: false };
+        let lanes = Lanes {
+            by_turn: VecDeque::new(),
+            len: 0,
+            closed: false,
+        };
         Self {
             lanes: Mutex::new(lanes),
             room: Condvar::new(),
@@ -42,7 +50,10 @@ impl<T> FairQueue<T> {
     pub fn push(&self, source: u64, item: T) -> Result<(), T> {
         let mut lanes = self.lock();
         while !lanes.closed && !lanes.has_room(source, self.capacity) {
-            lanes = self.room.wait(lanes).unwrap_or_else(PoisonError::into_inner);
+            lanes = self
+                .room
+                .wait(lanes)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         if lanes.closed {
             return Err(item);
@@ -61,7 +72,10 @@ impl<T> FairQueue<T> {
     pub fn pop(&self, wait: bool, fits: impl Fn(&T) -> bool) -> Option<T> {
         let mut lanes = self.lock();
         while wait && lanes.len == 0 && !lanes.closed {
-            lanes = self.work.wait(lanes).unwrap_or_else(PoisonError::into_inner);
+            lanes = self
+                .work
+                .wait(lanes)
+                .unwrap_or_else(PoisonError::into_inner);
         }
         if !lanes.by_turn.front()?.1.front().is_some_and(fits) {
             return None;

@@ -75,7 +75,8 @@ impl Slot {
         self.tokens.extend_from_slice(self.decoder.prompt());
         self.rows = 1;
         self.logits_at.clear();
-        self.logits_at.extend([self.decoder.sot_index(), self.tokens.len() - 1]);
+        self.logits_at
+            .extend([self.decoder.sot_index(), self.tokens.len() - 1]);
         self.logits_at.dedup();
     }
 

@@ -23,7 +23,10 @@ fn a_promise_that_is_dropped_is_an_error() {
 #[test]
 fn each_promise_is_answered_once() {
     let inbox = Inbox::default();
-    let probabilities = LanguageProbabilities { best: "de".into(), all: Vec::new() };
+    let probabilities = LanguageProbabilities {
+        best: "de".into(),
+        all: Vec::new(),
+    };
     inbox.reply(0).send(Ok(Answer::Language(probabilities)));
     inbox.reply(1).send(Err(Error::Cancelled));
     assert_eq!(inbox.next_language().unwrap().best, "de");
@@ -55,12 +58,30 @@ fn a_window_takes_as_many_rows_as_its_widest_temperature() {
     for (beam_size, best_of, temperatures, rows) in cases {
         let job = WindowJob {
             mel: Vec::new(),
-            options: DecodingOptions { beam_size, best_of, ..DecodingOptions::default() },
-            gates: Gates { temperatures, ..Gates::default() },
+            options: DecodingOptions {
+                beam_size,
+                best_of,
+                ..DecodingOptions::default()
+            },
+            gates: Gates {
+                temperatures,
+                ..Gates::default()
+            },
             source: 0,
             cancel: Cancel::default(),
         };
-        assert_eq!(job.rows(), rows, "{beam_size:?} {best_of:?} {:?}", job.gates.temperatures);
+        assert_eq!(
+            job.rows(),
+            rows,
+            "{beam_size:?} {best_of:?} {:?}",
+            job.gates.temperatures
+        );
     }
-    assert_eq!(Capacity::of_windows(0), Capacity { windows: 1, rows: 5 });
+    assert_eq!(
+        Capacity::of_windows(0),
+        Capacity {
+            windows: 1,
+            rows: 5
+        }
+    );
 }

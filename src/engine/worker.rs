@@ -40,7 +40,15 @@ impl Worker {
         capacity: Capacity,
     ) -> Self {
         let (slots, spare, encoded) = (Vec::new(), Spare::default(), None);
-        Self { queue, model, tokenizer, capacity, slots, spare, encoded }
+        Self {
+            queue,
+            model,
+            tokenizer,
+            capacity,
+            slots,
+            spare,
+            encoded,
+        }
     }
 
     /// Works until the queue is closed and empty.
@@ -92,7 +100,11 @@ impl Worker {
 
     fn open_slot(&mut self, task: Task, audio: AudioState) {
         let Task { job, reply, .. } = task;
-        let text = self.spare.text.pop().unwrap_or_else(|| self.model.text_state(1));
+        let text = self
+            .spare
+            .text
+            .pop()
+            .unwrap_or_else(|| self.model.text_state(1));
         match Slot::decoder(&self.model, &self.tokenizer, &job, 0) {
             Ok(decoder) => self.slots.push(Slot::new(job, reply, audio, text, decoder)),
             Err(error) => {
@@ -140,7 +152,9 @@ impl Worker {
         let logits = self.model.step(&mut feeds)?;
         let (storage, layout) = logits.storage_and_layout();
         let candle_core::Storage::Cpu(storage) = &*storage else {
-            return Err(Error::Engine("its logits are not in the processor's memory".into()));
+            return Err(Error::Engine(
+                "its logits are not in the processor's memory".into(),
+            ));
         };
         let outcomes = self.advance(&storage.as_slice::<f32>()?[layout.start_offset()..]);
         self.close_slots(outcomes);
@@ -160,7 +174,11 @@ impl Worker {
         for slot in &mut self.slots {
             let (own, rest) = logits.split_at(slot.wanted() * model.dims().n_vocab);
             logits = rest;
-            turns.push(Turn { slot, logits: own, outcome: Ok(None) });
+            turns.push(Turn {
+                slot,
+                logits: own,
+                outcome: Ok(None),
+            });
         }
         model.cpu().pool().run_chunks(&mut turns, 1, |_, turns| {
             for turn in turns {
@@ -199,7 +217,8 @@ impl Worker {
     /// A step that failed leaves no state behind that could be stepped on.
     fn fail_all(&mut self, error: &Error) {
         for slot in self.slots.drain(..) {
-            self.spare.take_from(slot, Err(Error::Engine(error.to_string())));
+            self.spare
+                .take_from(slot, Err(Error::Engine(error.to_string())));
         }
     }
 }
@@ -208,7 +227,12 @@ impl Spare {
     /// Answers for a slot and keeps its memory: of the text one row, so that spare states are never
     /// larger than those of windows without beams.
     fn take_from(&mut self, slot: Slot, answer: Result<Answer>) {
-        let Slot { reply, audio, mut text, .. } = slot;
+        let Slot {
+            reply,
+            audio,
+            mut text,
+            ..
+        } = slot;
         text.reset(1);
         self.audio.push(audio);
         self.text.push(text);
@@ -219,7 +243,8 @@ impl Spare {
 /// A panic in the network or in a custom attention backend becomes an error of the windows that it
 /// hit; the next ones start afresh.
 fn caught<R>(work: impl FnOnce() -> Result<R>) -> Result<R> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(Error::Engine(message(&*panic))))
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(Error::Engine(message(&*panic))))
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {

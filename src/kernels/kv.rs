@@ -47,7 +47,12 @@ impl Lineage {
     pub fn new(beams: usize, capacity: usize) -> Lineage {
         let beams = beams.clamp(1, usize::from(u16::MAX));
         let rows = vec![0; beams * capacity];
-        Lineage { beams, capacity, previous: Vec::new(), rows }
+        Lineage {
+            beams,
+            capacity,
+            previous: Vec::new(),
+            rows,
+        }
     }
 
     /// Beams in all.
@@ -65,7 +70,11 @@ impl Lineage {
 
     /// Beam `b` continues the history of beam `parents[b]`; beams without a parent keep theirs.
     pub fn reorder(&mut self, parents: &[usize]) {
-        if parents.iter().enumerate().all(|(beam, &parent)| beam == parent) {
+        if parents
+            .iter()
+            .enumerate()
+            .all(|(beam, &parent)| beam == parent)
+        {
             return;
         }
         self.previous.clone_from(&self.rows);
@@ -105,7 +114,8 @@ impl Stored<'_> {
             Stored::F16(x) => {
                 let start = out.len();
                 out.resize(start + x.len(), 0.0);
-                x.reinterpret_cast::<f16>().convert_to_f32_slice(&mut out[start..]);
+                x.reinterpret_cast::<f16>()
+                    .convert_to_f32_slice(&mut out[start..]);
             }
             Stored::I8(x, scales) => {
                 for (x, scale) in x.chunks_exact(head_dim).zip(scales) {
@@ -122,7 +132,10 @@ pub(super) fn runs(history: &[u16]) -> impl Iterator<Item = (usize, Range<usize>
     std::iter::from_fn(move || {
         let &row = history.get(start)?;
         let limit = history.len().min(start / BLOCK * BLOCK + BLOCK);
-        let len = history[start..limit].iter().take_while(|&&other| other == row).count();
+        let len = history[start..limit]
+            .iter()
+            .take_while(|&&other| other == row)
+            .count();
         let run = start..start + len;
         start = run.end;
         Some((usize::from(row), run))
@@ -153,10 +166,14 @@ impl Plane {
         match self {
             Plane::F32(to) => to[range].copy_from_slice(from),
             Plane::F16(to) => {
-                to[range].reinterpret_cast_mut::<f16>().convert_from_f32_slice(from);
+                to[range]
+                    .reinterpret_cast_mut::<f16>()
+                    .convert_from_f32_slice(from);
             }
             Plane::I8(to, scales) => {
-                let largest = from.iter().fold(0.0, |largest: f32, x| largest.max(x.abs()));
+                let largest = from
+                    .iter()
+                    .fold(0.0, |largest: f32, x| largest.max(x.abs()));
                 let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
                 scales[at] = largest / 127.0;
                 for (to, x) in to[range].iter_mut().zip(from) {
@@ -202,7 +219,13 @@ impl GroupKv {
         capacity: usize,
     ) -> GroupKv {
         let rows = (0..beams.max(1)).map(|_| Vec::new()).collect();
-        GroupKv { format, heads, head_dim, capacity, rows }
+        GroupKv {
+            format,
+            heads,
+            head_dim,
+            capacity,
+            rows,
+        }
     }
 
     /// Number of heads.
@@ -228,7 +251,11 @@ impl GroupKv {
     /// # Panics
     /// Where the beam or the position does not exist, or a slice is too short.
     pub fn write(&mut self, beam: usize, position: usize, k: &[f32], v: &[f32]) {
-        assert!(position < self.capacity, "position {position} of {}", self.capacity);
+        assert!(
+            position < self.capacity,
+            "position {position} of {}",
+            self.capacity
+        );
         let (format, heads, head_dim) = (self.format, self.heads, self.head_dim);
         let blocks = &mut self.rows[beam];
         while blocks.len() <= position / BLOCK {
@@ -245,7 +272,9 @@ impl GroupKv {
 
     /// Gives back the memory beyond the first `positions` of every row.
     pub fn truncate(&mut self, positions: usize) {
-        self.rows.iter_mut().for_each(|blocks| blocks.truncate(positions.div_ceil(BLOCK)));
+        self.rows
+            .iter_mut()
+            .for_each(|blocks| blocks.truncate(positions.div_ceil(BLOCK)));
     }
 
     /// Ready for another prompt, with `beams` rows; keeps the memory of those there were.
@@ -257,14 +286,18 @@ impl GroupKv {
     #[inline(always)]
     pub(super) fn keys_at(&self, row: usize, positions: Range<usize>, head: usize) -> Stored<'_> {
         let at = head * BLOCK + positions.start % BLOCK;
-        self.rows[row][positions.start / BLOCK].0.read(at, positions.len(), self.head_dim)
+        self.rows[row][positions.start / BLOCK]
+            .0
+            .read(at, positions.len(), self.head_dim)
     }
 
     /// One head's values at positions of one block ([`runs`]).
     #[inline(always)]
     pub(super) fn values_at(&self, row: usize, positions: Range<usize>, head: usize) -> Stored<'_> {
         let at = head * BLOCK + positions.start % BLOCK;
-        self.rows[row][positions.start / BLOCK].1.read(at, positions.len(), self.head_dim)
+        self.rows[row][positions.start / BLOCK]
+            .1
+            .read(at, positions.len(), self.head_dim)
     }
 
     /// The first `kv_len` keys of a beam's history, `(heads, kv_len, head_dim)`.
@@ -313,7 +346,14 @@ impl CrossKv {
         heads: usize,
         head_dim: usize,
     ) -> CrossKv {
-        CrossKv(Packed::new(cpu, packed_format(format), k, v, heads, head_dim))
+        CrossKv(Packed::new(
+            cpu,
+            packed_format(format),
+            k,
+            v,
+            heads,
+            head_dim,
+        ))
     }
 
     /// Packs other keys and values, into the same memory where they have the same shape.

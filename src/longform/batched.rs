@@ -80,9 +80,16 @@ pub fn transcribe_batched(
         recording.join(sink)?;
         report(recording.done_frames as f64 / FRAMES_PER_SECOND as f64);
     }
-    let tokens = recording.transcript.segments.iter().flat_map(|segment| &segment.tokens);
+    let tokens = recording
+        .transcript
+        .segments
+        .iter()
+        .flat_map(|segment| &segment.tokens);
     let text = tokenizer.decode(&tokens.copied().collect::<Vec<_>>());
-    Ok(Transcript { text, ..recording.transcript })
+    Ok(Transcript {
+        text,
+        ..recording.transcript
+    })
 }
 
 /// A recording on its way: its stretches and what is known of each.
@@ -133,7 +140,10 @@ impl Stretch {
     /// Its present window: 30 s, or what is left.
     fn span(&self) -> WindowSpan {
         let segment_frames = N_FRAMES.min(self.end_frames - self.seek_frames);
-        WindowSpan { seek_frames: self.seek_frames, segment_frames }
+        WindowSpan {
+            seek_frames: self.seek_frames,
+            segment_frames,
+        }
     }
 }
 
@@ -152,9 +162,14 @@ impl<'a> Recording<'a> {
             options.prefix = prefix_tokens(tokenizer, prefix);
         }
         let clips = seek_clips(&asked.clip_timestamps, loudness.len());
-        let stretches =
-            clips.into_iter().flat_map(|clip| stretches_at_quiet_places(clip, loudness));
-        let language = asked.decoding.language.clone().unwrap_or_else(|| "en".into());
+        let stretches = clips
+            .into_iter()
+            .flat_map(|clip| stretches_at_quiet_places(clip, loudness));
+        let language = asked
+            .decoding
+            .language
+            .clone()
+            .unwrap_or_else(|| "en".into());
         Self {
             tokenizer,
             asked,
@@ -164,7 +179,10 @@ impl<'a> Recording<'a> {
             under_way: 0,
             joined: 0,
             done_frames: 0,
-            transcript: Transcript { language, ..Transcript::default() },
+            transcript: Transcript {
+                language,
+                ..Transcript::default()
+            },
         }
     }
 
@@ -172,11 +190,22 @@ impl<'a> Recording<'a> {
     fn submit(&mut self, id: usize, decoder: &mut dyn DecodeWindows) -> Result<()> {
         let stretch = &mut self.stretches[id];
         stretch.submitted = Instant::now();
-        let WindowSpan { seek_frames, segment_frames } = stretch.span();
+        let WindowSpan {
+            seek_frames,
+            segment_frames,
+        } = stretch.span();
         self.options.seed = self.asked.decoding.seed.wrapping_add(seek_frames as u64);
         let (options, gates) = (&self.options, &self.asked.gates);
         self.under_way += 1;
-        decoder.submit(id, WindowRequest { seek_frames, segment_frames, options, gates })
+        decoder.submit(
+            id,
+            WindowRequest {
+                seek_frames,
+                segment_frames,
+                options,
+                gates,
+            },
+        )
     }
 
     /// Takes a result in: the stretch is closed, or its next window is handed over.
@@ -186,8 +215,14 @@ impl<'a> Recording<'a> {
         result: &DecodingResult,
         decoder: &mut dyn DecodeWindows,
     ) -> Result<()> {
-        let Some(stretch) = self.stretches.get_mut(id).filter(|stretch| !stretch.is_closed()) else {
-            return Err(Error::Engine(format!("an answer for stretch {id}, which is closed")));
+        let Some(stretch) = self
+            .stretches
+            .get_mut(id)
+            .filter(|stretch| !stretch.is_closed())
+        else {
+            return Err(Error::Engine(format!(
+                "an answer for stretch {id}, which is closed"
+            )));
         };
         let (span, end) = (stretch.span(), stretch.end_frames);
         let mut next = span.seek_frames + span.segment_frames;
@@ -197,7 +232,10 @@ impl<'a> Recording<'a> {
             clear_empty(&mut cut.segments);
             stretch.segments.extend(cut.segments);
             next = cut.next_seek_frames.min(next);
-            let is_open = result.tokens.last().is_some_and(|t| *t < self.tokenizer.timestamp_begin());
+            let is_open = result
+                .tokens
+                .last()
+                .is_some_and(|t| *t < self.tokenizer.timestamp_begin());
             if end - next < LEAST_REST_FRAMES && !is_open {
                 next = end;
             }
@@ -205,7 +243,11 @@ impl<'a> Recording<'a> {
         stretch.traces.push(trace);
         stretch.seek_frames = next;
         self.done_frames += next - span.seek_frames;
-        if next < end { self.submit(id, decoder) } else { Ok(()) }
+        if next < end {
+            self.submit(id, decoder)
+        } else {
+            Ok(())
+        }
     }
 
     /// Hands on the segments that have only closed stretches before theirs.
@@ -236,6 +278,9 @@ impl<'a> Recording<'a> {
 
     /// Whether a segment's clip lies before the one of the last segment: clips may come in any order.
     fn goes_back(&self, segment: &Segment) -> bool {
-        self.transcript.segments.last().is_some_and(|last| segment.seek < last.seek)
+        self.transcript
+            .segments
+            .last()
+            .is_some_and(|last| segment.seek < last.seek)
     }
 }

@@ -30,7 +30,10 @@ struct Script {
 impl Script {
     fn new(answers: &[(usize, &[u32])]) -> Self {
         Self {
-            answers: answers.iter().map(|(seek, tokens)| (*seek, tokens.to_vec())).collect(),
+            answers: answers
+                .iter()
+                .map(|(seek, tokens)| (*seek, tokens.to_vec()))
+                .collect(),
             backwards: false,
             waiting: Vec::new(),
             asked: Vec::new(),
@@ -43,15 +46,29 @@ impl Script {
 
 impl DecodeWindows for Script {
     fn submit(&mut self, id: usize, window: WindowRequest<'_>) -> Result<()> {
-        let WindowRequest { seek_frames, segment_frames, options, .. } = window;
-        self.asked.push((seek_frames, segment_frames, options.prompt.clone(), options.seed));
+        let WindowRequest {
+            seek_frames,
+            segment_frames,
+            options,
+            ..
+        } = window;
+        self.asked.push((
+            seek_frames,
+            segment_frames,
+            options.prompt.clone(),
+            options.seed,
+        ));
         self.waiting.push((id, seek_frames));
         self.most_waiting = self.most_waiting.max(self.waiting.len());
         Ok(())
     }
 
     fn next_result(&mut self) -> Result<(usize, DecodingResult)> {
-        let place = if self.backwards { self.waiting.len() - 1 } else { 0 };
+        let place = if self.backwards {
+            self.waiting.len() - 1
+        } else {
+            0
+        };
         let (id, seek) = self.waiting.remove(place);
         if self.fails_at == Some(seek) {
             return Err(Error::Cancelled);
@@ -80,7 +97,10 @@ struct Run {
 }
 
 fn options(batch_size: usize) -> TranscribeOptions {
-    let mut options = TranscribeOptions { batch_size: Some(batch_size), ..Default::default() };
+    let mut options = TranscribeOptions {
+        batch_size: Some(batch_size),
+        ..Default::default()
+    };
     options.decoding.language = Some("en".into());
     options
 }
@@ -100,29 +120,51 @@ fn run(script: &mut Script, frames: usize, options: &TranscribeOptions) -> Resul
         },
         &mut |done_s| reported.push(done_s),
     )?;
-    Ok(Run { transcript, sunk, reported })
+    Ok(Run {
+        transcript,
+        sunk,
+        reported,
+    })
 }
 
 fn times(segments: &[Segment]) -> Vec<(f64, f64)> {
-    segments.iter().map(|segment| (segment.start, segment.end)).collect()
+    segments
+        .iter()
+        .map(|segment| (segment.start, segment.end))
+        .collect()
 }
 
 #[test]
 fn results_are_joined_in_order_whatever_order_they_come_in() {
     let mut made = Vec::new();
     for (batch_size, backwards) in [(1, false), (3, false), (3, true), (16, true)] {
-        let mut script = Script { backwards, ..Script::new(&[]) };
+        let mut script = Script {
+            backwards,
+            ..Script::new(&[])
+        };
         let run = run(&mut script, 20_000, &options(batch_size)).unwrap();
-        assert!(script.most_waiting <= batch_size + 2, "{} waited", script.most_waiting);
+        assert!(
+            script.most_waiting <= batch_size + 2,
+            "{} waited",
+            script.most_waiting
+        );
         assert_eq!(run.sunk, run.transcript.segments);
         assert_eq!(run.reported.last(), Some(&200.0));
         assert!(run.reported.is_sorted(), "{:?}", run.reported);
-        assert!(run.sunk.iter().enumerate().all(|(i, segment)| segment.id == i));
+        assert!(
+            run.sunk
+                .iter()
+                .enumerate()
+                .all(|(i, segment)| segment.id == i)
+        );
         assert!(run.sunk.is_sorted_by_key(|segment| segment.start));
         script.asked.sort();
         made.push((run.transcript, script.asked));
     }
-    assert!(made.windows(2).all(|pair| pair[0] == pair[1]), "the batch size changed the result");
+    assert!(
+        made.windows(2).all(|pair| pair[0] == pair[1]),
+        "the batch size changed the result"
+    );
     let mut next = 0;
     for (seek, length, ..) in &made[0].1 {
         assert_eq!(*seek, next, "a gap");
@@ -148,13 +190,19 @@ fn an_open_tail_is_decoded_again_from_its_last_closed_timestamp() {
     for (tokens, rest) in cases {
         let mut script = Script::new(&[(0, tokens)]);
         let run = run(&mut script, 2000, &options(2)).unwrap();
-        let resumed = script.asked.get(1).map(|(seek, length, ..)| (*seek, seek + length));
+        let resumed = script
+            .asked
+            .get(1)
+            .map(|(seek, length, ..)| (*seek, seek + length));
         assert_eq!(resumed, rest.map(|rest| (rest, 2000)), "{tokens:?}");
         let starts: Vec<f64> = run.sunk.iter().map(|segment| segment.start).collect();
         let mut due = vec![0.0];
         due.extend(rest.map(|rest| rest as f64 / 100.0));
         assert_eq!(starts, due, "{tokens:?}");
-        assert!(!run.sunk[0].tokens.contains(&1001), "an open segment was kept");
+        assert!(
+            !run.sunk[0].tokens.contains(&1001),
+            "an open segment was kept"
+        );
         assert_eq!(run.reported.last(), Some(&20.0));
     }
 }
@@ -164,7 +212,11 @@ fn inside_a_stretch_the_next_window_starts_where_the_last_segment_ended() {
     let closed = [BEGIN, 1000, BEGIN + 1490, BEGIN + 1490];
     let mut script = Script::new(&[(0, &closed)]);
     run(&mut script, 5000, &options(2)).unwrap();
-    let places: Vec<_> = script.asked.iter().map(|(seek, length, ..)| (*seek, *length)).collect();
+    let places: Vec<_> = script
+        .asked
+        .iter()
+        .map(|(seek, length, ..)| (*seek, *length))
+        .collect();
     assert_eq!(places, [(0, 3000), (2980, 2020)]);
 }
 
@@ -179,7 +231,10 @@ fn segments_stay_in_their_stretch_and_never_go_back() {
 
 #[test]
 fn silent_windows_say_nothing() {
-    let mut script = Script { silent: vec![4220], ..Script::new(&[]) };
+    let mut script = Script {
+        silent: vec![4220],
+        ..Script::new(&[])
+    };
     let run = run(&mut script, 10_000, &options(4)).unwrap();
     assert!(run.sunk.iter().all(|segment| segment.seek != 4220));
     assert_eq!((run.sunk.len(), script.asked.len()), (3, 4));
@@ -202,7 +257,18 @@ fn clips_prompts_and_seeds_reach_every_window() {
 
 #[test]
 fn an_error_stops_the_work() {
-    let mut script = Script { fails_at: Some(4220), ..Script::new(&[]) };
-    assert!(matches!(run(&mut script, 10_000, &options(2)), Err(Error::Cancelled)));
-    assert!(run(&mut Script::new(&[]), 0, &options(2)).unwrap().sunk.is_empty());
+    let mut script = Script {
+        fails_at: Some(4220),
+        ..Script::new(&[])
+    };
+    assert!(matches!(
+        run(&mut script, 10_000, &options(2)),
+        Err(Error::Cancelled)
+    ));
+    assert!(
+        run(&mut Script::new(&[]), 0, &options(2))
+            .unwrap()
+            .sunk
+            .is_empty()
+    );
 }

@@ -100,6 +100,9 @@ mod tests {
 
     #[test]
     fn no_loudness_at_all_is_no_reason_to_panic() {
-        assert_eq!(stretches_at_quiet_places(0..10_000, &[]), [0..5780, 5780..10_000]);
+        assert_eq!(
+            stretches_at_quiet_places(0..10_000, &[]),
+            [0..5780, 5780..10_000]
+        );
     }
 }

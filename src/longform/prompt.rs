@@ -8,7 +8,11 @@ const PROMPT_RESET_TEMPERATURE: f64 = 0.5;
 
 /// The tokens of a text that every window's text begins with.
 pub(super) fn prefix_tokens(tokenizer: &Tokenizer, prefix: &str) -> Vec<u32> {
-    if prefix.is_empty() { Vec::new() } else { tokenizer.encode(&format!(" {}", strip(prefix))) }
+    if prefix.is_empty() {
+        Vec::new()
+    } else {
+        tokenizer.encode(&format!(" {}", strip(prefix)))
+    }
 }
 
 /// All tokens so far, the initial prompt at their head, and from where on they serve as prompt.

@@ -6,9 +6,7 @@ use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 
 use super::naive::Naive;
 use super::plain_objections;
-use crate::attention::{
-    Attended, AttentionBackend, AttentionCall, AttentionQuery, Kv, Objection,
-};
+use crate::attention::{Attended, AttentionBackend, AttentionCall, AttentionQuery, Kv, Objection};
 use crate::error::Result;
 use crate::kernels::Cpu;
 use crate::kernels::attention::{self, CrossQueries, GrowingQueries, Precision, Rows, Workspace};
@@ -28,18 +26,39 @@ impl CpuAttention {
     /// Runs on `cpu`; `encoder` is how precisely attention without a cache is computed.
     #[must_use]
     pub fn new(cpu: Cpu, encoder: Precision) -> CpuAttention {
-        CpuAttention { cpu, encoder, workspaces: Mutex::default() }
+        CpuAttention {
+            cpu,
+            encoder,
+            workspaces: Mutex::default(),
+        }
     }
 
-    fn dense(&self, call: &AttentionCall<'_>, [q, k, v]: [&Tensor; 3], out: &mut [f32]) -> Result<()> {
-        let lock = || self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
+    fn dense(
+        &self,
+        call: &AttentionCall<'_>,
+        [q, k, v]: [&Tensor; 3],
+        out: &mut [f32],
+    ) -> Result<()> {
+        let lock = || {
+            self.workspaces
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
         let mut workspace = lock().pop().unwrap_or_default();
         let shape = (call.heads, call.head_dim);
         let (cpu, encoder) = (&self.cpu, self.encoder);
         with_rows(q, |q| {
             with_rows(k, |k| {
                 with_rows(v, |v| {
-                    attention::dense(cpu, encoder, [q, k, v], shape, call.causal, &mut workspace, out);
+                    attention::dense(
+                        cpu,
+                        encoder,
+                        [q, k, v],
+                        shape,
+                        call.causal,
+                        &mut workspace,
+                        out,
+                    );
                 })
             })
         })???;
@@ -85,7 +104,10 @@ impl AttentionBackend for CpuAttention {
             Kv::Cross(rows) => {
                 let rows: Vec<CrossQueries> = rows
                     .iter()
-                    .map(|row| CrossQueries { cache: row.cache, count: row.queries })
+                    .map(|row| CrossQueries {
+                        cache: row.cache,
+                        count: row.queries,
+                    })
                     .collect();
                 with_rows(call.queries, |q| {
                     attention::cross(&self.cpu, q, shape, &rows, call.causal, &mut out);
@@ -93,7 +115,10 @@ impl AttentionBackend for CpuAttention {
             }
         }
         let output = Tensor::from_vec(out, call.queries.shape(), &Device::Cpu)?;
-        Ok(Attended { output, weights: None })
+        Ok(Attended {
+            output,
+            weights: None,
+        })
     }
 }
 
@@ -102,7 +127,11 @@ fn with_rows<T>(x: &Tensor, body: impl FnOnce(Rows<'_>) -> T) -> Result<T> {
     let in_place = x.dtype() == DType::F32 && x.device().is_cpu() && x.stride()[1] == 1;
     let copy = match in_place {
         true => None,
-        false => Some(x.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?),
+        false => Some(
+            x.to_device(&Device::Cpu)?
+                .to_dtype(DType::F32)?
+                .contiguous()?,
+        ),
     };
     let x = copy.as_ref().unwrap_or(x);
     let (storage, layout) = x.storage_and_layout();
@@ -110,8 +139,14 @@ fn with_rows<T>(x: &Tensor, body: impl FnOnce(Rows<'_>) -> T) -> Result<T> {
         Storage::Cpu(CpuStorage::F32(data)) => {
             let data = &data[layout.start_offset()..];
             let count = layout.dims()[0];
-            Ok(body(Rows { data, stride: layout.stride()[0], count }))
+            Ok(body(Rows {
+                data,
+                stride: layout.stride()[0],
+                count,
+            }))
         }
-        _ => Err(candle_core::Error::Msg("queries, keys and values must be on the CPU".into()).into()),
+        _ => Err(
+            candle_core::Error::Msg("queries, keys and values must be on the CPU".into()).into(),
+        ),
     }
 }

@@ -33,8 +33,10 @@ pub fn built_in(cpu: &Cpu) -> Vec<Arc<dyn AttentionBackend>> {
 /// encoder self-attention.
 #[must_use]
 pub fn built_in_with(cpu: &Cpu, encoder: Precision) -> Vec<Arc<dyn AttentionBackend>> {
-    let own: [Arc<dyn AttentionBackend>; 2] =
-        [Arc::new(CpuAttention::new(cpu.clone(), encoder)), Arc::new(Naive::new())];
+    let own: [Arc<dyn AttentionBackend>; 2] = [
+        Arc::new(CpuAttention::new(cpu.clone(), encoder)),
+        Arc::new(Naive::new()),
+    ];
     own.into_iter().chain(RocmBackend::all(cpu)).collect()
 }
 

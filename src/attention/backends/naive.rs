@@ -31,7 +31,10 @@ impl Naive {
         let (q, k, v) = (q?, k?, v?);
         let scale = 1.0 / (q.dim(2)? as f64).sqrt();
         let mut scores = (q.matmul(&k.t()?)? * scale)?;
-        let visible = row.visible()?.map(|visible| visible.to_dtype(self.dtype)).transpose()?;
+        let visible = row
+            .visible()?
+            .map(|visible| visible.to_dtype(self.dtype))
+            .transpose()?;
         if let Some(visible) = &visible {
             let hidden = ((visible - 1.0)? * 1e30)?;
             scores = scores.broadcast_add(&hidden)?;
@@ -65,7 +68,10 @@ impl AttentionBackend for Naive {
 
     fn attend(&self, call: &AttentionCall<'_>) -> Result<Attended> {
         let rows = call.rows()?;
-        let rows = rows.iter().map(|row| self.attend_row(row)).collect::<Result<_>>()?;
+        let rows = rows
+            .iter()
+            .map(|row| self.attend_row(row))
+            .collect::<Result<_>>()?;
         Attended::from_rows(rows, call.weights)
     }
 }

@@ -30,7 +30,9 @@ impl AttentionRow {
         }
         let (n, m) = (self.q.dim(1)?, self.k.dim(1)?);
         let sees = |query: usize, key: usize| f32::from(u8::from(key + n <= m + query));
-        let mask: Vec<f32> = (0..n).flat_map(|i| (0..m).map(move |j| sees(i, j))).collect();
+        let mask: Vec<f32> = (0..n)
+            .flat_map(|i| (0..m).map(move |j| sees(i, j)))
+            .collect();
         Ok(Some(Tensor::from_vec(mask, (n, m), self.q.device())?))
     }
 }
@@ -54,7 +56,11 @@ impl AttentionCall<'_> {
             Kv::Dense { k, v } => {
                 let (keys, values) = (k.dims2()?, v.dims2()?);
                 if keys != values || keys.1 != width {
-                    return misfit("keys and values", format!("{keys:?}, {values:?}"), format!("a width of {width}"));
+                    return misfit(
+                        "keys and values",
+                        format!("{keys:?}, {values:?}"),
+                        format!("a width of {width}"),
+                    );
                 }
                 tokens
             }
@@ -67,9 +73,9 @@ impl AttentionCall<'_> {
                 let cache = (row.cache.heads(), row.cache.head_dim());
                 cache == (self.heads, self.head_dim) && row.kv_len <= row.cache.capacity()
             }),
-            Kv::Cross(rows) => {
-                rows.iter().all(|row| row.cache.shape() == (self.heads, self.head_dim))
-            }
+            Kv::Cross(rows) => rows
+                .iter()
+                .all(|row| row.cache.shape() == (self.heads, self.head_dim)),
         };
         if !caches_fit {
             let want = format!("{} heads of {}", self.heads, self.head_dim);
@@ -90,7 +96,9 @@ impl AttentionCall<'_> {
         let dtype = self.queries.dtype();
         let by_head = |x: &Tensor| -> Result<Tensor> {
             let rows = x.dim(0)?;
-            Ok(x.reshape((rows, self.heads, self.head_dim))?.transpose(0, 1)?.contiguous()?)
+            Ok(x.reshape((rows, self.heads, self.head_dim))?
+                .transpose(0, 1)?
+                .contiguous()?)
         };
         let cached = |x: Vec<f32>, len: usize| -> Result<Tensor> {
             let shape = (self.heads, len, self.head_dim);
@@ -100,7 +108,12 @@ impl AttentionCall<'_> {
         let mut row = |count: usize, k: Tensor, v: Tensor| -> Result<AttentionRow> {
             let q = by_head(&self.queries.narrow(0, first, count)?)?;
             first += count;
-            Ok(AttentionRow { q, k, v, causal: self.causal })
+            Ok(AttentionRow {
+                q,
+                k,
+                v,
+                causal: self.causal,
+            })
         };
         match &self.kv {
             Kv::Dense { k, v } => Ok(vec![row(self.queries.dim(0)?, by_head(k)?, by_head(v)?)?]),
@@ -109,14 +122,22 @@ impl AttentionCall<'_> {
                 .map(|r| {
                     let keys = r.cache.keys(r.lineage, r.beam, r.kv_len);
                     let values = r.cache.values(r.lineage, r.beam, r.kv_len);
-                    row(r.queries, cached(keys, r.kv_len)?, cached(values, r.kv_len)?)
+                    row(
+                        r.queries,
+                        cached(keys, r.kv_len)?,
+                        cached(values, r.kv_len)?,
+                    )
                 })
                 .collect(),
             Kv::Cross(rows) => rows
                 .iter()
                 .map(|r| {
                     let len = r.cache.len();
-                    row(r.queries, cached(r.cache.keys(), len)?, cached(r.cache.values(), len)?)
+                    row(
+                        r.queries,
+                        cached(r.cache.keys(), len)?,
+                        cached(r.cache.values(), len)?,
+                    )
                 })
                 .collect(),
         }
@@ -134,12 +155,19 @@ impl Attended {
         let mut weights = Vec::with_capacity(rows.len());
         for (output, row_weights) in rows {
             let (heads, queries, head_dim) = output.dims3()?;
-            outputs.push(output.transpose(0, 1)?.reshape((queries, heads * head_dim))?);
+            outputs.push(
+                output
+                    .transpose(0, 1)?
+                    .reshape((queries, heads * head_dim))?,
+            );
             if keep_weights {
                 weights.push(row_weights.to_dtype(DType::F32)?);
             }
         }
         let output = Tensor::cat(&outputs, 0)?.contiguous()?;
-        Ok(Attended { output, weights: keep_weights.then_some(weights) })
+        Ok(Attended {
+            output,
+            weights: keep_weights.then_some(weights),
+        })
     }
 }

@@ -19,25 +19,46 @@ fn random(rows: usize, dtype: DType) -> Tensor {
 }
 
 fn plain(x: &Tensor) -> Vec<f32> {
-    x.to_dtype(DType::F32).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+    x.to_dtype(DType::F32)
+        .unwrap()
+        .flatten_all()
+        .unwrap()
+        .to_vec1()
+        .unwrap()
 }
 
 /// Largest absolute difference over largest absolute value.
 fn error(got: &Tensor, want: &Tensor) -> f64 {
     let got = got.to_dtype(DType::F64).unwrap();
-    let largest = |x: Tensor| x.abs().unwrap().max_all().unwrap().to_scalar::<f64>().unwrap();
+    let largest = |x: Tensor| {
+        x.abs()
+            .unwrap()
+            .max_all()
+            .unwrap()
+            .to_scalar::<f64>()
+            .unwrap()
+    };
     largest((got - want).unwrap()) / largest(want.clone()).max(1e-30)
 }
 
 /// The error of `CPU_ATTN` on a call.
 fn judged(cpu: &Cpu, call: &AttentionCall<'_>) -> f64 {
-    let got = CpuAttention::new(cpu.clone(), Precision::F32).attend(call).unwrap();
+    let got = CpuAttention::new(cpu.clone(), Precision::F32)
+        .attend(call)
+        .unwrap();
     assert_eq!(got.output.dtype(), DType::F32);
     error(&got.output, &Naive::in_f64().attend(call).unwrap().output)
 }
 
 fn call<'a>(queries: &'a Tensor, kv: Kv<'a>, causal: bool) -> AttentionCall<'a> {
-    AttentionCall { queries, heads: HEADS, head_dim: HEAD_DIM, kv, causal, weights: false }
+    AttentionCall {
+        queries,
+        heads: HEADS,
+        head_dim: HEAD_DIM,
+        kv,
+        causal,
+        weights: false,
+    }
 }
 
 /// Runs one role over all lengths and dtypes at every level and reports what is beyond its bar.
@@ -50,13 +71,20 @@ fn table(role: &str, longest: usize, error_of: impl Fn(&Cpu, usize, DType, bool)
                 for causal in [false, true] {
                     let error = error_of(&cpu, len, dtype, causal);
                     if error.is_nan() || error > bar {
-                        failures.push(format!("{role} {level} {len} {dtype:?} causal {causal}: {error:.1e}"));
+                        failures.push(format!(
+                            "{role} {level} {len} {dtype:?} causal {causal}: {error:.1e}"
+                        ));
                     }
                 }
             }
         }
     }
-    assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} failed:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
 }
 
 #[test]
@@ -83,7 +111,13 @@ fn decoder_self_attention_within_its_bar() {
         [1, len]
             .map(|queries| {
                 let q = random(queries, dtype);
-                let row = GrowingRow { queries, cache: &cache, lineage: &lineage, beam: 0, kv_len: len };
+                let row = GrowingRow {
+                    queries,
+                    cache: &cache,
+                    lineage: &lineage,
+                    beam: 0,
+                    kv_len: len,
+                };
                 judged(cpu, &call(&q, Kv::Growing(&[row]), causal))
             })
             .into_iter()
@@ -94,19 +128,30 @@ fn decoder_self_attention_within_its_bar() {
 #[test]
 fn decoder_cross_attention_within_its_bar() {
     table("decoder cross", 1500, |cpu, len, dtype, causal| {
-        let rows = |data| Rows { data, stride: WIDTH, count: len };
+        let rows = |data| Rows {
+            data,
+            stride: WIDTH,
+            count: len,
+        };
         let (k, v) = (plain(&random(len, dtype)), plain(&random(len, dtype)));
         let cache = CrossKv::pack(cpu, KvFormat::F32, rows(&k), rows(&v), HEADS, HEAD_DIM);
         let q = random(6, dtype);
         let counts = [1, 4, 1];
-        let rows = counts.map(|queries| CrossRow { queries, cache: &cache });
+        let rows = counts.map(|queries| CrossRow {
+            queries,
+            cache: &cache,
+        });
         judged(cpu, &call(&q, Kv::Cross(&rows), causal))
     });
 }
 
 #[test]
 fn weights_are_returned_where_asked_for() {
-    let (q, k, v) = (random(3, DType::F32), random(5, DType::F32), random(5, DType::F32));
+    let (q, k, v) = (
+        random(3, DType::F32),
+        random(5, DType::F32),
+        random(5, DType::F32),
+    );
     let mut call = call(&q, Kv::Dense { k: &k, v: &v }, true);
     call.weights = true;
     for backend in built_in(&Cpu::new(Some(1), None)) {
@@ -114,22 +159,43 @@ fn weights_are_returned_where_asked_for() {
         let weights = &attended.weights.unwrap()[0];
         assert_eq!(weights.dims(), [HEADS, 3, 5], "{}", backend.name());
         // The first query sees three keys.
-        let first = weights.get(0).unwrap().get(0).unwrap().to_vec1::<f32>().unwrap();
+        let first = weights
+            .get(0)
+            .unwrap()
+            .get(0)
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap();
         assert!((first.iter().sum::<f32>() - 1.0).abs() < 1e-6 && first[3..] == [0.0, 0.0]);
     }
 }
 
 #[test]
 fn shapes_that_do_not_fit_are_errors() {
-    let (q, short) = (random(3, DType::F32), random(5, DType::F32).narrow(1, 0, 64).unwrap());
+    let (q, short) = (
+        random(3, DType::F32),
+        random(5, DType::F32).narrow(1, 0, 64).unwrap(),
+    );
     let k = random(5, DType::F32);
     let cache = GroupKv::new(KvFormat::F32, HEADS, HEAD_DIM, 1, 448);
     let lineage = Lineage::new(1, 448);
-    let row = GrowingRow { queries: 2, cache: &cache, lineage: &lineage, beam: 0, kv_len: 2 };
+    let row = GrowingRow {
+        queries: 2,
+        cache: &cache,
+        lineage: &lineage,
+        beam: 0,
+        kv_len: 2,
+    };
     let rows = [row];
     let calls = [
-        (call(&q, Kv::Dense { k: &k, v: &short }, false), "keys and values"),
-        (call(&short, Kv::Dense { k: &k, v: &k }, false), "queries of shape"),
+        (
+            call(&q, Kv::Dense { k: &k, v: &short }, false),
+            "keys and values",
+        ),
+        (
+            call(&short, Kv::Dense { k: &k, v: &k }, false),
+            "queries of shape",
+        ),
         (call(&q, Kv::Growing(&rows), false), "2 queries, expected 3"),
     ];
     for backend in built_in(&Cpu::new(Some(1), None)) {

@@ -37,11 +37,18 @@ pub(super) fn attend_one<V: Vector>(
             Stored::F16(keys) => score::<V, u16>(query, keys, scores),
             Stored::I8(keys, scales) => {
                 score::<V, i8>(query, keys, scores);
-                scores.iter_mut().zip(scales).for_each(|(score, scale)| *score *= scale);
+                scores
+                    .iter_mut()
+                    .zip(scales)
+                    .for_each(|(score, scale)| *score *= scale);
             }
         }
     }
-    let inverse = 1.0 / softmax::<V>(scores, std::f32::consts::LOG2_E / (query.len() as f32).sqrt());
+    let inverse = 1.0
+        / softmax::<V>(
+            scores,
+            std::f32::consts::LOG2_E / (query.len() as f32).sqrt(),
+        );
     for (row, positions) in runs(history) {
         let p = &mut scores[positions.clone()];
         match cache.values_at(row, positions, head) {
@@ -135,7 +142,10 @@ fn add<V: Vector, T: Number>(p: &[f32], values: &[T], out: &mut [f32]) {
     for (value, &p) in values.chunks_exact(out.len()).zip(p) {
         for start in (0..whole).step_by(V::LANES) {
             let out = &mut out[start..];
-            V::store(V::fma(V::splat(p), T::load::<V>(&value[start..]), V::load(out)), out);
+            V::store(
+                V::fma(V::splat(p), T::load::<V>(&value[start..]), V::load(out)),
+                out,
+            );
         }
         for (x, value) in out[whole..].iter_mut().zip(&value[whole..]) {
             *x += p * value.one();

@@ -96,7 +96,11 @@ pub fn dense(
         Precision::F32 | Precision::Bf16 => Format::F32,
         Precision::I8 => Format::I8,
     };
-    let packed = match workspace.0.take().filter(|p| p.fits(format, k.count, heads, head_dim)) {
+    let packed = match workspace
+        .0
+        .take()
+        .filter(|p| p.fits(format, k.count, heads, head_dim))
+    {
         Some(mut packed) => {
             packed.fill(cpu, k, v);
             packed
@@ -109,7 +113,11 @@ pub fn dense(
         Format::F32 | Format::F16 => How::Exact,
     };
     let visible = causal.then(|| k.count as isize - q.count as isize + 1);
-    let group = Group { packed: &packed, rows: 0..q.count, visible };
+    let group = Group {
+        packed: &packed,
+        rows: 0..q.count,
+        visible,
+    };
     attend_groups(cpu, how, q, (heads, head_dim), &[group], out);
     workspace.0 = Some(packed);
 }
@@ -131,11 +139,19 @@ pub fn cross(
     let mut first = 0;
     let groups = queries.iter().map(|queries| {
         let packed = queries.cache.packed();
-        assert_eq!((packed.heads(), packed.head_dim), (heads, head_dim), "the cache's heads");
+        assert_eq!(
+            (packed.heads(), packed.head_dim),
+            (heads, head_dim),
+            "the cache's heads"
+        );
         let rows = first..first + queries.count;
         first = rows.end;
         let visible = causal.then(|| packed.len() as isize - queries.count as isize + 1);
-        Group { packed, rows, visible }
+        Group {
+            packed,
+            rows,
+            visible,
+        }
     });
     // Beams of a window come one after another and read its keys and values together.
     let mut joined: Vec<Group> = Vec::with_capacity(queries.len());
@@ -172,7 +188,11 @@ pub fn growing(
     let mut few = Vec::with_capacity(queries.len());
     let mut first = 0;
     for row in queries {
-        assert_eq!((row.cache.heads(), row.cache.head_dim()), (heads, head_dim), "the cache's heads");
+        assert_eq!(
+            (row.cache.heads(), row.cache.head_dim()),
+            (heads, head_dim),
+            "the cache's heads"
+        );
         let rows = first..first + row.count;
         first = rows.end;
         let visible = causal.then(|| row.kv_len as isize - row.count as isize + 1);
@@ -180,11 +200,18 @@ pub fn growing(
             few.push((row, rows, visible));
         } else {
             let packed = pack_history(cpu, row);
-            let group = Group { packed: &packed, rows, visible };
+            let group = Group {
+                packed: &packed,
+                rows,
+                visible,
+            };
             attend_groups(cpu, How::Exact, q, (heads, head_dim), &[group], out);
         }
     }
-    let work: usize = few.iter().map(|(row, ..)| row.count * row.kv_len * heads * head_dim * 2).sum();
+    let work: usize = few
+        .iter()
+        .map(|(row, ..)| row.count * row.kv_len * heads * head_dim * 2)
+        .sum();
     let tasks = if work < SMALL { 1 } else { heads };
     let shared = SharedSlice::new(out);
     run_tasks(cpu, work, tasks, |task| {
@@ -265,7 +292,13 @@ fn attend_groups(
     for group in groups {
         work += group.rows.len() * group.packed.len() * heads * head_dim * 2;
         for head in 0..heads {
-            tasks.extend(group.rows.clone().step_by(CHUNK).map(|first| (group, head, first)));
+            tasks.extend(
+                group
+                    .rows
+                    .clone()
+                    .step_by(CHUNK)
+                    .map(|first| (group, head, first)),
+            );
         }
     }
     let shared = SharedSlice::new(out);
@@ -276,16 +309,26 @@ fn attend_groups(
             column: head * head_dim,
             first: *first,
             count: CHUNK.min(group.rows.end - first),
-            visible: group.visible.map(|seen| seen + (first - group.rows.start) as isize),
+            visible: group
+                .visible
+                .map(|seen| seen + (first - group.rows.start) as isize),
         };
-        let job = Job { packed: group.packed, head: *head, queries, out: &shared };
+        let job = Job {
+            packed: group.packed,
+            head: *head,
+            queries,
+            out: &shared,
+        };
         job.run(cpu.level(), how);
     });
 }
 
 /// The numbers of one head in a row of outputs.
 #[expect(unsafe_code, reason = "tasks write disjoint parts of one output")]
-#[expect(clippy::mut_from_ref, reason = "as above: the parts of an output are lent one by one")]
+#[expect(
+    clippy::mut_from_ref,
+    reason = "as above: the parts of an output are lent one by one"
+)]
 fn head_of_row<'a>(
     out: &'a SharedSlice<f32>,
     (heads, head_dim): (usize, usize),
@@ -367,7 +410,12 @@ fn tiles_bf16(job: &Job) {
 /// `N` vectors of columns fill the registers beside six left rows.
 #[inline(always)]
 fn tiles<V: Vector, S: Scheme<V>, const N: usize>(job: &Job) {
-    let Job { packed, head, queries, out } = *job;
+    let Job {
+        packed,
+        head,
+        queries,
+        out,
+    } = *job;
     let shape = (packed.heads(), packed.head_dim);
     let write = |i: usize, x: &[f32]| {
         head_of_row(out, shape, queries.first + i, head).copy_from_slice(x);

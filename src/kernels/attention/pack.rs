@@ -50,11 +50,21 @@ fn write_bf16(part: HeadPart, k: Rows, v: Rows, first: usize) {
 
 #[inline(always)]
 fn write<V: Vector>(part: HeadPart, k: Rows, v: Rows, first: usize) {
-    let HeadPart { head, format, head_dim } = part;
+    let HeadPart {
+        head,
+        format,
+        head_dim,
+    } = part;
     if format == Format::I8 {
         scale::<V>(head, k, v, first, head_dim);
     }
-    let PackedHead { keys, values, key_scale, value_scale, key_mean } = head;
+    let PackedHead {
+        keys,
+        values,
+        key_scale,
+        value_scale,
+        key_mean,
+    } = head;
     match (keys, values) {
         (Plane::F32(keys), Plane::F32(values)) => {
             write_keys::<V, _>(&Floats, k, first, head_dim, keys.items_mut());
@@ -71,7 +81,11 @@ fn write<V: Vector>(part: HeadPart, k: Rows, v: Rows, first: usize) {
         (Plane::Words(keys), Plane::Words(values)) => {
             let key_inverse: Vec<f32> = key_scale.iter().map(|&scale| inverse(scale)).collect();
             let value_inverse: Vec<f32> = value_scale.iter().map(|&scale| inverse(scale)).collect();
-            let bytes = Bytes { mean: key_mean, key_inverse: &key_inverse, value_inverse: &value_inverse };
+            let bytes = Bytes {
+                mean: key_mean,
+                key_inverse: &key_inverse,
+                value_inverse: &value_inverse,
+            };
             write_keys::<V, _>(&bytes, k, first, head_dim, keys.items_mut());
             write_values::<V, _>(&bytes, v, first, head_dim, values.items_mut());
         }
@@ -133,7 +147,10 @@ impl<V: Vector> Encode<V> for Halves {
     }
     #[inline(always)]
     fn values(&self, rows: &[f32], to: &mut [u16]) {
-        for (row, to) in rows.chunks_exact(V::LANES).zip(to.chunks_exact_mut(V::LANES)) {
+        for (row, to) in rows
+            .chunks_exact(V::LANES)
+            .zip(to.chunks_exact_mut(V::LANES))
+        {
             V::store_f16(V::load(row), to);
         }
     }
@@ -176,7 +193,10 @@ impl<V: Vector> Encode<V> for Bytes<'_> {
         let scale = V::splat(self.key_inverse[position]);
         let mut words = [0; 4];
         for (i, to) in to.chunks_mut(V::LANES / 4).enumerate() {
-            let centred = V::sub(V::load(&row[i * V::LANES..]), V::load(&self.mean[i * V::LANES..]));
+            let centred = V::sub(
+                V::load(&row[i * V::LANES..]),
+                V::load(&self.mean[i * V::LANES..]),
+            );
             V::store_bytes(V::to_words(V::mul(centred, scale)), &mut words);
             for (to, word) in to.iter_mut().zip(words) {
                 // Stored unsigned, 128 off.
@@ -239,7 +259,9 @@ fn write_values<V: Vector, E: Encode<V>>(
 ) {
     let width = lanes(head_dim);
     let mut rows = vec![0.0; E::PER_STEP * width];
-    let steps = to.chunks_exact_mut(width).take(v.count.div_ceil(E::PER_STEP));
+    let steps = to
+        .chunks_exact_mut(width)
+        .take(v.count.div_ceil(E::PER_STEP));
     for (step, to) in steps.enumerate() {
         for (part, row) in rows.chunks_exact_mut(width).enumerate() {
             match step * E::PER_STEP + part {
@@ -259,7 +281,10 @@ fn scale<V: Vector>(head: &mut PackedHead, k: Rows, v: Rows, first: usize, head_
     head.key_mean.fill(0.0);
     head.value_scale.fill(0.0);
     for position in 0..k.count {
-        let (key, value) = (k.part(position, first, head_dim), v.part(position, first, head_dim));
+        let (key, value) = (
+            k.part(position, first, head_dim),
+            v.part(position, first, head_dim),
+        );
         for (mean, x) in head.key_mean.iter_mut().zip(key) {
             *mean += x;
         }
@@ -267,13 +292,20 @@ fn scale<V: Vector>(head: &mut PackedHead, k: Rows, v: Rows, first: usize, head_
             *scale = if x.abs() > *scale { x.abs() } else { *scale };
         }
     }
-    head.key_mean.iter_mut().for_each(|mean| *mean /= k.count.max(1) as f32);
-    head.value_scale.iter_mut().for_each(|scale| *scale /= 127.0);
+    head.key_mean
+        .iter_mut()
+        .for_each(|mean| *mean /= k.count.max(1) as f32);
+    head.value_scale
+        .iter_mut()
+        .for_each(|scale| *scale /= 127.0);
     let mut row = vec![0.0; lanes(head_dim)];
     for position in 0..k.count {
         row[..head_dim].copy_from_slice(k.part(position, first, head_dim));
         let mut largest = V::splat(0.0);
-        for (row, mean) in row.chunks_exact(V::LANES).zip(head.key_mean.chunks_exact(V::LANES)) {
+        for (row, mean) in row
+            .chunks_exact(V::LANES)
+            .zip(head.key_mean.chunks_exact(V::LANES))
+        {
             let (row, mean) = (V::load(row), V::load(mean));
             largest = V::max(largest, V::max(V::sub(row, mean), V::sub(mean, row)));
         }

@@ -118,7 +118,14 @@ pub struct Packed {
 
 impl Packed {
     /// Packs `k` and `v`, both `(positions, heads × head_dim)`.
-    pub fn new(cpu: &Cpu, format: Format, k: Rows, v: Rows, heads: usize, head_dim: usize) -> Packed {
+    pub fn new(
+        cpu: &Cpu,
+        format: Format,
+        k: Rows,
+        v: Rows,
+        heads: usize,
+        head_dim: usize,
+    ) -> Packed {
         let mut packed = Packed::empty(format, k.count, heads, head_dim);
         packed.fill(cpu, k, v);
         packed
@@ -126,10 +133,20 @@ impl Packed {
 
     /// Packs other keys and values of the same shape into the same memory.
     pub(in crate::kernels) fn fill(&mut self, cpu: &Cpu, k: Rows, v: Rows) {
-        assert_eq!((k.count, v.count), (self.positions, self.positions), "as many values as keys");
+        assert_eq!(
+            (k.count, v.count),
+            (self.positions, self.positions),
+            "as many values as keys"
+        );
         let (format, head_dim) = (self.format, self.head_dim);
         cpu.pool().run_chunks(&mut self.heads, 1, |head, packed| {
-            write_head(cpu.level(), packed[0].part(format, head_dim), k, v, head * head_dim);
+            write_head(
+                cpu.level(),
+                packed[0].part(format, head_dim),
+                k,
+                v,
+                head * head_dim,
+            );
         });
     }
 
@@ -141,7 +158,8 @@ impl Packed {
         heads: usize,
         dim: usize,
     ) -> bool {
-        (self.format, self.positions, self.heads.len(), self.head_dim) == (format, positions, heads, dim)
+        (self.format, self.positions, self.heads.len(), self.head_dim)
+            == (format, positions, heads, dim)
     }
 
     /// Packs `k` and `v`, both `(heads, positions, head_dim)`, as f32.
@@ -155,16 +173,33 @@ impl Packed {
     ) -> Packed {
         let mut packed = Packed::empty(Format::F32, positions, heads, head_dim);
         cpu.pool().run_chunks(&mut packed.heads, 1, |head, packed| {
-            let rows = |data| Rows { data, stride: head_dim, count: positions };
+            let rows = |data| Rows {
+                data,
+                stride: head_dim,
+                count: positions,
+            };
             let part = packed[0].part(Format::F32, head_dim);
-            write_head(cpu.level(), part, rows(k), rows(v), head * positions * head_dim);
+            write_head(
+                cpu.level(),
+                part,
+                rows(k),
+                rows(v),
+                head * positions * head_dim,
+            );
         });
         packed
     }
 
     fn empty(format: Format, positions: usize, heads: usize, head_dim: usize) -> Packed {
-        let heads = (0..heads).map(|_| PackedHead::empty(format, positions, head_dim)).collect();
-        Packed { format, positions, head_dim, heads }
+        let heads = (0..heads)
+            .map(|_| PackedHead::empty(format, positions, head_dim))
+            .collect();
+        Packed {
+            format,
+            positions,
+            head_dim,
+            heads,
+        }
     }
 
     /// Positions held.
@@ -197,7 +232,12 @@ impl Packed {
                     let (panel, lane) = (position / PANEL, position % PANEL);
                     let base = panel * PANEL * depth(self.head_dim).div_ceil(per_step);
                     let width = panel_width(self.positions, panel);
-                    let raw = head.keys.number(self.format, base + dim / per_step * width + lane, dim % per_step, 128);
+                    let raw = head.keys.number(
+                        self.format,
+                        base + dim / per_step * width + lane,
+                        dim % per_step,
+                        128,
+                    );
                     out.push(match self.format {
                         Format::I8 => raw * head.key_scale[position] + head.key_mean[dim],
                         _ => raw,
@@ -218,7 +258,11 @@ impl Packed {
                 for dim in 0..self.head_dim {
                     let at = position / per_step * width + dim;
                     let raw = head.values.number(self.format, at, position % per_step, 0);
-                    out.push(if self.format == Format::I8 { raw * head.value_scale[dim] } else { raw });
+                    out.push(if self.format == Format::I8 {
+                        raw * head.value_scale[dim]
+                    } else {
+                        raw
+                    });
                 }
             }
         }
@@ -245,7 +289,13 @@ impl Plane {
 impl PackedHead {
     fn empty(format: Format, positions: usize, head_dim: usize) -> PackedHead {
         let (padded, per_step) = (lanes(positions), format.per_step());
-        let scales = |len| if format == Format::I8 { vec![0.0; len] } else { Vec::new() };
+        let scales = |len| {
+            if format == Format::I8 {
+                vec![0.0; len]
+            } else {
+                Vec::new()
+            }
+        };
         PackedHead {
             keys: Plane::new(format, padded * depth(head_dim) / per_step),
             values: Plane::new(format, padded / per_step * lanes(head_dim)),
@@ -256,7 +306,11 @@ impl PackedHead {
     }
 
     fn part(&mut self, format: Format, head_dim: usize) -> HeadPart<'_> {
-        HeadPart { head: self, format, head_dim }
+        HeadPart {
+            head: self,
+            format,
+            head_dim,
+        }
     }
 }
 

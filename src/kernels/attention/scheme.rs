@@ -195,7 +195,10 @@ fn float_query(query: &[f32], scale: f32, left: &mut [u32]) -> Scaled {
     for (to, x) in left.iter_mut().zip(query) {
         *to = (x * scale).to_bits();
     }
-    Scaled { factor: 1.0, start: [0; 2] }
+    Scaled {
+        factor: 1.0,
+        start: [0; 2],
+    }
 }
 
 #[inline(always)]
@@ -293,7 +296,10 @@ impl<V: Vector> Scheme<V> for Bf16Products {
             let high = pair.get(1).map_or(0, |x| bits(x * scale));
             *to = bits(pair[0] * scale) | high << 16;
         }
-        Scaled { factor: 1.0, start: [0; 2] }
+        Scaled {
+            factor: 1.0,
+            start: [0; 2],
+        }
     }
     #[inline(always)]
     fn score(sums: [V::F; 2], _: V::F, _: V::F) -> V::F {
@@ -347,7 +353,10 @@ impl<V: Vector> Scheme<V> for NarrowBytes {
             sum += bytes.iter().sum::<i32>();
             *to = u32::from_le_bytes(bytes.map(|x| x as u8));
         }
-        Scaled { factor: largest / 127.0 * scale, start: [-128 * sum, 0] }
+        Scaled {
+            factor: largest / 127.0 * scale,
+            start: [-128 * sum, 0],
+        }
     }
     #[inline(always)]
     fn score(sums: [V::I; 2], factor: V::F, key_scale: V::F) -> V::F {
@@ -393,7 +402,11 @@ impl<V: Vector> Scheme<V> for WideBytes {
     fn query(query: &[f32], scale: f32, left: &mut [u32], stride: usize) -> Scaled {
         // 32512 = 127 × 256: the high byte stays within -127 ..= 127.
         let largest = largest(query);
-        let inverse = if largest > 0.0 { 32512.0 / largest } else { 0.0 };
+        let inverse = if largest > 0.0 {
+            32512.0 / largest
+        } else {
+            0.0
+        };
         let (high_row, low_row) = left.split_at_mut(stride);
         let (mut high_sum, mut low_sum) = (0, 0);
         for ((high, low), four) in high_row.iter_mut().zip(low_row).zip(query.chunks(4)) {
@@ -405,11 +418,18 @@ impl<V: Vector> Scheme<V> for WideBytes {
             *high = u32::from_le_bytes(highs.map(|x| x as u8));
             *low = u32::from_le_bytes(lows.map(|x| x as u8));
         }
-        Scaled { factor: largest / 32512.0 * scale, start: [-128 * high_sum, -128 * low_sum] }
+        Scaled {
+            factor: largest / 32512.0 * scale,
+            start: [-128 * high_sum, -128 * low_sum],
+        }
     }
     #[inline(always)]
     fn score(sums: [V::I; 2], factor: V::F, key_scale: V::F) -> V::F {
-        let sum = V::fma(V::to_floats(sums[0]), V::splat(256.0), V::to_floats(sums[1]));
+        let sum = V::fma(
+            V::to_floats(sums[0]),
+            V::splat(256.0),
+            V::to_floats(sums[1]),
+        );
         V::mul(sum, V::mul(factor, key_scale))
     }
     #[inline(always)]
@@ -421,20 +441,36 @@ impl<V: Vector> Scheme<V> for WideBytes {
     }
     #[inline(always)]
     fn value(sums: [V::I; 2]) -> V::F {
-        V::fma(V::to_floats(sums[0]), V::splat(256.0), V::to_floats(sums[1]))
+        V::fma(
+            V::to_floats(sums[0]),
+            V::splat(256.0),
+            V::to_floats(sums[1]),
+        )
     }
 }
 
 /// A plane's items; empty (which reads would panic on) where the format does not fit, which the
 /// dispatch by format rules out.
 fn floats(plane: &Plane) -> &[f32] {
-    if let Plane::F32(x) = plane { x.items() } else { &[] }
+    if let Plane::F32(x) = plane {
+        x.items()
+    } else {
+        &[]
+    }
 }
 
 fn halves(plane: &Plane) -> &[u16] {
-    if let Plane::F16(x) = plane { x.items() } else { &[] }
+    if let Plane::F16(x) = plane {
+        x.items()
+    } else {
+        &[]
+    }
 }
 
 fn words(plane: &Plane) -> &[u32] {
-    if let Plane::Words(x) = plane { x.items() } else { &[] }
+    if let Plane::Words(x) = plane {
+        x.items()
+    } else {
+        &[]
+    }
 }

@@ -10,7 +10,10 @@ impl Random {
     fn next(&mut self) -> f32 {
         let mut sum = 0.0;
         for _ in 0..4 {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             sum += (self.0 >> 40) as f32 / (1 << 24) as f32 - 0.5;
         }
         sum * 1.7
@@ -27,11 +30,18 @@ fn judge(q: &[f32], k: &[f32], v: &[f32], heads: usize, head_dim: usize, causal:
     let (n, m) = (q.len() / width, k.len() / width);
     let mut out = vec![0.0; q.len()];
     for head in 0..heads {
-        let part = |x: &[f32], row: usize, i: usize| f64::from(x[row * width + head * head_dim + i]);
+        let part =
+            |x: &[f32], row: usize, i: usize| f64::from(x[row * width + head * head_dim + i]);
         for row in 0..n {
-            let seen = if causal { (m + row + 1).saturating_sub(n) } else { m };
+            let seen = if causal {
+                (m + row + 1).saturating_sub(n)
+            } else {
+                m
+            };
             let score = |key| {
-                let dot: f64 = (0..head_dim).map(|i| part(q, row, i) * part(k, key, i)).sum();
+                let dot: f64 = (0..head_dim)
+                    .map(|i| part(q, row, i) * part(k, key, i))
+                    .sum();
                 dot / (head_dim as f64).sqrt()
             };
             let scores: Vec<f64> = (0..seen).map(score).collect();
@@ -39,7 +49,11 @@ fn judge(q: &[f32], k: &[f32], v: &[f32], heads: usize, head_dim: usize, causal:
             let p: Vec<f64> = scores.iter().map(|score| (score - highest).exp()).collect();
             let sum: f64 = p.iter().sum();
             for i in 0..head_dim {
-                let value: f64 = p.iter().enumerate().map(|(key, p)| p * part(v, key, i)).sum();
+                let value: f64 = p
+                    .iter()
+                    .enumerate()
+                    .map(|(key, p)| p * part(v, key, i))
+                    .sum();
                 out[row * width + head * head_dim + i] = if seen == 0 { 0.0 } else { value / sum };
             }
         }
@@ -50,28 +64,64 @@ fn judge(q: &[f32], k: &[f32], v: &[f32], heads: usize, head_dim: usize, causal:
 /// Largest absolute difference over largest absolute value.
 fn error(got: &[f32], want: &[f64]) -> f64 {
     assert_eq!(got.len(), want.len());
-    let differences = got.iter().zip(want).map(|(&got, want)| (f64::from(got) - want).abs());
-    let worst = differences.fold(0.0, |worst: f64, x| if x.is_nan() { f64::INFINITY } else { worst.max(x) });
-    worst / want.iter().fold(1e-30, |largest: f64, x| largest.max(x.abs()))
+    let differences = got
+        .iter()
+        .zip(want)
+        .map(|(&got, want)| (f64::from(got) - want).abs());
+    let worst = differences.fold(0.0, |worst: f64, x| {
+        if x.is_nan() {
+            f64::INFINITY
+        } else {
+            worst.max(x)
+        }
+    });
+    worst
+        / want
+            .iter()
+            .fold(1e-30, |largest: f64, x| largest.max(x.abs()))
 }
 
 fn rows(data: &[f32], width: usize) -> Rows<'_> {
-    Rows { data, stride: width, count: data.len() / width }
+    Rows {
+        data,
+        stride: width,
+        count: data.len() / width,
+    }
 }
 
 fn cpus() -> Vec<Cpu> {
-    SimdLevel::available().into_iter().map(|level| Cpu::new(Some(2), Some(level))).collect()
+    SimdLevel::available()
+        .into_iter()
+        .map(|level| Cpu::new(Some(2), Some(level)))
+        .collect()
 }
 
 /// Fails with every line of `failures`.
 fn report(failures: &[String]) {
-    assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} failed:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
 }
 
 #[test]
 fn dense_agrees_with_f64_at_every_level_length_and_precision() {
-    let bars = [(Precision::F32, 1e-5), (Precision::Bf16, 8e-3), (Precision::I8, 2e-2)];
-    let shapes = [(1, 1), (3, 3), (17, 17), (5, 70), (70, 5), (200, 200), (7, 300)];
+    let bars = [
+        (Precision::F32, 1e-5),
+        (Precision::Bf16, 8e-3),
+        (Precision::I8, 2e-2),
+    ];
+    let shapes = [
+        (1, 1),
+        (3, 3),
+        (17, 17),
+        (5, 70),
+        (70, 5),
+        (200, 200),
+        (7, 300),
+    ];
     let mut failures = Vec::new();
     for (n, m) in shapes {
         for (heads, head_dim) in [(2, 64), (3, 8), (1, 40), (1, 128)] {
@@ -84,7 +134,15 @@ fn dense_agrees_with_f64_at_every_level_length_and_precision() {
                         let mut workspace = Workspace::default();
                         let mut out = vec![f32::NAN; n * width];
                         let inputs = [&q, &k, &v].map(|x| rows(x, width));
-                        dense(&cpu, precision, inputs, (heads, head_dim), causal, &mut workspace, &mut out);
+                        dense(
+                            &cpu,
+                            precision,
+                            inputs,
+                            (heads, head_dim),
+                            causal,
+                            &mut workspace,
+                            &mut out,
+                        );
                         let error = error(&out, &want);
                         if error > bar {
                             failures.push(format!(
@@ -101,35 +159,68 @@ fn dense_agrees_with_f64_at_every_level_length_and_precision() {
 
 #[test]
 fn cross_agrees_with_f64_and_a_row_does_not_depend_on_the_others() {
-    let bars = [(KvFormat::F32, 1e-5), (KvFormat::F16, 1e-3), (KvFormat::I8, 2e-2)];
+    let bars = [
+        (KvFormat::F32, 1e-5),
+        (KvFormat::F16, 1e-3),
+        (KvFormat::I8, 2e-2),
+    ];
     let (heads, head_dim, positions) = (2, 64, 1500);
     let (mut random, width) = (Random(3), heads * head_dim);
     let q = random.numbers(9 * width);
-    let windows: Vec<[Vec<f32>; 2]> =
-        (0..2).map(|_| [(); 2].map(|()| random.numbers(positions * width))).collect();
+    let windows: Vec<[Vec<f32>; 2]> = (0..2)
+        .map(|_| [(); 2].map(|()| random.numbers(positions * width)))
+        .collect();
     let mut failures = Vec::new();
     for cpu in cpus() {
         for (format, bar) in bars {
             let caches: Vec<CrossKv> = windows
                 .iter()
                 .map(|[k, v]| {
-                    CrossKv::pack(&cpu, format, rows(k, width), rows(v, width), heads, head_dim)
+                    CrossKv::pack(
+                        &cpu,
+                        format,
+                        rows(k, width),
+                        rows(v, width),
+                        heads,
+                        head_dim,
+                    )
                 })
                 .collect();
             let counts = [(0, 1), (0, 1), (0, 3), (1, 1), (0, 2), (1, 1)];
-            let queries: Vec<CrossQueries> =
-                counts.map(|(window, count)| CrossQueries { cache: &caches[window], count }).into();
+            let queries: Vec<CrossQueries> = counts
+                .map(|(window, count)| CrossQueries {
+                    cache: &caches[window],
+                    count,
+                })
+                .into();
             let mut out = vec![f32::NAN; q.len()];
-            cross(&cpu, rows(&q, width), (heads, head_dim), &queries, false, &mut out);
+            cross(
+                &cpu,
+                rows(&q, width),
+                (heads, head_dim),
+                &queries,
+                false,
+                &mut out,
+            );
             let mut first = 0;
             for ((window, count), queries) in counts.into_iter().zip(&queries) {
                 let range = first * width..(first + count) * width;
                 first += count;
                 let [k, v] = &windows[window];
-                let error = error(&out[range.clone()], &judge(&q[range.clone()], k, v, heads, head_dim, false));
+                let error = error(
+                    &out[range.clone()],
+                    &judge(&q[range.clone()], k, v, heads, head_dim, false),
+                );
                 let mut alone = vec![f32::NAN; range.len()];
                 let shape = (heads, head_dim);
-                cross(&cpu, rows(&q[range.clone()], width), shape, &[*queries], false, &mut alone);
+                cross(
+                    &cpu,
+                    rows(&q[range.clone()], width),
+                    shape,
+                    &[*queries],
+                    false,
+                    &mut alone,
+                );
                 if error > bar || alone != out[range] {
                     failures.push(format!("{format:?} {cpu:?} rows {first}: {error:.1e}"));
                 }
@@ -147,16 +238,29 @@ fn unpacking_a_cache_gives_back_what_went_in() {
     let mut failures = Vec::new();
     for positions in [1, 15, 64, 65, 131] {
         let [k, v] = [(); 2].map(|()| random.numbers(positions * width));
-        for (format, bar) in
-            [(Format::F32, 0.0), (Format::F16, 1e-3), (Format::Bf16, 8e-3), (Format::I8, 1e-2)]
-        {
-            let packed =
-                Packed::new(&cpu, format, rows(&k, width), rows(&v, width), heads, head_dim);
+        for (format, bar) in [
+            (Format::F32, 0.0),
+            (Format::F16, 1e-3),
+            (Format::Bf16, 8e-3),
+            (Format::I8, 1e-2),
+        ] {
+            let packed = Packed::new(
+                &cpu,
+                format,
+                rows(&k, width),
+                rows(&v, width),
+                heads,
+                head_dim,
+            );
             for (got, want) in [(packed.keys(), &k), (packed.values(), &v)] {
                 let mut by_head = Vec::new();
                 for head in 0..heads {
                     for row in want.chunks(width) {
-                        by_head.extend(row[head * head_dim..][..head_dim].iter().map(|&x| f64::from(x)));
+                        by_head.extend(
+                            row[head * head_dim..][..head_dim]
+                                .iter()
+                                .map(|&x| f64::from(x)),
+                        );
                     }
                 }
                 let error = error(&got, &by_head);
@@ -172,7 +276,11 @@ fn unpacking_a_cache_gives_back_what_went_in() {
 /// A prompt in row 0, then steps in which beams fork: each beam's plain history is the judge.
 #[test]
 fn growing_follows_each_beams_lineage() {
-    let bars = [(KvFormat::F32, 1e-5), (KvFormat::F16, 2e-3), (KvFormat::I8, 3e-2)];
+    let bars = [
+        (KvFormat::F32, 1e-5),
+        (KvFormat::F16, 2e-3),
+        (KvFormat::I8, 3e-2),
+    ];
     let (heads, head_dim, beams, prompt) = (2, 64, 3, 5);
     let width = heads * head_dim;
     let forks = [[0, 1, 2], [0, 0, 1], [2, 2, 2], [1, 0, 2]];
@@ -194,7 +302,10 @@ fn growing_follows_each_beams_lineage() {
             for position in prompt..prompt + 130 {
                 let parents = forks[position % forks.len()];
                 lineage.reorder(&parents);
-                histories = parents.iter().map(|&parent| histories[parent].clone()).collect();
+                histories = parents
+                    .iter()
+                    .map(|&parent| histories[parent].clone())
+                    .collect();
                 lineage.advance(position);
                 for (beam, history) in histories.iter_mut().enumerate() {
                     let [k, v] = [(); 2].map(|()| random.numbers(width));
@@ -217,12 +328,22 @@ fn growing_follows_each_beams_lineage() {
                 })
                 .collect();
             let mut out = vec![f32::NAN; q.len()];
-            growing(&cpu, rows(&q, width), (heads, head_dim), &queries, true, &mut out);
+            growing(
+                &cpu,
+                rows(&q, width),
+                (heads, head_dim),
+                &queries,
+                true,
+                &mut out,
+            );
             let mut first = 0;
             for (beam, [k, v]) in histories.iter().enumerate() {
                 let range = first * width..(first + counts[beam]) * width;
                 first += counts[beam];
-                let error = error(&out[range.clone()], &judge(&q[range], k, v, heads, head_dim, true));
+                let error = error(
+                    &out[range.clone()],
+                    &judge(&q[range], k, v, heads, head_dim, true),
+                );
                 if error > bar {
                     failures.push(format!("{format:?} {cpu:?} beam {beam}: {error:.1e}"));
                 }
@@ -240,12 +361,27 @@ fn results_do_not_depend_on_the_number_of_threads() {
     for precision in [Precision::F32, Precision::Bf16, Precision::I8] {
         let outputs = [1, 2, 5].map(|threads| {
             let cpu = Cpu::new(Some(threads), None);
-            let view = |at: usize| Rows { data: &qkv[at * width..], stride: 3 * width, count: n };
+            let view = |at: usize| Rows {
+                data: &qkv[at * width..],
+                stride: 3 * width,
+                count: n,
+            };
             let mut out = vec![0.0; n * width];
-            dense(&cpu, precision, [view(0), view(1), view(2)], (heads, head_dim), false, &mut Workspace::default(), &mut out);
+            dense(
+                &cpu,
+                precision,
+                [view(0), view(1), view(2)],
+                (heads, head_dim),
+                false,
+                &mut Workspace::default(),
+                &mut out,
+            );
             out
         });
-        assert!(outputs[0] == outputs[1] && outputs[1] == outputs[2], "{precision:?}");
+        assert!(
+            outputs[0] == outputs[1] && outputs[1] == outputs[2],
+            "{precision:?}"
+        );
     }
 }
 

@@ -33,7 +33,9 @@ pub(super) struct Queries<'a> {
 impl Queries<'_> {
     /// How many of `keys` the `i`th query sees.
     fn sees(&self, i: usize, keys: usize) -> usize {
-        self.visible.map_or(keys, |first| (first + i as isize).clamp(0, keys as isize) as usize)
+        self.visible.map_or(keys, |first| {
+            (first + i as isize).clamp(0, keys as isize) as usize
+        })
     }
 }
 
@@ -63,13 +65,22 @@ struct Running {
 }
 
 impl Running {
-    const START: Running = Running { highest: LOWEST, sum: 0.0, old: 1.0, new: 1.0 };
+    const START: Running = Running {
+        highest: LOWEST,
+        sum: 0.0,
+        old: 1.0,
+        new: 1.0,
+    };
 
     /// Takes in a block's maximum and its sum relative to that.
     #[inline(always)]
     fn join(&mut self, block_highest: f32, block_sum: f32) {
         let step = block_highest - self.highest;
-        (self.old, self.new) = if step > 0.0 { ((-step).exp2(), 1.0) } else { (1.0, step.exp2()) };
+        (self.old, self.new) = if step > 0.0 {
+            ((-step).exp2(), 1.0)
+        } else {
+            (1.0, step.exp2())
+        };
         self.highest = self.highest.max(block_highest);
         self.sum = self.sum * self.old + block_sum * self.new;
     }
@@ -146,12 +157,16 @@ pub(super) fn attend_chunk<V: Vector, S: Scheme<V>, const N: usize>(
         while query < queries.count {
             let count = (queries.count - query).min(6 / S::ROWS);
             match count * S::ROWS {
-                1 => Tile::<V, S, 1, N>::new(packed, head, queries, query).block(first, width, scratch),
+                1 => Tile::<V, S, 1, N>::new(packed, head, queries, query)
+                    .block(first, width, scratch),
                 2 if S::ROWS == 2 => {
-                    Tile::<V, S, 2, N>::new(packed, head, queries, query).block(first, width, scratch);
+                    Tile::<V, S, 2, N>::new(packed, head, queries, query)
+                        .block(first, width, scratch);
                 }
-                2 | 3 => Tile::<V, S, 3, N>::new(packed, head, queries, query).block(first, width, scratch),
-                _ => Tile::<V, S, 6, N>::new(packed, head, queries, query).block(first, width, scratch),
+                2 | 3 => Tile::<V, S, 3, N>::new(packed, head, queries, query)
+                    .block(first, width, scratch),
+                _ => Tile::<V, S, 6, N>::new(packed, head, queries, query)
+                    .block(first, width, scratch),
             }
             query += count;
         }
@@ -171,7 +186,9 @@ fn prepare<V: Vector, S: Scheme<V>>(packed: &Packed, queries: Queries, scratch: 
     scratch.query.resize(count * S::ROWS * steps, 0);
     scratch.scaled.clear();
     for q in 0..queries.count {
-        let query = queries.rows.part(queries.first + q, queries.column, head_dim);
+        let query = queries
+            .rows
+            .part(queries.first + q, queries.column, head_dim);
         let left = &mut scratch.query[q * S::ROWS * steps..];
         scratch.scaled.push(S::query(query, scale, left, steps));
     }
@@ -196,12 +213,18 @@ fn finish(
     let (head_dim, out_width) = (packed.head_dim, lanes(packed.head_dim));
     let value_scale = &packed.heads[head].value_scale;
     for (q, running) in scratch.running.iter().enumerate().take(count) {
-        let inverse = if running.sum > 0.0 { 1.0 / running.sum } else { 0.0 };
+        let inverse = if running.sum > 0.0 {
+            1.0 / running.sum
+        } else {
+            0.0
+        };
         let out = &mut scratch.out[q * out_width..][..head_dim];
         if value_scale.is_empty() {
             out.iter_mut().for_each(|x| *x *= inverse);
         } else {
-            out.iter_mut().zip(value_scale).for_each(|(x, scale)| *x *= inverse * scale);
+            out.iter_mut()
+                .zip(value_scale)
+                .for_each(|(x, scale)| *x *= inverse * scale);
         }
         write(q, out);
     }
@@ -225,7 +248,14 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
     fn new(packed: &'a Packed, head: usize, queries: Queries<'a>, query: usize) -> Self {
         let planes = &packed.heads[head];
         let (keys, values) = (S::keys(&planes.keys), S::values(&planes.values));
-        Tile { packed, head, queries, query, keys, values }
+        Tile {
+            packed,
+            head,
+            queries,
+            query,
+            keys,
+            values,
+        }
     }
 
     /// All of one block of keys.
@@ -270,7 +300,11 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
             let starts = scratch.scaled[self.query + q].start;
             start[q * S::ROWS..(q + 1) * S::ROWS].copy_from_slice(&starts[..S::ROWS]);
         }
-        let left = Left { words, stride: steps, start };
+        let left = Left {
+            words,
+            stride: steps,
+            start,
+        };
         let keys = &self.keys[panel * PANEL * steps + column..];
         let stride = panel_width(self.packed.positions, panel);
         let sums = products::<V, S::Score, LEFT, C>(left, keys, stride, steps);
@@ -319,7 +353,12 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
             let mut sum = V::splat(0.0);
             for (i, scores) in scores.chunks_exact(V::LANES).enumerate() {
                 let bits = V::sub(V::load(scores), shift);
-                sum = S::probability(bits, sum, &mut left[i * V::LANES / S::Value::TERMS..], stride);
+                sum = S::probability(
+                    bits,
+                    sum,
+                    &mut left[i * V::LANES / S::Value::TERMS..],
+                    stride,
+                );
             }
             let sum = S::total(sum, left, width / S::Value::TERMS);
             scratch.running[self.query + q].join(block_highest, sum);
@@ -352,7 +391,11 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
     ) {
         let (out_width, terms) = (lanes(self.packed.head_dim), S::Value::TERMS);
         let words = &scratch.probabilities;
-        let left = Left { words, stride: BLOCK / terms, start: [0; LEFT] };
+        let left = Left {
+            words,
+            stride: BLOCK / terms,
+            start: [0; LEFT],
+        };
         let values = &self.values[first / terms * out_width + column..];
         let sums = products::<V, S::Value, LEFT, C>(left, values, out_width, width / terms);
         for q in 0..Self::QUERIES {

@@ -63,8 +63,14 @@ pub(super) trait Vector: Copy {
 }
 
 /// Minimax coefficients of `2^x` on 0 ..= 1, lowest power first: relative error 7.5e-8.
-const EXP2: [f32; 6] =
-    [0.999_999_93, 0.693_153_1, 0.240_153_62, 0.055_826_317, 0.008_989_34, 0.001_877_576_7];
+const EXP2: [f32; 6] = [
+    0.999_999_93,
+    0.693_153_1,
+    0.240_153_62,
+    0.055_826_317,
+    0.008_989_34,
+    0.001_877_576_7,
+];
 
 /// The same to 1.7e-3, for probabilities that are rounded to bytes or bf16 afterwards.
 const EXP2_COARSE: [f32; 3] = [1.001_724_8, 0.657_636_3, 0.337_189_43];
@@ -221,7 +227,9 @@ impl Vector for Scalar {
     fn dot_bytes(sum: [u32; 4], a: [u32; 4], b: [u32; 4]) -> [u32; 4] {
         let dot = zip(a, b, |a, b| {
             let products = a.to_le_bytes().into_iter().zip(b.to_le_bytes());
-            products.map(|(a, b)| i32::from(a) * i32::from(b as i8)).sum::<i32>() as u32
+            products
+                .map(|(a, b)| i32::from(a) * i32::from(b as i8))
+                .sum::<i32>() as u32
         });
         Self::add_words(sum, dot)
     }

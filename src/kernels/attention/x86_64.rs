@@ -1,6 +1,9 @@
 //! [`Vector`] for AVX2 and AVX-512.
 
-#![expect(unsafe_code, reason = "intrinsics of instruction sets that the CPU was probed for")]
+#![expect(
+    unsafe_code,
+    reason = "intrinsics of instruction sets that the CPU was probed for"
+)]
 
 use std::arch::x86_64::*;
 
@@ -49,13 +52,15 @@ impl Vector for Avx2 {
     }
     #[inline(always)]
     fn load_f16(from: &[u16]) -> __m256 {
-        memory!(from, 8, |from| _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast())))
+        memory!(from, 8, |from| _mm256_cvtph_ps(_mm_loadu_si128(
+            from.as_ptr().cast()
+        )))
     }
     #[inline(always)]
     fn load_i8(from: &[i8]) -> __m256 {
-        memory!(from, 8, |from| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(
-            from.as_ptr().cast()
-        ))))
+        memory!(from, 8, |from| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(
+            _mm_loadl_epi64(from.as_ptr().cast())
+        )))
     }
     #[inline(always)]
     fn store(x: __m256, to: &mut [f32]) {
@@ -77,7 +82,10 @@ impl Vector for Avx2 {
     #[inline(always)]
     fn store_f16(x: __m256, to: &mut [u16]) {
         let packed = op!(_mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
-        memory!(mut to, 8, |to| _mm_storeu_si128(to.as_mut_ptr().cast(), packed));
+        memory!(mut to, 8, |to| _mm_storeu_si128(
+            to.as_mut_ptr().cast(),
+            packed
+        ));
     }
     #[inline(always)]
     fn store_bytes(x: __m256i, to: &mut [u32]) {
@@ -87,9 +95,15 @@ impl Vector for Avx2 {
                 0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
             );
             let halves = _mm256_shuffle_epi8(x, lowest);
-            _mm_unpacklo_epi32(_mm256_castsi256_si128(halves), _mm256_extracti128_si256(halves, 1))
+            _mm_unpacklo_epi32(
+                _mm256_castsi256_si128(halves),
+                _mm256_extracti128_si256(halves, 1),
+            )
         });
-        memory!(mut to, 2, |to| _mm_storel_epi64(to.as_mut_ptr().cast(), packed));
+        memory!(mut to, 2, |to| _mm_storel_epi64(
+            to.as_mut_ptr().cast(),
+            packed
+        ));
     }
     #[inline(always)]
     fn add(a: __m256, b: __m256) -> __m256 {
@@ -149,7 +163,10 @@ impl Vector for Avx2 {
     }
     #[inline(always)]
     fn store_words(x: __m256i, to: &mut [u32]) {
-        memory!(mut to, 8, |to| _mm256_storeu_si256(to.as_mut_ptr().cast(), x));
+        memory!(mut to, 8, |to| _mm256_storeu_si256(
+            to.as_mut_ptr().cast(),
+            x
+        ));
     }
     #[inline(always)]
     fn join_byte(x: __m256i, low: __m256i) -> __m256i {
@@ -217,13 +234,15 @@ impl<const VNNI: bool> Vector for Avx512<VNNI> {
     }
     #[inline(always)]
     fn load_f16(from: &[u16]) -> __m512 {
-        memory!(from, 16, |from| _mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())))
+        memory!(from, 16, |from| _mm512_cvtph_ps(_mm256_loadu_si256(
+            from.as_ptr().cast()
+        )))
     }
     #[inline(always)]
     fn load_i8(from: &[i8]) -> __m512 {
-        memory!(from, 16, |from| _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(
-            from.as_ptr().cast()
-        ))))
+        memory!(from, 16, |from| _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(
+            _mm_loadu_si128(from.as_ptr().cast())
+        )))
     }
     #[inline(always)]
     fn store(x: __m512, to: &mut [f32]) {
@@ -236,18 +255,29 @@ impl<const VNNI: bool> Vector for Avx512<VNNI> {
     #[inline(always)]
     fn store_bf16(x: __m512, to: &mut [u32]) {
         // Only reached below functions that enable bf16.
-        let packed: __m256i = op!(std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(x)));
-        memory!(mut to, 8, |to| _mm256_storeu_si256(to.as_mut_ptr().cast(), packed));
+        let packed: __m256i = op!(std::mem::transmute::<__m256bh, __m256i>(
+            _mm512_cvtneps_pbh(x)
+        ));
+        memory!(mut to, 8, |to| _mm256_storeu_si256(
+            to.as_mut_ptr().cast(),
+            packed
+        ));
     }
     #[inline(always)]
     fn store_f16(x: __m512, to: &mut [u16]) {
         let packed = op!(_mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
-        memory!(mut to, 16, |to| _mm256_storeu_si256(to.as_mut_ptr().cast(), packed));
+        memory!(mut to, 16, |to| _mm256_storeu_si256(
+            to.as_mut_ptr().cast(),
+            packed
+        ));
     }
     #[inline(always)]
     fn store_bytes(x: __m512i, to: &mut [u32]) {
         let packed = op!(_mm512_cvtepi32_epi8(x));
-        memory!(mut to, 4, |to| _mm_storeu_si128(to.as_mut_ptr().cast(), packed));
+        memory!(mut to, 4, |to| _mm_storeu_si128(
+            to.as_mut_ptr().cast(),
+            packed
+        ));
     }
     #[inline(always)]
     fn add(a: __m512, b: __m512) -> __m512 {
@@ -271,7 +301,10 @@ impl<const VNNI: bool> Vector for Avx512<VNNI> {
     }
     #[inline(always)]
     fn fraction(x: __m512) -> __m512 {
-        op!(_mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC))
+        op!(_mm512_reduce_ps(
+            x,
+            _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC
+        ))
     }
     #[inline(always)]
     fn scale(x: __m512, n: __m512) -> __m512 {
@@ -295,7 +328,10 @@ impl<const VNNI: bool> Vector for Avx512<VNNI> {
     }
     #[inline(always)]
     fn store_words(x: __m512i, to: &mut [u32]) {
-        memory!(mut to, 16, |to| _mm512_storeu_si512(to.as_mut_ptr().cast(), x));
+        memory!(mut to, 16, |to| _mm512_storeu_si512(
+            to.as_mut_ptr().cast(),
+            x
+        ));
     }
     #[inline(always)]
     fn join_byte(x: __m512i, low: __m512i) -> __m512i {
