@@ -92,7 +92,11 @@ fn jobs(n_mels: usize, mels: &[Vec<f32>], count: usize) -> Vec<WindowJob> {
         options.without_timestamps = i % 7 == 6;
         let temperatures = ladders[i / 2 % 4].to_vec();
         // Some windows fail whatever they say and go through all their temperatures.
-        let logprob_threshold = if i % 6 == 0 { Some(0.5) } else { Some(-1.0) };
+        let logprob_threshold = if i.is_multiple_of(6) {
+            Some(0.5)
+        } else {
+            Some(-1.0)
+        };
         let gates = Gates {
             temperatures,
             logprob_threshold,

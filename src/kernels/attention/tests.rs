@@ -275,6 +275,10 @@ fn unpacking_a_cache_gives_back_what_went_in() {
 
 /// A prompt in row 0, then steps in which beams fork: each beam's plain history is the judge.
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one history, looked at from every side"
+)]
 fn growing_follows_each_beams_lineage() {
     let bars = [
         (KvFormat::F32, 1e-5),
