@@ -26,8 +26,8 @@ pub struct RunArgs {
     /// Where to compute; only cpu exists here
     #[arg(long, default_value = "cpu", help_heading = "Computing")]
     pub device: String,
-    /// Precision: auto, f32 or int8
-    #[arg(long, default_value = "auto", value_parser = ["auto", "f32", "int8"], help_heading = "Computing")]
+    /// Precision: f32 (openai/whisper's tokens), int8 (fast), or auto (the fastest within bounds)
+    #[arg(long, default_value = "f32", value_parser = ["auto", "f32", "int8"], help_heading = "Computing")]
     pub compute_type: String,
     /// Threads to compute with; 0 is one per core [default: 0]
     #[arg(long, help_heading = "Computing")]
