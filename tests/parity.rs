@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use undertone::options::{Gates, Task, TranscribeOptions};
+use undertone::options::{Task, TranscribeOptions};
 
 use crate::support::{self, Recording};
 
@@ -53,12 +53,7 @@ impl Mode {
         options.decoding.beam_size = self.beam_size;
         options.gates.temperatures = vec![0.0];
         if !self.gates {
-            options.gates = Gates {
-                temperatures: vec![0.0],
-                compression_ratio_threshold: None,
-                logprob_threshold: None,
-                no_speech_threshold: None,
-            };
+            options.gates = support::no_gates();
         }
         options
     }

@@ -7,8 +7,9 @@ use indicatif::HumanBytes;
 
 use super::args::RunArgs;
 use super::{FINE, reach, resolve};
+use crate::attention::backends::RocmBackend;
 use crate::attention::detect::Detected;
-use crate::attention::{self, Registry, Role};
+use crate::attention::{self, KvFormat, Registry, Role};
 use crate::engine::Capacity;
 use crate::kernels::{Cpu, SimdLevel};
 use crate::model::StateBytes;
@@ -21,13 +22,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         "features",
         "cli; the server and GPU kernels are not built in",
     )?;
-    let level = args
-        .simd_level
-        .as_deref()
-        .map(str::parse::<SimdLevel>)
-        .transpose();
-    let level = level.map_err(|reason| anyhow::anyhow!("--simd-level: {reason}"))?;
-    let cpu = Cpu::new(args.threads.filter(|n| *n > 0), level);
+    let cpu = resolve::cpu(args)?;
     let levels: Vec<_> = SimdLevel::available()
         .iter()
         .map(ToString::to_string)
@@ -104,7 +99,7 @@ fn plan(args: &RunArgs, cpu: &Cpu) -> Result<()> {
     let Some(entry) = hub::find(&args.model.model) else {
         return Ok(());
     };
-    let request = resolve::attention(&args.attention)?;
+    let request = resolve::attention_here(&args.attention)?;
     let registry = Registry::new(attention::backends::built_in(cpu));
     let plan = attention::plan(&request, &registry, &entry.dims())?;
     for role in Role::ALL {
@@ -117,7 +112,12 @@ fn plan(args: &RunArgs, cpu: &Cpu) -> Result<()> {
         line("", note)?;
     }
     let format = resolve::compute_type(&args.compute_type)?.kv_format();
-    let bytes = StateBytes::new(&entry.dims(), format);
+    let mut bytes = StateBytes::new(&entry.dims(), format);
+    let cross = plan.backend(Role::DecoderCross).name();
+    if RocmBackend::all(cpu).iter().any(|b| b.name() == cross) {
+        // It keeps a window's keys and values once more, as it rounds them.
+        bytes.window += StateBytes::new(&entry.dims(), KvFormat::F32).window;
+    }
     let mb = |bytes: usize| bytes.div_ceil(1_000_000);
     let (window, row) = (mb(bytes.window), mb(bytes.row));
     line(

@@ -11,6 +11,7 @@ use super::config::Defaults;
 use crate::attention;
 use crate::audio::Input;
 use crate::dims::ModelDimensions;
+use crate::kernels::{Cpu, SimdLevel};
 use crate::model::ComputeType;
 use crate::options::{DecodingOptions, Gates, SuppressTokens, Task, TranscribeOptions};
 use crate::output::{OutputFormat, WriterOptions};
@@ -281,16 +282,32 @@ pub fn engine(args: &RunArgs) -> Result<EngineBuilder> {
         .compute_type(compute_type(&args.compute_type)?)
         .attention(attention(&args.attention)?)
         .packed_dir(packed_dir());
-    if let Some(threads) = args.threads.filter(|n| *n > 0) {
+    if let Some(threads) = threads(args)? {
         builder = builder.threads(threads);
     }
-    if let Some(level) = &args.simd_level {
-        match level.parse() {
-            Ok(level) => builder = builder.simd_level(level),
-            Err(reason) => return usage(format!("--simd-level: {reason}")),
-        }
+    if let Some(level) = simd_level(args)? {
+        builder = builder.simd_level(level);
     }
     Ok(builder)
+}
+
+/// What kernels run on: `--threads` and `--simd-level`.
+pub fn cpu(args: &RunArgs) -> Result<Cpu> {
+    Ok(Cpu::new(threads(args)?, simd_level(args)?))
+}
+
+fn threads(args: &RunArgs) -> Result<Option<usize>> {
+    match args.threads {
+        Some(n) if n > Cpu::MAX_THREADS => {
+            usage(format!("--threads: {n} is more than {}", Cpu::MAX_THREADS))
+        }
+        threads => Ok(threads.filter(|n| *n > 0)),
+    }
+}
+
+fn simd_level(args: &RunArgs) -> Result<Option<SimdLevel>> {
+    let level = args.simd_level.as_deref().map(str::parse).transpose();
+    level.or_else(|reason: String| usage(format!("--simd-level: {reason}")))
 }
 
 /// As which machine attention backends are chosen, and which are asked for.
@@ -332,6 +349,11 @@ const RULE_VARIABLES: [&str; 7] = [
     "CUDA_VISIBLE_DEVICES",
 ];
 
+/// As [`attention`], but `--platform auto` means the machine that the program runs on.
+pub fn attention_here(args: &AttentionArgs) -> Result<attention::Request> {
+    attention(&as_detected(args, Path::new("/"))?)
+}
+
 /// `--platform auto` without an arch is the machine below `root`, with its environment; what `--env`
 /// sets goes before that.
 fn as_detected(args: &AttentionArgs, root: &Path) -> Result<AttentionArgs> {
@@ -355,9 +377,9 @@ fn as_detected(args: &AttentionArgs, root: &Path) -> Result<AttentionArgs> {
 /// What `attention explain` is asked: the model's sizes come from the catalogue, or from the files
 /// of a model that is here.
 pub fn explain(args: &ExplainArgs) -> Result<(attention::Request, ModelDimensions)> {
-    let mut request = attention(&as_detected(&args.attention, Path::new("/"))?)?;
-    request.head_size = args.head_size;
-    request.block_size = args.block_size;
+    let mut request = attention_here(&args.attention)?;
+    request.head_size = args.head_size.map(usize::from);
+    request.block_size = args.block_size.map(usize::from);
     let model = &args.model.model;
     if let Some(entry) = hub::find(model) {
         return Ok((request, entry.dims()));

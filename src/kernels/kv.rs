@@ -5,12 +5,14 @@
 //! nothing; [`CrossKv`] is written once per window, laid out for reading.
 
 use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
 use super::Cpu;
 use super::attention::packed::{Format, Packed, Rows};
+use super::tiled::{History, Number, Source};
 
 /// Positions in a block of a growing cache: what it grows by.
 const BLOCK: usize = 64;
@@ -330,7 +332,11 @@ impl GroupKv {
 }
 
 /// Decoder cross-attention of one window, one layer: written once, laid out for reading.
-pub struct CrossKv(Packed);
+pub struct CrossKv {
+    packed: Packed,
+    /// What [`CrossKv::history`] gave last.
+    history: Mutex<Option<(Number, Arc<History>)>>,
+}
 
 impl CrossKv {
     /// Packs keys and values, `(positions, heads × head_dim)` each.
@@ -346,14 +352,10 @@ impl CrossKv {
         heads: usize,
         head_dim: usize,
     ) -> CrossKv {
-        CrossKv(Packed::new(
-            cpu,
-            packed_format(format),
-            k,
-            v,
-            heads,
-            head_dim,
-        ))
+        CrossKv {
+            packed: Packed::new(cpu, packed_format(format), k, v, heads, head_dim),
+            history: Mutex::default(),
+        }
     }
 
     /// Packs other keys and values, into the same memory where they have the same shape.
@@ -369,8 +371,12 @@ impl CrossKv {
         heads: usize,
         head_dim: usize,
     ) {
-        if self.0.fits(packed_format(format), k.count, heads, head_dim) {
-            self.0.fill(cpu, k, v);
+        let fits = self
+            .packed
+            .fits(packed_format(format), k.count, heads, head_dim);
+        if fits {
+            self.packed.fill(cpu, k, v);
+            self.history = Mutex::default();
         } else {
             *self = CrossKv::pack(cpu, format, k, v, heads, head_dim);
         }
@@ -379,35 +385,51 @@ impl CrossKv {
     /// Heads, and the width of each.
     #[must_use]
     pub fn shape(&self) -> (usize, usize) {
-        (self.0.heads(), self.0.head_dim())
+        (self.packed.heads(), self.packed.head_dim())
     }
 
     /// Positions held.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.packed.len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.packed.is_empty()
     }
 
     /// The keys again, `(heads, positions, head_dim)`, as far as the format kept them.
     #[must_use]
     pub fn keys(&self) -> Vec<f32> {
-        self.0.keys()
+        self.packed.keys()
     }
 
     /// The values again, `(heads, positions, head_dim)`, as far as the format kept them.
     #[must_use]
     pub fn values(&self) -> Vec<f32> {
-        self.0.values()
+        self.packed.values()
+    }
+
+    /// Keys and values as tiles read them, in f32 rounded to `number`. Made when it is first asked for
+    /// and kept until [`CrossKv::repack`], or until other numbers are asked for.
+    #[must_use]
+    pub fn history(&self, cpu: &Cpu, number: Number) -> Arc<History> {
+        let mut kept = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, history)) = kept.as_ref().filter(|(of, _)| *of == number) {
+            return Arc::clone(history);
+        }
+        let ((heads, head_dim), len) = (self.shape(), self.len());
+        let (keys, values) = (self.keys(), self.values());
+        let parts = [&keys, &values].map(|data| Source::by_head(data, head_dim, len));
+        let history = Arc::new(History::new(cpu, number, parts, (heads, head_dim), len));
+        *kept = Some((number, Arc::clone(&history)));
+        history
     }
 
     pub(super) fn packed(&self) -> &Packed {
-        &self.0
+        &self.packed
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use undertone::Engine;
 use undertone::model::ComputeType;
+use undertone::options::Gates;
 use undertone::weights::hub::HubConfig;
 
 /// The folder of stored references, or `None` with a loud line.
@@ -48,6 +49,16 @@ pub fn engine(model: &'static str) -> Option<&'static Engine> {
         }
     })
     .as_ref()
+}
+
+/// Greedy or beam search alone, whatever comes of it.
+pub fn no_gates() -> Gates {
+    Gates {
+        temperatures: vec![0.0],
+        compression_ratio_threshold: None,
+        logprob_threshold: None,
+        no_speech_threshold: None,
+    }
 }
 
 /// One row of the manifest of recordings.

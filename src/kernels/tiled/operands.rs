@@ -52,6 +52,26 @@ pub struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
+    /// `(positions, heads × head_dim)`
+    #[must_use]
+    pub fn by_token(data: &'a [f32], (heads, head_dim): (usize, usize)) -> Self {
+        Self {
+            data,
+            head_stride: head_dim,
+            position_stride: heads * head_dim,
+        }
+    }
+
+    /// `(heads, len, head_dim)`
+    #[must_use]
+    pub fn by_head(data: &'a [f32], head_dim: usize, len: usize) -> Self {
+        Self {
+            data,
+            head_stride: len * head_dim,
+            position_stride: head_dim,
+        }
+    }
+
     fn part(self, head: usize, position: usize, head_dim: usize) -> &'a [f32] {
         &self.data[head * self.head_stride + position * self.position_stride..][..head_dim]
     }

@@ -32,12 +32,7 @@ impl Case {
     }
 
     fn source<'a>(&self, data: &'a [f32]) -> Source<'a> {
-        let position_stride = self.heads * self.head_dim;
-        Source {
-            data,
-            head_stride: self.head_dim,
-            position_stride,
-        }
+        Source::by_token(data, (self.heads, self.head_dim))
     }
 
     fn output(&self, cpu: &Cpu, walk: Walk) -> Vec<f32> {

@@ -82,12 +82,14 @@ impl RocmBackend {
     fn compute(&self, call: &AttentionCall<'_>) -> Result<Vec<f32>> {
         call.check()?;
         let queries = plain(call.queries)?;
+        let shape = (call.heads, call.head_dim);
         let mut out = vec![0.0; queries.len()];
         match &call.kv {
             Kv::Dense { k, v } => {
                 let (count, len) = (call.queries.dim(0)?, k.dim(0)?);
                 let (k, v) = (plain(k)?, plain(v)?);
-                let history = self.history(call, [by_token(&k, call), by_token(&v, call)], len);
+                let parts = [&k, &v].map(|x| Source::by_token(x, shape));
+                let history = History::new(&self.cpu, self.number(), parts, shape, len);
                 self.row(call, &queries, count, &history, &mut out);
             }
             Kv::Growing(rows) => {
@@ -99,20 +101,9 @@ impl RocmBackend {
             }
             Kv::Cross(rows) => {
                 let mut first = 0;
-                let mut last = None;
                 for row in *rows {
-                    // Beams of a window come one after another and share its keys and values.
-                    let history = match last.take() {
-                        Some((cache, history)) if std::ptr::eq(cache, row.cache) => history,
-                        _ => {
-                            let (keys, values) = (row.cache.keys(), row.cache.values());
-                            let len = row.cache.len();
-                            let parts = [&keys, &values].map(|x| by_head(x, call, len));
-                            self.history(call, parts, len)
-                        }
-                    };
+                    let history = row.cache.history(&self.cpu, self.number());
                     first = self.next_row(call, &queries, first, row.queries, &history, &mut out);
-                    last = Some((row.cache, history));
                 }
             }
         }
@@ -122,18 +113,9 @@ impl RocmBackend {
     fn grown(&self, call: &AttentionCall<'_>, row: &GrowingRow<'_>) -> History {
         let keys = row.cache.keys(row.lineage, row.beam, row.kv_len);
         let values = row.cache.values(row.lineage, row.beam, row.kv_len);
-        let parts = [&keys, &values].map(|x| by_head(x, call, row.kv_len));
-        self.history(call, parts, row.kv_len)
-    }
-
-    fn history(&self, call: &AttentionCall<'_>, parts: [Source<'_>; 2], len: usize) -> History {
-        History::new(
-            &self.cpu,
-            self.number(),
-            parts,
-            (call.heads, call.head_dim),
-            len,
-        )
+        let parts = [&keys, &values].map(|x| Source::by_head(x, call.head_dim, row.kv_len));
+        let shape = (call.heads, call.head_dim);
+        History::new(&self.cpu, self.number(), parts, shape, row.kv_len)
     }
 
     /// Attends for `count` tokens from `first` on; returns the token after them.
@@ -161,7 +143,8 @@ impl RocmBackend {
         out: &mut [f32],
     ) {
         let shape = (call.heads, call.head_dim);
-        let queries = Queries::new(self.number(), by_token(queries, call), shape, count);
+        let source = Source::by_token(queries, shape);
+        let queries = Queries::new(self.number(), source, shape, count);
         let walk = (self.design.walk)(Shape {
             queries: count,
             keys: history.len(),
@@ -247,23 +230,4 @@ fn plain(x: &Tensor) -> Result<Vec<f32>> {
         .to_dtype(DType::F32)?
         .flatten_all()?
         .to_vec1()?)
-}
-
-/// `(tokens, heads × head_dim)`
-fn by_token<'a>(data: &'a [f32], call: &AttentionCall<'_>) -> Source<'a> {
-    let position_stride = call.heads * call.head_dim;
-    Source {
-        data,
-        head_stride: call.head_dim,
-        position_stride,
-    }
-}
-
-/// `(heads, len, head_dim)`
-fn by_head<'a>(data: &'a [f32], call: &AttentionCall<'_>, len: usize) -> Source<'a> {
-    Source {
-        data,
-        head_stride: len * call.head_dim,
-        position_stride: call.head_dim,
-    }
 }

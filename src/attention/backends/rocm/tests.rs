@@ -4,19 +4,14 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::attention::CrossRow;
+use crate::attention::backends::tests::{
+    CAPACITY, HEAD_DIM, call, cross, error, grown, plain, random, repack, row,
+};
 use crate::kernels::SimdLevel;
-use crate::kernels::attention::Rows;
-use crate::kernels::kv::{CrossKv, GroupKv, KvFormat, Lineage};
+use crate::kernels::kv::{CrossKv, Lineage};
 
 const LENGTHS: [usize; 8] = [1, 3, 17, 255, 256, 257, 448, 1500];
-const HEADS: usize = 2;
-const HEAD_DIM: usize = 64;
-const WIDTH: usize = HEADS * HEAD_DIM;
 const DTYPES: [Dtype; 3] = [Dtype::F16, Dtype::Bf16, Dtype::F32];
-
-fn random(rows: usize) -> Tensor {
-    Tensor::randn(0.0f32, 1.0, (rows, WIDTH), &Device::Cpu).unwrap()
-}
 
 fn rounded(dtype: Dtype, x: &Tensor) -> Tensor {
     let number = match dtype {
@@ -27,34 +22,9 @@ fn rounded(dtype: Dtype, x: &Tensor) -> Tensor {
     x.to_dtype(number).unwrap().to_dtype(DType::F32).unwrap()
 }
 
-fn call<'a>(queries: &'a Tensor, kv: Kv<'a>, causal: bool) -> AttentionCall<'a> {
-    AttentionCall {
-        queries,
-        heads: HEADS,
-        head_dim: HEAD_DIM,
-        kv,
-        causal,
-        weights: false,
-    }
-}
-
-/// Largest absolute difference over largest absolute value.
-fn error(got: &[f32], want: &Tensor) -> f64 {
-    let want: Vec<f64> = want.flatten_all().unwrap().to_vec1().unwrap();
-    assert_eq!(got.len(), want.len());
-    let differences = got
-        .iter()
-        .zip(&want)
-        .map(|(got, want)| (f64::from(*got) - want).abs());
-    let largest = want.iter().fold(1e-30, |a: f64, x| a.max(x.abs()));
-    // A NaN must not hide behind a maximum.
-    differences.fold(0.0, |a, x| {
-        if x.is_nan() {
-            f64::INFINITY
-        } else {
-            f64::max(a, x)
-        }
-    }) / largest
+/// Rows of numbers that the dtype has.
+fn inputs<const N: usize>(dtype: Dtype, rows: [usize; N]) -> [Tensor; N] {
+    rows.map(|rows| rounded(dtype, &random(rows, DType::F32)))
 }
 
 /// Errors by backend, role and dtype: the largest, and every case beyond the bar.
@@ -124,38 +94,24 @@ fn cases() -> impl Iterator<Item = (usize, Dtype, bool)> {
 fn encoder_within_its_bar() {
     let (cpu, mut errors) = (Cpu::new(None, None), Errors::default());
     for (len, dtype, causal) in cases() {
-        let [q, k, v] = [(); 3].map(|()| rounded(dtype, &random(len)));
+        let [q, k, v] = inputs(dtype, [len; 3]);
         let kv = Kv::Dense { k: &k, v: &v };
         errors.judge(&cpu, AttentionType::Encoder, dtype, &call(&q, kv, causal));
     }
     errors.none_beyond(8 * 2 * (5 * 2 + 3));
 }
 
-fn grown(len: usize, dtype: Dtype) -> GroupKv {
-    let mut cache = GroupKv::new(KvFormat::F32, HEADS, HEAD_DIM, 1, 1500);
-    let [k, v] = [(); 2].map(|()| plain(&rounded(dtype, &random(len))).unwrap());
-    for (position, (k, v)) in k.chunks(WIDTH).zip(v.chunks(WIDTH)).enumerate() {
-        cache.write(0, position, k, v);
-    }
-    cache
-}
-
 #[test]
 fn decoder_self_attention_within_its_bar() {
     let (cpu, mut errors) = (Cpu::new(None, None), Errors::default());
-    let lineage = Lineage::new(1, 1500);
+    let lineage = Lineage::new(1, CAPACITY);
     for (len, dtype, causal) in cases() {
-        let cache = grown(len, dtype);
+        let [k, v] = inputs(dtype, [len; 2]);
+        let cache = grown(&k, &v);
         // A token, a prompt behind a context, and a prompt alone.
         for queries in [1, len.div_ceil(3), len] {
-            let q = rounded(dtype, &random(queries));
-            let row = GrowingRow {
-                queries,
-                cache: &cache,
-                lineage: &lineage,
-                beam: 0,
-                kv_len: len,
-            };
+            let [q] = inputs(dtype, [queries]);
+            let row = row(&cache, &lineage, queries, len);
             let call = call(&q, Kv::Growing(std::slice::from_ref(&row)), causal);
             errors.judge(&cpu, AttentionType::Decoder, dtype, &call);
         }
@@ -167,14 +123,8 @@ fn decoder_self_attention_within_its_bar() {
 fn cross_attention_within_its_bar() {
     let (cpu, mut errors) = (Cpu::new(None, None), Errors::default());
     for (len, dtype, causal) in cases() {
-        let [k, v] = [(); 2].map(|()| plain(&rounded(dtype, &random(len))).unwrap());
-        let rows = |data| Rows {
-            data,
-            stride: WIDTH,
-            count: len,
-        };
-        let cache = CrossKv::pack(&cpu, KvFormat::F32, rows(&k), rows(&v), HEADS, HEAD_DIM);
-        let q = rounded(dtype, &random(6));
+        let [q, k, v] = inputs(dtype, [6, len, len]);
+        let cache = cross(&cpu, &k, &v);
         let rows = [1, 4, 1].map(|queries| CrossRow {
             queries,
             cache: &cache,
@@ -191,17 +141,11 @@ fn cross_attention_within_its_bar() {
 
 #[test]
 fn a_row_has_the_same_bits_in_every_company() {
-    let lineage = Lineage::new(1, 1500);
-    let cache = grown(700, Dtype::F32);
-    let q = random(7);
+    let lineage = Lineage::new(1, CAPACITY);
+    let [q, k, v] = inputs(Dtype::F32, [7, 700, 700]);
+    let cache = grown(&k, &v);
     let rows = |shapes: &[(usize, usize)]| -> Vec<GrowingRow<'_>> {
-        let row = |&(queries, kv_len)| GrowingRow {
-            queries,
-            cache: &cache,
-            lineage: &lineage,
-            beam: 0,
-            kv_len,
-        };
+        let row = |&(queries, kv_len): &_| row(&cache, &lineage, queries, kv_len);
         shapes.iter().map(row).collect()
     };
     for design in DESIGNS {
@@ -209,13 +153,8 @@ fn a_row_has_the_same_bits_in_every_company() {
             let output = |cpu: &Cpu, q: &Tensor, shapes: &[(usize, usize)]| {
                 let backend = RocmBackend::new(cpu.clone(), design, dtype);
                 let rows = rows(shapes);
-                plain(
-                    &backend
-                        .attend(&call(q, Kv::Growing(&rows), true))
-                        .unwrap()
-                        .output,
-                )
-                .unwrap()
+                let call = call(q, Kv::Growing(&rows), true);
+                plain(&backend.attend(&call).unwrap().output)
             };
             let cpu = Cpu::new(Some(1), Some(SimdLevel::available()[0]));
             let together = output(&cpu, &q, &[(1, 700), (5, 300), (1, 40)]);
@@ -235,20 +174,17 @@ fn a_row_has_the_same_bits_in_every_company() {
 
 #[test]
 fn numbers_are_rounded_on_the_way_in_and_out() {
-    let [q, k, v] = [(); 3].map(|()| random(40));
+    let [q, k, v] = inputs(Dtype::F32, [40; 3]);
     let cpu = Cpu::new(Some(1), None);
     for (dtype, kept_bits) in [(Dtype::F16, 13), (Dtype::Bf16, 16)] {
         let backend = RocmBackend::new(cpu.clone(), DESIGNS[0], dtype);
-        let whole = backend
-            .attend(&call(&q, Kv::Dense { k: &k, v: &v }, false))
-            .unwrap()
-            .output;
+        let output = |[q, k, v]: [&Tensor; 3]| {
+            let call = call(q, Kv::Dense { k, v }, false);
+            plain(&backend.attend(&call).unwrap().output)
+        };
+        let whole = output([&q, &k, &v]);
         let [q, k, v] = [&q, &k, &v].map(|x| rounded(dtype, x));
-        let short = backend
-            .attend(&call(&q, Kv::Dense { k: &k, v: &v }, false))
-            .unwrap()
-            .output;
-        let (whole, short) = (plain(&whole).unwrap(), plain(&short).unwrap());
+        let short = output([&q, &k, &v]);
         assert_eq!(whole, short);
         assert!(
             whole
@@ -256,6 +192,32 @@ fn numbers_are_rounded_on_the_way_in_and_out() {
                 .all(|x| x.to_bits() << (32 - kept_bits) == 0 || x.abs() < 1e-4)
         );
     }
+}
+
+#[test]
+fn cross_attention_sees_what_was_packed_last() {
+    let (cpu, mut failures) = (Cpu::new(Some(2), None), Vec::new());
+    let [q, k, v, other_k, other_v] = inputs(Dtype::F32, [1, 40, 40, 40, 40]);
+    let output = |design, dtype, cache: &CrossKv| {
+        let row = CrossRow { queries: 1, cache };
+        let call = call(&q, Kv::Cross(std::slice::from_ref(&row)), false);
+        let backend = RocmBackend::new(cpu.clone(), design, dtype);
+        plain(&backend.attend(&call).unwrap().output)
+    };
+    for design in [&triton::DESIGN, &unified::DESIGN, &flash::DESIGN] {
+        let mut cache = cross(&cpu, &k, &v);
+        for (round, [k, v]) in [[&k, &v], [&other_k, &other_v]].into_iter().enumerate() {
+            repack(&cpu, &mut cache, k, v);
+            // One dtype after another, and each twice: from what is kept, and from the cache.
+            for dtype in DTYPES.into_iter().chain([Dtype::F32, Dtype::F16]) {
+                let fresh = output(design, dtype, &cross(&cpu, k, v));
+                if output(design, dtype, &cache) != fresh {
+                    failures.push(format!("{} {dtype}, round {round}", design.name));
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 #[test]
@@ -269,9 +231,18 @@ fn limits_are_those_of_the_table() {
         Option<usize>,
         &'static str,
     );
-    use AttentionType::{Decoder, Encoder, EncoderDecoder};
+    use AttentionType::{Decoder, Encoder, EncoderDecoder, EncoderOnly};
     const CROSS: &str = "attention type AttentionType.ENCODER_DECODER not supported";
-    let table: [Case; 16] = [
+    let table: [Case; 18] = [
+        ("TRITON_ATTN", EncoderOnly, 64, Dtype::Bf16, None, ""),
+        (
+            "ROCM_AITER_UNIFIED_ATTN",
+            EncoderOnly,
+            64,
+            Dtype::Bf16,
+            None,
+            "",
+        ),
         ("ROCM_ATTN", EncoderDecoder, 64, Dtype::F16, None, CROSS),
         ("ROCM_ATTN", Encoder, 64, Dtype::F32, None, ""),
         (
