@@ -7,11 +7,6 @@ use std::ops::Range;
 
 use crate::kernels::{SimdLevel, rank};
 
-/// Independent maxima and sums, so that the compiler can keep them in vector registers.
-const LANES: usize = 16;
-/// Logits whose exponentials are added up in single precision before double precision takes over.
-pub const BLOCK: usize = 512;
-
 /// Which tokens may be chosen now.
 #[derive(Clone, Debug)]
 pub struct Constraint<'a> {
@@ -122,49 +117,6 @@ pub fn runs<'a>(
     })
 }
 
-/// Sum of `exp((logit - max) * scale)`, for at most [`BLOCK`] logits.
-pub fn sum_exp(block: &[f32], max: f32, scale: f32) -> f64 {
-    let mut lanes = [0.0; LANES];
-    let mut chunks = block.chunks_exact(LANES);
-    for chunk in &mut chunks {
-        for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane += weight(*x, max, scale);
-        }
-    }
-    let tail: f32 = chunks
-        .remainder()
-        .iter()
-        .map(|x| weight(*x, max, scale))
-        .sum();
-    f64::from(lanes.iter().sum::<f32>() + tail)
-}
-
-/// `exp((logit - max) * scale)` to within 2 units in the last place; 0 for what is no candidate or
-/// too small to matter. Without branches or calls, so that a loop over it becomes vector code.
-#[inline]
-pub fn weight(logit: f32, max: f32, scale: f32) -> f32 {
-    /// Adding this leaves the nearest integer in the lowest bits.
-    const ROUND: f32 = 12_582_912.0;
-    /// ln 2 in two parts; multiples of the first are exact.
-    const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
-    const LOWEST: f32 = -87.0;
-    let x = (logit - max) * scale;
-    let counts = x > LOWEST && x <= 0.0;
-    let x = if counts { x } else { LOWEST };
-    let rounded = x * std::f32::consts::LOG2_E + ROUND;
-    let n = rounded - ROUND;
-    let r = (x - n * LN_2[0]) - n * LN_2[1];
-    let series = 1.0 / 120.0 + r * (1.0 / 720.0);
-    let series = 0.5 + r * (1.0 / 6.0 + r * (1.0 / 24.0 + r * series));
-    let series = 1.0 + r * (1.0 + r * series);
-    let exponent = rounded
-        .to_bits()
-        .wrapping_sub(ROUND.to_bits())
-        .wrapping_add(127);
-    let power = f32::from_bits(exponent << 23);
-    if counts { series * power } else { 0.0 }
-}
-
 /// Collects the `k` largest candidates of a span into `best`, which stays sorted: descending, and
 /// among equals the lower token first.
 pub fn top_k(
@@ -240,22 +192,6 @@ mod tests {
         let joined = summary.text.join(summary.timestamps);
         let sum = summary.text.log_sum_exp().exp() + summary.timestamps.log_sum_exp().exp();
         assert!((joined.log_sum_exp() - sum.ln()).abs() < 1e-9);
-    }
-
-    #[test]
-    fn weights_are_exponentials() {
-        for i in 0..80_000 {
-            let x = -f64::from(i) * 0.001;
-            let (found, exact) = (
-                f64::from(weight(x as f32, 0.0, 1.0)),
-                f64::from(x as f32).exp(),
-            );
-            assert!((found / exact - 1.0).abs() < 2.4e-7, "{x}: {found} {exact}");
-        }
-        let unusable = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -100.0, 3.0];
-        assert_eq!(unusable.map(|x| weight(x, 2.0, 1.0)), [0.0; 5]);
-        assert_eq!(weight(2.0, 2.0, 5.0), 1.0);
-        assert_eq!(weight(1.0, 2.0, 0.5), weight(-0.5, 0.0, 1.0));
     }
 
     #[test]

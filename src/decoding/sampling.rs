@@ -1,7 +1,10 @@
 //! Sampling from a distribution with a generator that is a pure function of its coordinates.
 
-use crate::decoding::rank::{BLOCK, sum_exp, weight};
 use crate::decoding::rules::Distribution;
+use crate::kernels::{SimdLevel, rank};
+
+/// Logits that are passed over together where the draw is not among them.
+const BLOCK: usize = 512;
 
 /// The increment of SplitMix64 (Steele, Lea, Flood 2014).
 const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -43,7 +46,10 @@ pub fn mix(state: u64) -> u64 {
 /// `uniform`; `None` where nothing can be sampled.
 pub fn sample(distribution: &Distribution<'_>, temperature: f64, uniform: f64) -> Option<u32> {
     let mut chosen = distribution.argmax()?;
-    let (max, scale) = (distribution.max(), temperature.recip() as f32);
+    let max = distribution.max();
+    // However cold: a difference of 0 must stay 0 when it is scaled.
+    let scale = (temperature.recip() as f32).min(f32::MAX);
+    let level = SimdLevel::best();
     let blocks = || {
         distribution
             .runs()
@@ -51,20 +57,22 @@ pub fn sample(distribution: &Distribution<'_>, temperature: f64, uniform: f64) -
     };
     let target = uniform
         * blocks()
-            .map(|(_, block)| sum_exp(block, max, scale))
+            .map(|(_, block)| rank::sum_exp(level, block, max, scale))
             .sum::<f64>();
     let mut cumulative = 0.0;
     for (start, block) in blocks() {
-        let sum = sum_exp(block, max, scale);
+        let sum = rank::sum_exp(level, block, max, scale);
         if cumulative + sum <= target {
             cumulative += sum;
             continue;
         }
-        for (offset, logit) in block.iter().enumerate() {
-            let weight = f64::from(weight(*logit, max, scale));
-            if weight > 0.0 {
-                cumulative += weight;
-                chosen = (start + offset) as u32;
+        let mut weights = [0.0; BLOCK];
+        let weights = &mut weights[..block.len()];
+        rank::exps(level, block, max, scale, weights);
+        for (token, weight) in (start..).zip(weights) {
+            if *weight > 0.0 {
+                cumulative += f64::from(*weight);
+                chosen = token as u32;
                 if cumulative > target {
                     return Some(chosen);
                 }

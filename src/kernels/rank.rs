@@ -17,7 +17,17 @@ pub fn largest(level: SimdLevel, run: &[f32]) -> Option<(usize, f32)> {
 /// The sum of `exp((logit - max) × scale)` over the finite logits; none may be above `max`, and
 /// `scale` is positive (1, or 1 / temperature).
 pub fn sum_exp(level: SimdLevel, run: &[f32], max: f32, scale: f32) -> f64 {
-    dispatch(level, SumExp { run, max, scale })
+    dispatch(level, SumExp(run, Weights { max, scale }))
+}
+
+/// `exp((logit - max) × scale)` of each logit, 0 where it is not finite; as [`sum_exp`] adds them up.
+///
+/// # Panics
+/// Where `out` has another length than the run.
+pub fn exps(level: SimdLevel, run: &[f32], max: f32, scale: f32, out: &mut [f32]) {
+    assert_eq!(run.len(), out.len(), "a place for each logit");
+    let weights = Weights { max, scale };
+    dispatch(level, Exps { run, weights, out });
 }
 
 /// Puts the candidates of a run into `best`, which keeps the `k` largest, largest first, the earlier
@@ -85,34 +95,60 @@ fn finite<S: Simd>(s: S, x: S::F, other: S::F) -> S::F {
     s.select(s.less(x, s.splat(f32::INFINITY)), x, other)
 }
 
-struct SumExp<'a> {
-    run: &'a [f32],
+/// What exponentials are taken of: `(logit - max) × scale`.
+#[derive(Clone, Copy)]
+struct Weights {
     max: f32,
     scale: f32,
 }
 
+impl Weights {
+    #[inline(always)]
+    fn of<S: Simd>(self, s: S, x: S::F) -> S::F {
+        let x = finite(s, x, s.splat(f32::NEG_INFINITY));
+        let above_max = s.sub(x, s.splat(self.max));
+        math::exp(s, s.mul(above_max, s.splat(self.scale)))
+    }
+}
+
+struct SumExp<'a>(&'a [f32], Weights);
+
 impl Task<f64> for SumExp<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> f64 {
-        let lowest = s.splat(f32::NEG_INFINITY);
-        let (max, scale) = (s.splat(self.max), s.splat(self.scale));
+        let Self(run, weights) = self;
         let mut total = 0.0;
-        for block in self.run.chunks(BLOCK) {
+        for block in run.chunks(BLOCK) {
             let mut sums = [s.splat(0.0); 2];
             let (pairs, rest) = block.as_chunks::<{ 2 * LANES }>();
             for pair in pairs {
                 for (sum, x) in sums.iter_mut().zip(pair.as_chunks().0) {
-                    let x = finite(s, s.load(x), lowest);
-                    *sum = s.add(*sum, math::exp(s, s.mul(s.sub(x, max), scale)));
+                    *sum = s.add(*sum, weights.of(s, s.load(x)));
                 }
             }
             for (sum, x) in sums.iter_mut().zip(rest.chunks(LANES)) {
-                let x = finite(s, s.load_some(x, f32::NEG_INFINITY), lowest);
-                *sum = s.add(*sum, math::exp(s, s.mul(s.sub(x, max), scale)));
+                let x = s.load_some(x, f32::NEG_INFINITY);
+                *sum = s.add(*sum, weights.of(s, x));
             }
             total += f64::from(s.total(s.add(sums[0], sums[1])));
         }
         total
+    }
+}
+
+struct Exps<'a> {
+    run: &'a [f32],
+    weights: Weights,
+    out: &'a mut [f32],
+}
+
+impl Task<()> for Exps<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for (x, out) in self.run.chunks(LANES).zip(self.out.chunks_mut(LANES)) {
+            let x = s.load_some(x, f32::NEG_INFINITY);
+            s.store_some(self.weights.of(s, x), out);
+        }
     }
 }
 
@@ -185,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn sums_agree_with_f64_and_between_levels() {
+    fn exponentials_and_their_sums_agree_with_f64_and_between_levels() {
         for (run, scale) in runs().iter().flat_map(|run| [(run, 1.0), (run, 2.5)]) {
             let max = candidates(run).first().map_or(0.0, |best| best.1);
             let term = |&(_, x): &(u32, f32)| (f64::from(x - max) * f64::from(scale)).exp();
@@ -197,6 +233,23 @@ mod tests {
             );
             for level in SimdLevel::available() {
                 assert_eq!(sum_exp(level, run, max, scale), plain, "{level}");
+            }
+            let mut weights = vec![f32::NAN; run.len()];
+            exps(SimdLevel::SCALAR, run, max, scale, &mut weights);
+            for (x, weight) in run.iter().zip(&weights) {
+                let exact = match x.is_finite() {
+                    true => term(&(0, *x)),
+                    false => 0.0,
+                };
+                assert!(
+                    (f64::from(*weight) - exact).abs() <= 1e-6 * exact + 1e-37,
+                    "{x}: {weight} is not {exact}"
+                );
+            }
+            for level in SimdLevel::available() {
+                let mut found = vec![f32::NAN; run.len()];
+                exps(level, run, max, scale, &mut found);
+                assert_eq!(found, weights, "{level}");
             }
         }
     }
