@@ -190,10 +190,7 @@ const MARCH: [Capability; 10] = [
     },
     TRITON_MLA,
     AITER_MLA,
-    Capability {
-        name: BackendName::ROCM_AITER_TRITON_MLA,
-        ..AITER_MLA
-    },
+    AITER_TRITON_MLA,
     AITER_MLA_SPARSE,
 ];
 
@@ -232,10 +229,7 @@ const AUGUST: [Capability; 11] = [
     MARCH[5],
     TRITON_MLA,
     AITER_MLA,
-    Capability {
-        name: BackendName::ROCM_AITER_TRITON_MLA,
-        ..AITER_MLA
-    },
+    AITER_TRITON_MLA,
     AITER_MLA_SPARSE,
 ];
 
@@ -253,6 +247,11 @@ const AITER_MLA: Capability = Capability {
     kv_cache_dtypes: KV_FP8,
     mla: true,
     ..BASE
+};
+
+const AITER_TRITON_MLA: Capability = Capability {
+    name: BackendName::ROCM_AITER_TRITON_MLA,
+    ..AITER_MLA
 };
 
 const AITER_MLA_SPARSE: Capability = Capability {

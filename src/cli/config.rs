@@ -108,18 +108,21 @@ struct KnownOption {
     repeats: bool,
 }
 
-/// Every long option of every command that is a setting.
+/// The long options of a command that are settings, with their names.
+fn settings_of(command: &Command) -> impl Iterator<Item = (&str, &Arg)> {
+    let named = command.get_arguments().filter_map(|option| {
+        let name = option.get_long()?;
+        Some((name, option))
+    });
+    named.filter(|(name, _)| !NOT_SETTINGS.contains(name))
+}
+
+/// Every setting of every command.
 fn options() -> Vec<KnownOption> {
     let mut known: Vec<KnownOption> = Vec::new();
     let mut commands = vec![Args::command()];
     while let Some(command) = commands.pop() {
-        for option in command.get_arguments() {
-            let Some(name) = option
-                .get_long()
-                .filter(|name| !NOT_SETTINGS.contains(name))
-            else {
-                continue;
-            };
+        for (name, option) in settings_of(&command) {
             if !known.iter().any(|option| option.name == name) {
                 let repeats = matches!(option.get_action(), ArgAction::Append);
                 known.push(KnownOption {
@@ -270,13 +273,7 @@ pub fn show(typed: Vec<OsString>, defaults: &Defaults) -> Result<u8> {
         " (not there)"
     };
     say!("# file: {}{state}", defaults.file.display());
-    for option in command.get_arguments() {
-        let Some(name) = option
-            .get_long()
-            .filter(|name| !NOT_SETTINGS.contains(name))
-        else {
-            continue;
-        };
+    for (name, option) in settings_of(&command) {
         let typed =
             matches.value_source(option.get_id().as_str()) == Some(ValueSource::CommandLine);
         let (values, origin) = match defaults.of(name).filter(|_| !typed) {

@@ -157,19 +157,22 @@ fn a_repository_is_fetched_and_found_again() {
     );
 }
 
+/// What an earlier program left of a download of `weights`.
+fn leave_part(sandbox: &Sandbox, weights: &[u8], left: &[u8]) {
+    let cache = &sandbox.config.hf_cache_dir;
+    let blobs = cache.join("models--some--model/blobs");
+    std::fs::create_dir_all(&blobs).unwrap();
+    let part = blobs.join(format!("{}.part", sha256(weights)));
+    std::fs::write(part, left).unwrap();
+}
+
 #[test]
 fn a_download_that_was_cut_off_goes_on_where_it_stopped() {
     let mut sandbox = sandbox();
     let hub = server::start(repository());
     sandbox.config.endpoint = Some(hub.endpoint.clone());
     let weights = repository()["model.safetensors"].clone();
-    let blobs = sandbox
-        .config
-        .hf_cache_dir
-        .join("models--some--model/blobs");
-    std::fs::create_dir_all(&blobs).unwrap();
-    let part = blobs.join(format!("{}.part", sha256(&weights)));
-    std::fs::write(&part, &weights[..5000]).unwrap();
+    leave_part(&sandbox, &weights, &weights[..5000]);
     assert!(
         locate("some/model", &sandbox.config).unwrap().is_none(),
         "half is not there"
@@ -189,14 +192,8 @@ fn a_download_with_another_hash_is_deleted() {
     let hub = server::start(repository());
     sandbox.config.endpoint = Some(hub.endpoint.clone());
     let weights = repository()["model.safetensors"].clone();
-    let blobs = sandbox
-        .config
-        .hf_cache_dir
-        .join("models--some--model/blobs");
-    std::fs::create_dir_all(&blobs).unwrap();
-    // What an earlier program left is not the start of this file.
-    let part = blobs.join(format!("{}.part", sha256(&weights)));
-    std::fs::write(&part, [0; 5000]).unwrap();
+    // Not the start of this file.
+    leave_part(&sandbox, &weights, &[0; 5000]);
     let reasons = tried(resolve_quietly("some/model", &sandbox.config).unwrap_err());
     assert!(
         reasons[2].contains("SHA-256") && reasons[2].contains("deleted"),
