@@ -13,19 +13,22 @@ pub fn flag(machine: &Machine, name: &str, default: bool) -> bool {
     })
 }
 
-/// `VLLM_BATCH_INVARIANT`: any whole number but 0 switches it on.
+/// `VLLM_BATCH_INVARIANT`: any whole number but 0 switches it on, however long, as Python reads it.
 ///
 /// # Errors
 /// [`Error::Option`] in Python's words where the text is no whole number.
 pub fn batch_invariant(machine: &Machine) -> Result<bool> {
     let text = machine.env("VLLM_BATCH_INVARIANT").unwrap_or("0");
-    text.trim()
-        .parse::<i64>()
-        .map(|n| n != 0)
-        .map_err(|_| Error::Option {
+    let number = text.trim();
+    let digits = number.strip_prefix(['+', '-']).unwrap_or(number);
+    let is_group = |group: &str| !group.is_empty() && group.bytes().all(|b| b.is_ascii_digit());
+    if !digits.split('_').all(is_group) {
+        return Err(Error::Option {
             option: "VLLM_BATCH_INVARIANT",
             reason: format!("invalid literal for int() with base 10: '{text}'"),
-        })
+        });
+    }
+    Ok(digits.bytes().any(|b| !matches!(b, b'0' | b'_')))
 }
 
 /// The deprecation that `2026-08` warns of wherever `CUDA_VISIBLE_DEVICES` comes in non-empty.

@@ -4,7 +4,6 @@
 //! `NAIVE` in f64 on the same inputs, unrounded, so the error of a backend that works in float16 is that
 //! of its numbers too.
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -13,8 +12,7 @@ use anyhow::Result;
 use candle_core::{DType, Tensor};
 
 use super::args::CompareArgs;
-use super::attention::Outcome;
-use super::resolve;
+use super::{FINE, resolve};
 use crate::attention::backends::{Naive, built_in};
 use crate::attention::{
     Attended, AttentionBackend, AttentionCall, AttentionQuery, Dtype, Objection, Request, Role,
@@ -23,7 +21,6 @@ use crate::audio::{self, Limits};
 use crate::decoding::DecodingResult;
 use crate::dims::{ModelDimensions, N_SAMPLES};
 use crate::engine::{Cancel, Capacity, WindowJob};
-use crate::kernels::Cpu;
 use crate::mel;
 use crate::options::{DecodingOptions, Gates};
 use crate::transcriber::Engine;
@@ -35,8 +32,8 @@ const JUDGED: [usize; 3] = [2, 48, 48];
 /// The kinds of layer, in the order of [`Role::ALL`], as they are asked for by name.
 const KINDS: [&str; 3] = ["encoder", "full_attention", "cross_attention"];
 
-/// Runs the command: the table. No difference is a failure, so the code is 0.
-pub fn run(args: &CompareArgs) -> Result<Outcome> {
+/// Runs the command: the table, line by line as it grows. No difference is a failure, so the code is 0.
+pub fn run(args: &CompareArgs) -> Result<u8> {
     let asked = resolve::attention(&args.run.attention)?.dtype;
     let engine = resolve::engine(&args.run)?
         .attention(Request::default())
@@ -44,15 +41,15 @@ pub fn run(args: &CompareArgs) -> Result<Outcome> {
     let dims = engine.model().dims().clone();
     let (job, reference) = reference(&engine, &args.audio)?;
     drop(engine);
-    let mut text = format!(
-        "{}: one window in {}, {} tokens by {REFERENCE} in float32\n\n",
+    say!(
+        "{}: one window in {}, {} tokens by {REFERENCE} in float32\n",
         args.audio.display(),
         reference.language,
         reference.tokens.len()
     );
     let columns = KINDS.map(|kind| format!("{kind:<22}")).concat();
-    _ = writeln!(text, "{:<24} {:<9} {columns}tokens", "backend", "numbers");
-    for backend in built_in(&Cpu::new(args.run.threads.filter(|n| *n > 0), None)) {
+    say!("{:<24} {:<9} {columns}tokens", "backend", "numbers");
+    for backend in built_in(&resolve::cpu(&args.run)?) {
         let name = backend.name().to_owned();
         let own = matches!(name.as_str(), REFERENCE | "NAIVE");
         let dtype = asked.unwrap_or(if own { Dtype::F32 } else { Dtype::F16 });
@@ -75,14 +72,11 @@ pub fn run(args: &CompareArgs) -> Result<Outcome> {
             .map(|column| format!("{column:<22}"))
             .concat();
         let tokens = agreement(&reference.tokens, &result.tokens);
-        _ = writeln!(text, "{name:<24} {:<9} {columns}{tokens}", dtype.name());
+        say!("{name:<24} {:<9} {columns}{tokens}", dtype.name());
     }
-    text += "\nerror: largest difference from NAIVE in f64 over its largest value; ms: a call\n";
-    _ = writeln!(
-        text,
-        "-: the backend cannot serve the role, so {REFERENCE} did"
-    );
-    Ok(Outcome { text, code: 0 })
+    say!("\nerror: largest difference from NAIVE in f64 over its largest value; ms: a call");
+    say!("-: the backend cannot serve the role, so {REFERENCE} did");
+    Ok(FINE)
 }
 
 /// The first window of a file in its language, and what the reference makes of it.
@@ -233,6 +227,7 @@ impl AttentionBackend for Judged {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::Cpu;
 
     #[test]
     fn lists_of_tokens_agree_or_differ_from_somewhere_on() {

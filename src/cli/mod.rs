@@ -102,7 +102,7 @@ fn attention_command(command: &AttentionCommand) -> anyhow::Result<u8> {
             let text = std::fs::read_to_string(&args.file);
             attention::check(&text.with_context(|| args.file.display().to_string())?)
         }
-        AttentionCommand::Compare(args) => compare::run(args)?,
+        AttentionCommand::Compare(args) => return compare::run(args),
     };
     std::io::stdout().write_all(outcome.text.as_bytes())?;
     Ok(outcome.code)

@@ -15,10 +15,14 @@ struct Parts {
 }
 
 impl Cpu {
-    /// `threads` in all (default: as many as the system offers), at `level` (default: the best).
+    /// More threads than these are never made.
+    pub const MAX_THREADS: usize = 1024;
+
+    /// `threads` in all (default: as many as the system offers; at most [`Cpu::MAX_THREADS`]), at `level`
+    /// (default: the best).
     pub fn new(threads: Option<usize>, level: Option<SimdLevel>) -> Cpu {
         let offered = || std::thread::available_parallelism().map_or(1, usize::from);
-        let pool = Pool::new(threads.unwrap_or_else(offered));
+        let pool = Pool::new(threads.unwrap_or_else(offered).min(Cpu::MAX_THREADS));
         Cpu(Arc::new(Parts {
             level: level.unwrap_or_else(SimdLevel::best),
             pool,

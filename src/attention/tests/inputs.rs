@@ -170,6 +170,8 @@ fn batch_invariance_is_a_number() {
         ("1", Ok(true)),
         (" 2 ", Ok(true)),
         ("-1", Ok(true)),
+        ("+0_0", Ok(false)),
+        ("99999999999999999999", Ok(true)),
     ];
     for (value, expected) in table {
         let machine = rocm_machine("gfx942", &[&format!("VLLM_BATCH_INVARIANT={value}")]);
@@ -179,11 +181,13 @@ fn batch_invariance_is_a_number() {
             "{value}"
         );
     }
-    let error = batch_invariant(&rocm_machine("gfx942", &["VLLM_BATCH_INVARIANT=true"]));
-    assert_eq!(
-        error.unwrap_err().to_string(),
-        "VLLM_BATCH_INVARIANT: invalid literal for int() with base 10: 'true'"
-    );
+    for value in ["true", "", "-", "1_", "1__0", "0x1", "- 1"] {
+        let machine = rocm_machine("gfx942", &[&format!("VLLM_BATCH_INVARIANT={value}")]);
+        assert_eq!(
+            batch_invariant(&machine).unwrap_err().to_string(),
+            format!("VLLM_BATCH_INVARIANT: invalid literal for int() with base 10: '{value}'")
+        );
+    }
 }
 
 /// Both variables, what is set or why not, and whether August warns.

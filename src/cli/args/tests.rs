@@ -250,7 +250,11 @@ fn attention_options_are_read() {
     assert_eq!(args.attention.installed, ["flash_attn", "aiter"]);
     assert_eq!(args.attention.environment, ["A_B=1", "C=0"]);
     assert_eq!(
-        (args.head_size, args.block_size, args.json),
+        (
+            args.head_size.map(usize::from),
+            args.block_size.map(usize::from),
+            args.json
+        ),
         (Some(64), Some(16), true)
     );
 }

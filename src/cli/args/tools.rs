@@ -1,5 +1,6 @@
 //! The options of the commands that look at models, attention and speed.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -71,7 +72,7 @@ pub enum AttentionCommand {
     List,
     /// Run a file of selection vectors
     Check(CheckArgs),
-    /// Run one window through every backend that computes
+    /// Run one window through every backend that computes; of the attention options --dtype counts
     Compare(Box<CompareArgs>),
 }
 
@@ -86,10 +87,10 @@ pub struct ExplainArgs {
     pub attention: AttentionArgs,
     /// Width of a head [default: the model's]
     #[arg(long)]
-    pub head_size: Option<usize>,
+    pub head_size: Option<NonZeroUsize>,
     /// Block size of the KV cache, as --block-size of vLLM
     #[arg(long)]
-    pub block_size: Option<usize>,
+    pub block_size: Option<NonZeroUsize>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -201,4 +201,5 @@ fn checking_a_file() {
     assert_eq!(bad.code, 1);
     let text = "P001: valid expected TA, got RA,TA\n1 rows, 1 mismatches\n";
     assert_eq!(bad.text, text);
+    assert_eq!(check("# nothing\n").code, 1);
 }
