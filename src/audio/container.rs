@@ -2,7 +2,8 @@
 //!
 //! symphonia demuxes and decodes, `ropus` takes Opus. What both leave open is done here:
 //! caps on what headers may claim, MP4 edit lists, Opus pre-skip and end trimming, packets that
-//! do not decode.
+//! do not decode. One thing stays open: what a Matroska block says of padding at its end
+//! (`DiscardPadding`) never leaves the demuxer, so up to a packet of it, 20 ms of Opus, is heard.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
