@@ -1,5 +1,8 @@
 //! What was typed becomes what is meant. The only reader of the environment.
 
+#[cfg(test)]
+mod tests;
+
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 

@@ -43,7 +43,7 @@ pub struct RunArgs {
 /// Which attention backends to use, and as which machine to choose them.
 #[derive(Args, Debug, Clone, Default)]
 pub struct AttentionArgs {
-    /// Attention backend of the decoder, or auto
+    /// Attention backend: of all layers, or on a simulated GPU machine of the decoder; or auto
     #[arg(long, value_name = "NAME", help_heading = "Attention")]
     pub attention_backend: Option<String>,
     /// Backend for one kind of attention; may repeat

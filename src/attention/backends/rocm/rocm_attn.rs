@@ -1,6 +1,6 @@
 //! `ROCM_ATTN`: a Triton kernel for prompts, paged attention for single tokens.
 
-use super::{Design, Shape};
+use super::{Design, Shape, triton};
 use crate::attention::BackendName;
 use crate::kernels::tiled::Walk;
 
@@ -9,8 +9,6 @@ const QUERIES: usize = 128;
 const KEYS: usize = 64;
 /// Keys in a part of paged attention.
 pub(super) const PARTITION: usize = 256;
-/// Queries and keys in a tile of the prefill kernel, which reads no cache.
-const DENSE: usize = 128;
 
 pub(super) static DESIGN: Design = Design {
     name: BackendName::ROCM_ATTN,
@@ -23,10 +21,7 @@ pub(super) static DESIGN: Design = Design {
 /// kernel of `TRITON_ATTN`.
 fn walk(shape: Shape) -> Walk {
     if shape.dense {
-        Walk::Tiles {
-            queries: DENSE,
-            keys: DENSE,
-        }
+        triton::walk(shape)
     } else if shape.queries > 1 {
         Walk::ContextFirst {
             queries: QUERIES,
