@@ -50,7 +50,34 @@ pub struct ModelDimensions {
     pub n_text_layer: usize,
 }
 
+/// Mel bins that openai/whisper has filters for.
+const MELS: [usize; 2] = [80, 128];
+/// Fewest decoder positions that hold a prompt's special tokens and some text.
+const LEAST_TEXT_CTX: usize = 16;
+
 impl ModelDimensions {
+    /// Whether a network of these sizes takes 30 s windows as openai/whisper makes them.
+    ///
+    /// # Errors
+    /// What is wrong with them, for people.
+    pub fn check(&self) -> Result<(), String> {
+        let positions = N_FRAMES / INPUT_STRIDE;
+        if !MELS.contains(&self.n_mels) {
+            return Err(format!("has {} mel bins, not 80 or 128", self.n_mels));
+        }
+        if self.n_audio_ctx != positions {
+            let found = self.n_audio_ctx;
+            return Err(format!("has {found} encoder positions, not {positions}"));
+        }
+        if self.n_text_ctx < LEAST_TEXT_CTX {
+            let found = self.n_text_ctx;
+            return Err(format!(
+                "has {found} decoder positions, too few to work with"
+            ));
+        }
+        Ok(())
+    }
+
     /// Whether the vocabulary is one of the multilingual ones.
     #[must_use]
     pub fn is_multilingual(&self) -> bool {
@@ -60,6 +87,7 @@ impl ModelDimensions {
     /// How many languages the vocabulary has tokens for (99, or 100 from large-v3 on).
     #[must_use]
     pub fn num_languages(&self) -> usize {
-        (self.n_vocab - 51_765).saturating_sub(usize::from(self.is_multilingual()))
+        let above = self.n_vocab.saturating_sub(51_765);
+        above.saturating_sub(usize::from(self.is_multilingual()))
     }
 }

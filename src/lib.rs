@@ -46,8 +46,8 @@
 //! [`Input`], [`TranscribeOptions`] with [`DecodingOptions`], [`Gates`] and [`Task`],
 //! [`Control`] with [`Progress`] and [`Cancel`], the results [`Transcript`], [`Segment`], [`Word`],
 //! [`WindowTrace`] and [`Attempt`], [`SegmentSink`], [`Segments`], [`ComputeType`] and [`Error`];
-//! beside them [`output`] for files, [`weights::hub`] for models and
-//! [`attention::AttentionBackend`] for backends of one's own. Results and options read and write
+//! beside them [`output`] for files, [`weights::hub`] for models, [`weights::convert`] for their formats
+//! and [`attention::AttentionBackend`] for backends of one's own. Results and options read and write
 //! themselves with serde. Write option structs with `..Default::default()`: a new option is no
 //! breaking change. The other modules are open for tests and tools and may change with any version.
 //!
@@ -70,6 +70,11 @@
 //! | segment | text with a start and an end |
 //! | row | one window or beam in a decoder step |
 //! | step | one pass of the decoder over all rows |
+
+// The README's examples are compiled with those of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 pub mod attention;
 pub mod audio;

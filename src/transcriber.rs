@@ -20,7 +20,7 @@ use crate::tokenizer::Tokenizer;
 use crate::transcript::{Segment, SegmentSink, Transcript};
 use crate::weights::hub::{self, ModelFiles};
 
-pub use builder::EngineBuilder;
+pub use builder::{EngineBuilder, ggml_extras, load_tokenizer};
 
 /// A loaded model, ready for any number of files from any number of threads. Cheap to clone.
 #[derive(Clone)]

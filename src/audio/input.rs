@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::dims::SAMPLE_RATE;
 
 /// A recording, in any of the forms a caller may hold it.
+#[non_exhaustive]
 pub enum Input {
     /// A file; its content, not its extension, tells the format.
     Path(PathBuf),

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::args::{ConvertArgs, ListArgs, ModelName, ModelsCommand};
 use super::progress::DownloadProgress;
 use super::{FAILED, FINE, resolve};
+use crate::transcriber::ggml_extras;
 use crate::weights::hub::{self, HubConfig, LocalModel};
 use crate::weights::{self, Conversion, Numbers, Target};
 
@@ -114,19 +115,17 @@ fn convert(args: &ConvertArgs) -> Result<u8> {
     )?;
     let target = match args.format.as_str() {
         "ctranslate2" => Target::CTranslate2,
+        "ggml" => Target::Ggml(ggml_extras(&files)?),
+        "gguf" => Target::Gguf,
         _ => Target::Safetensors,
     };
-    let numbers = args.quantize.as_deref().map(|name| match name {
-        "int8" => Numbers::Int8,
-        "float16" => Numbers::F16,
-        "bfloat16" => Numbers::Bf16,
-        _ => Numbers::F32,
-    });
-    weights::convert(
-        &files.weights,
-        &args.destination,
-        Conversion { target, numbers },
-    )?;
+    let wanted = args.quantize.as_deref();
+    let numbers = wanted.and_then(|wanted| Numbers::named().find(|(name, _)| *name == wanted));
+    let conversion = Conversion {
+        target,
+        numbers: numbers.map(|(_, numbers)| numbers),
+    };
+    weights::convert(&files.weights, &args.destination, &conversion)?;
     say!("{}", args.destination.display());
     Ok(FINE)
 }

@@ -151,13 +151,16 @@ impl Overall {
         drop(done);
         let elapsed_s = self.started.elapsed().as_secs_f64();
         let part = (bytes / self.bytes as f64).clamp(0.0, 1.0);
-        let left = Duration::from_secs_f64(elapsed_s * (1.0 - part) / part.max(1e-6));
+        // Of a very small part nothing follows.
+        let left = match part > 0.01 {
+            true => clock(Duration::from_secs_f64(elapsed_s * (1.0 - part) / part)),
+            false => "?".into(),
+        };
         self.bar.set_position(milliseconds(part));
         self.bar.set_message(format!(
-            "{files} of {} done, {:.1}× real time, {} left",
+            "{files} of {} done, {:.1}× real time, {left} left",
             self.files,
             audio_s / elapsed_s.max(1e-3),
-            clock(left)
         ));
     }
 }

@@ -1,14 +1,17 @@
 //! Whether the places that models come from answer, found out within seconds.
 
-use std::net::{TcpStream, ToSocketAddrs as _};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
+
+use ureq::http::Uri;
+use ureq::{Agent, Proxy};
 
 use crate::weights::hub::{self, HubConfig};
 
-/// How long the Hub may take to take a connection.
-const CONNECT: Duration = Duration::from_secs(3);
+/// How long the Hub may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How often pip is looked at.
+const POLL: Duration = Duration::from_millis(50);
 /// How long pip may take to start, ask its index and answer.
 const PIP: Duration = Duration::from_secs(10);
 
@@ -18,27 +21,30 @@ pub fn sources(model: &str, config: &HubConfig) -> Vec<(&'static str, String)> {
     let endpoint = endpoint.unwrap_or_else(|| "https://huggingface.co".into());
     let hub = match config.offline {
         true => "not asked (HF_HUB_OFFLINE)".into(),
-        false => format!("{endpoint}: {}", connects(&endpoint)),
+        false => format!("{endpoint}: {}", answers(&endpoint)),
     };
     vec![("Hub", hub), ("package mirror", pip(model, config))]
 }
 
-/// Whether the host of a URL takes a connection; nothing is asked of it.
-fn connects(url: &str) -> String {
-    let Some(host) = host_and_port(url) else {
+/// Whether a URL answers, asked as a download would: through the same proxies.
+fn answers(url: &str) -> String {
+    let Ok(uri) = url.parse::<Uri>() else {
         return "is no address".into();
     };
-    let attempt = move || -> std::io::Result<Duration> {
-        let started = Instant::now();
-        let address = host.to_socket_addrs()?.next();
-        let address = address.ok_or_else(|| std::io::Error::other("the name has no address"))?;
-        TcpStream::connect_timeout(&address, CONNECT)?;
-        Ok(started.elapsed())
-    };
-    match in_time(CONNECT, attempt) {
-        Some(Ok(took)) => format!("reachable ({} ms)", took.as_millis()),
-        Some(Err(error)) => format!("not reachable ({error})"),
-        None => format!("no answer within {} s", CONNECT.as_secs()),
+    let proxy = Proxy::try_from_env().filter(|proxy| !proxy.is_no_proxy(&uri));
+    let way = proxy.map_or(String::new(), |proxy| {
+        format!("through the proxy {}:{}, ", proxy.host(), proxy.port())
+    });
+    let config = Agent::config_builder()
+        .timeout_global(Some(PATIENCE))
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .build();
+    let started = Instant::now();
+    match Agent::new_with_config(config).head(uri).call() {
+        Ok(_) => format!("{way}reachable ({} ms)", started.elapsed().as_millis()),
+        Err(error) => format!("{way}not reachable ({error})"),
     }
 }
 
@@ -82,7 +88,7 @@ fn pip(model: &str, config: &HubConfig) -> String {
                     return format!("{called}: its index has {}", package.name);
                 }
                 Ok(Some(_)) => return format!("{called}: its index has no {}", package.name),
-                Ok(None) if waited.elapsed() < PIP => std::thread::sleep(CONNECT / 60),
+                Ok(None) if waited.elapsed() < PIP => std::thread::sleep(POLL),
                 _ => break,
             }
         }
@@ -94,58 +100,31 @@ fn pip(model: &str, config: &HubConfig) -> String {
     "pip is not there".into()
 }
 
-fn host_and_port(url: &str) -> Option<String> {
-    let (scheme, rest) = url.split_once("://")?;
-    let host = rest.split('/').next().filter(|host| !host.is_empty())?;
-    let host = host.rsplit('@').next()?;
-    let port = if scheme == "http" { 80 } else { 443 };
-    let has_port = host
-        .rsplit(':')
-        .next()
-        .is_some_and(|end| end.parse::<u16>().is_ok());
-    Some(if has_port {
-        host.to_owned()
-    } else {
-        format!("{host}:{port}")
-    })
-}
-
-/// Does `work` on a thread of its own, which is left behind if it takes longer.
-fn in_time<T: Send + 'static>(
-    limit: Duration,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || sender.send(work()));
-    receiver.recv_timeout(limit).ok()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]
-    fn hosts_are_taken_out_of_urls() {
-        let cases = [
-            ("https://huggingface.co", Some("huggingface.co:443")),
-            ("http://mirror.example/hub/", Some("mirror.example:80")),
-            ("https://me:secret@h.example:8443/x", Some("h.example:8443")),
-            ("huggingface.co", None),
-            ("https:///x", None),
-        ];
-        for (url, want) in cases {
-            assert_eq!(host_and_port(url).as_deref(), want, "{url}");
-        }
-    }
-
-    #[test]
-    fn a_closed_port_is_told_at_once() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let open = connects(&format!("http://{address}"));
-        assert!(open.starts_with("reachable"), "{open}");
-        drop(listener);
-        let closed = connects(&format!("http://{address}"));
-        assert!(closed.starts_with("not reachable"), "{closed}");
+    fn who_answers_is_told_from_who_does_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 512];
+            assert!(stream.read(&mut request).unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n").unwrap();
+        });
+        let open = answers(&url);
+        assert!(
+            open.contains("reachable (") && !open.contains("not"),
+            "{open}"
+        );
+        server.join().unwrap();
+        let closed = answers(&url);
+        assert!(closed.contains("not reachable"), "{closed}");
+        assert_eq!(answers("no address"), "is no address");
     }
 }

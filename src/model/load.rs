@@ -21,6 +21,8 @@ pub(crate) struct Loader<'a> {
     source: &'a dyn WeightSource,
     compute: ComputeType,
     cpu: &'a Cpu,
+    /// Where the packed model is kept, and its key.
+    place: Option<(&'a Path, String)>,
     packed: Option<PackedFile>,
     recorder: RefCell<Option<Recorder>>,
 }
@@ -31,36 +33,48 @@ impl<'a> Loader<'a> {
         source: &'a dyn WeightSource,
         compute: ComputeType,
         cpu: &'a Cpu,
-        packed: Option<(&Path, &str)>,
+        packed: Option<(&'a Path, &str)>,
     ) -> Self {
-        let key = packed.map_or(String::new(), |(_, key)| {
-            format!("{key} {}", compute.name())
-        });
-        let packed = packed.map(|(path, _)| path);
-        let found = packed.and_then(|path| PackedFile::open(path, &key));
-        // A cache that cannot be written costs the next start some time, nothing more.
-        let recorder = match (packed, &found) {
-            (Some(path), None) => Recorder::create(path, &key).ok(),
-            _ => None,
-        };
+        let place = packed.map(|(path, key)| (path, format!("{key} {}", compute.name())));
+        let found = place
+            .as_ref()
+            .and_then(|(path, key)| PackedFile::open(path, key));
         Self {
             source,
             compute,
             cpu,
+            place,
             packed: found,
-            recorder: RefCell::new(recorder),
+            recorder: RefCell::new(None),
         }
     }
 
-    /// Gives what was recorded its name.
-    pub fn finish(self) {
+    /// Both stacks. A packed file that turns out to be damaged is made again.
+    pub fn network(mut self, dims: &ModelDimensions) -> Result<(Encoder, Decoder)> {
+        if self.packed.is_some() {
+            if let Ok(both) = self.stacks(dims) {
+                return Ok(both);
+            }
+            self.packed = None;
+        }
+        // A cache that cannot be written costs the next start some time, nothing more.
+        let recorder = self.place.as_ref();
+        self.recorder = recorder
+            .and_then(|(path, key)| Recorder::create(path, key).ok())
+            .into();
+        let both = self.stacks(dims)?;
         if let Some(recorder) = self.recorder.into_inner() {
-            // As above: a cache that cannot be written is made again.
+            // As above.
             let _ = recorder.finish();
         }
+        Ok(both)
     }
 
-    pub fn encoder(&self, dims: &ModelDimensions) -> Result<Encoder> {
+    fn stacks(&self, dims: &ModelDimensions) -> Result<(Encoder, Decoder)> {
+        Ok((self.encoder(dims)?, self.decoder(dims)?))
+    }
+
+    fn encoder(&self, dims: &ModelDimensions) -> Result<Encoder> {
         let width = dims.n_audio_state;
         let block = |i| self.encoder_block(&format!("encoder.blocks.{i}"), width);
         Ok(Encoder {
@@ -73,7 +87,7 @@ impl<'a> Loader<'a> {
         })
     }
 
-    pub fn decoder(&self, dims: &ModelDimensions) -> Result<Decoder> {
+    fn decoder(&self, dims: &ModelDimensions) -> Result<Decoder> {
         let width = dims.n_text_state;
         let block = |i| self.decoder_block(&format!("decoder.blocks.{i}"), width, dims);
         Ok(Decoder {
@@ -81,7 +95,7 @@ impl<'a> Loader<'a> {
             positions: self.floats("decoder.positional_embedding", &[dims.n_text_ctx, width])?,
             blocks: (0..dims.n_text_layer).map(block).collect::<Result<_>>()?,
             norm: self.norm("decoder.ln", width)?,
-            logits: self.linear("logits", || {
+            logits: self.linear("logits", dims.n_vocab, width, || {
                 let rows = self.tensor(EMBEDDING, &[dims.n_vocab, width])?;
                 Ok(self.pack(&rows, dims.n_vocab, width, None))
             })?,
@@ -135,7 +149,7 @@ impl<'a> Loader<'a> {
     }
 
     fn conv(&self, name: &str, n_out: usize, n_in: usize, stride: usize) -> Result<PackedConv> {
-        let layer = self.linear(name, || {
+        let layer = self.linear(name, n_out, 3 * n_in, || {
             let weight = self.tensor(&format!("{name}.weight"), &[n_out, n_in, 3])?;
             let bias = self.tensor(&format!("{name}.bias"), &[n_out])?;
             let rows = PackedConv::rows_of(&weight, n_out, n_in);
@@ -147,7 +161,8 @@ impl<'a> Loader<'a> {
     /// Stacks the named parts, `(n_out, n_in)` each, into one layer. The key projection has no
     /// bias; it is given zeros.
     fn fused(&self, name: &str, parts: &[&str], n_out: usize, n_in: usize) -> Result<PackedLinear> {
-        self.linear(&format!("{name}.{}", parts.join("+")), || {
+        let name_of_all = format!("{name}.{}", parts.join("+"));
+        self.linear(&name_of_all, parts.len() * n_out, n_in, || {
             let mut weight = Vec::with_capacity(parts.len() * n_out * n_in);
             let mut bias = Vec::with_capacity(parts.len() * n_out);
             for part in parts {
@@ -172,10 +187,12 @@ impl<'a> Loader<'a> {
     fn linear(
         &self,
         name: &str,
+        n_out: usize,
+        n_in: usize,
         build: impl FnOnce() -> Result<PackedLinear>,
     ) -> Result<PackedLinear> {
         if let Some(file) = &self.packed {
-            return file.linear(name);
+            return file.linear(name, n_out, n_in);
         }
         let layer = build()?;
         self.record(|recorder| recorder.linear(name, &layer));

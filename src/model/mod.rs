@@ -21,7 +21,7 @@ pub use state::{AudioState, StateBytes, TextState};
 
 use crate::attention::{KvFormat, Plan};
 use crate::dims::ModelDimensions;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::Cpu;
 use crate::kernels::attention::Precision;
 use crate::weights::WeightSource;
@@ -30,6 +30,7 @@ use encoder::Encoder;
 
 /// In what precision the network computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ComputeType {
     /// 32-bit floats: the same tokens as openai/whisper.
     #[default]
@@ -82,7 +83,7 @@ impl Whisper {
     /// what packing gives is kept in that file and mapped the next time.
     ///
     /// # Errors
-    /// A tensor that is missing, damaged or of the wrong shape.
+    /// Sizes that no Whisper has; a tensor that is missing, damaged or of the wrong shape.
     pub fn load(
         source: &dyn WeightSource,
         compute: ComputeType,
@@ -91,9 +92,13 @@ impl Whisper {
         packed: Option<(&Path, &str)>,
     ) -> Result<Self> {
         let dims = source.dims().clone();
+        dims.check().map_err(|reason| Error::Weights {
+            file: source.file().to_owned(),
+            tensor: None,
+            reason,
+        })?;
         let loader = load::Loader::new(source, compute, &cpu, packed);
-        let (encoder, decoder) = (loader.encoder(&dims)?, loader.decoder(&dims)?);
-        loader.finish();
+        let (encoder, decoder) = loader.network(&dims)?;
         Ok(Self {
             dims,
             compute,

@@ -58,9 +58,15 @@ impl PackedFile {
         })
     }
 
-    pub fn linear(&self, name: &str) -> Result<PackedLinear> {
+    /// A layer of `n_in` inputs and `n_out` outputs.
+    pub fn linear(&self, name: &str, n_out: usize, n_in: usize) -> Result<PackedLinear> {
         let range = self.range(name)?;
-        PackedLinear::from_bytes(&self.owner, range).map_err(|reason| self.broken(name, reason))
+        let layer = PackedLinear::from_bytes(&self.owner, range)
+            .map_err(|reason| self.broken(name, reason))?;
+        if (layer.n_out(), layer.n_in()) != (n_out, n_in) {
+            return Err(self.broken(name, "has another size".into()));
+        }
+        Ok(layer)
     }
 
     pub fn numbers<T: Number>(&self, name: &str, count: usize) -> Result<Store<T>> {

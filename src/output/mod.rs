@@ -22,6 +22,7 @@ use subtitles::SubtitleStyle;
 
 /// A kind of output file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum OutputFormat {
     /// One line of text per segment.
     Txt,

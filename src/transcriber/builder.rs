@@ -9,10 +9,11 @@ use crate::attention::{self, AttentionBackend, Registry};
 use crate::engine::{Batcher, Capacity};
 use crate::error::{Error, Result};
 use crate::kernels::{Cpu, SimdLevel};
+use crate::mel::mel_filterbank;
 use crate::model::{ComputeType, Whisper};
 use crate::tokenizer::Tokenizer;
-use crate::weights::WeightSource;
 use crate::weights::hub::{self, HubConfig, ModelFiles};
+use crate::weights::{GgmlExtras, WeightSource};
 
 /// How an [`Engine`] is to be loaded.
 #[derive(Clone)]
@@ -191,7 +192,10 @@ const MOST_VOCABULARY_BYTES: u64 = 64 << 20;
 
 /// The tokenizer beside the weights; else the vocabulary inside them; else the list of tokens that
 /// CTranslate2 puts beside them; else the one of openai's that the network's size tells.
-fn load_tokenizer(files: &ModelFiles, source: &dyn WeightSource) -> Result<Tokenizer> {
+///
+/// # Errors
+/// [`Error::Weights`] naming the file that is damaged, or that has no vocabulary of a known size.
+pub fn load_tokenizer(files: &ModelFiles, source: &dyn WeightSource) -> Result<Tokenizer> {
     let n_vocab = source.dims().n_vocab;
     let name = files.weights.display().to_string();
     if let Some(path) = &files.tokenizer {
@@ -209,6 +213,20 @@ fn load_tokenizer(files: &ModelFiles, source: &dyn WeightSource) -> Result<Token
         }
     }
     Tokenizer::openai(&name, n_vocab)
+}
+
+/// What a conversion to whisper.cpp's format needs beside a model's weights.
+///
+/// # Errors
+/// A model that is damaged, or that has no vocabulary.
+pub fn ggml_extras(files: &ModelFiles) -> Result<GgmlExtras> {
+    let source = crate::weights::open(&files.weights)?;
+    let tokenizer = load_tokenizer(files, source.as_ref())?;
+    let bytes = |id| tokenizer.token_bytes(id).unwrap_or_default().to_vec();
+    Ok(GgmlExtras {
+        vocabulary: (0..tokenizer.eot()).map(bytes).collect(),
+        mel_filters: mel_filterbank(source.dims().n_mels),
+    })
 }
 
 /// CTranslate2's list of tokens: one a line, or as a JSON array.

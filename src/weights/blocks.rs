@@ -3,10 +3,13 @@
 //! The layouts are those of ggml's reference code. In the simple ones a block is 32 numbers; in
 //! the "K" ones 256, in groups with scales of their own.
 
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{Device, Tensor};
 use half::f16;
 
 /// A layout of quantized numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Block {
     /// 4 bits around 0, one scale.
     Q4_0,
@@ -29,44 +32,84 @@ pub enum Block {
 const SIMPLE: usize = 32;
 const K: usize = 256;
 
+/// What is to be known of a layout.
+struct Layout {
+    block: Block,
+    /// ggml's number for tensors of it, and for files made of it.
+    ggml: u32,
+    file_type: usize,
+    numbers: usize,
+    bytes: usize,
+    /// candle's name for it: candle quantizes.
+    candle: GgmlDType,
+}
+
+const fn layout(
+    block: Block,
+    (ggml, file_type): (u32, usize),
+    numbers: usize,
+    bytes: usize,
+    candle: GgmlDType,
+) -> Layout {
+    Layout {
+        block,
+        ggml,
+        file_type,
+        numbers,
+        bytes,
+        candle,
+    }
+}
+
+/// In the order of [`Block`]'s variants; bytes are scale, minimum, fifth bits, numbers.
+const LAYOUTS: [Layout; 8] = [
+    layout(Block::Q4_0, (2, 2), SIMPLE, 2 + 16, GgmlDType::Q4_0),
+    layout(Block::Q4_1, (3, 3), SIMPLE, 2 + 2 + 16, GgmlDType::Q4_1),
+    layout(Block::Q5_0, (6, 8), SIMPLE, 2 + 4 + 16, GgmlDType::Q5_0),
+    layout(Block::Q5_1, (7, 9), SIMPLE, 2 + 2 + 4 + 16, GgmlDType::Q5_1),
+    layout(Block::Q8_0, (8, 7), SIMPLE, 2 + 32, GgmlDType::Q8_0),
+    layout(Block::Q4K, (12, 12), K, 2 + 2 + 12 + 128, GgmlDType::Q4K),
+    layout(
+        Block::Q5K,
+        (13, 13),
+        K,
+        2 + 2 + 12 + 32 + 128,
+        GgmlDType::Q5K,
+    ),
+    layout(Block::Q6K, (14, 14), K, 128 + 64 + 16 + 2, GgmlDType::Q6K),
+];
+
 impl Block {
-    /// GGML's number for the layout.
+    fn layout(self) -> &'static Layout {
+        &LAYOUTS[self as usize]
+    }
+
+    /// The layout that GGML's number means.
     pub(super) fn from_ggml(number: u32) -> Option<Self> {
-        Some(match number {
-            2 => Self::Q4_0,
-            3 => Self::Q4_1,
-            6 => Self::Q5_0,
-            7 => Self::Q5_1,
-            8 => Self::Q8_0,
-            12 => Self::Q4K,
-            13 => Self::Q5K,
-            14 => Self::Q6K,
-            _ => return None,
-        })
+        let layout = LAYOUTS.iter().find(|layout| layout.ggml == number)?;
+        Some(layout.block)
+    }
+
+    /// GGML's number for the layout.
+    pub(super) fn to_ggml(self) -> u32 {
+        self.layout().ggml
+    }
+
+    /// GGML's number for files whose matrices are in the layout.
+    pub(super) fn file_type(self) -> usize {
+        self.layout().file_type
     }
 
     /// Numbers in a block.
     #[must_use]
     pub fn numbers(self) -> usize {
-        match self {
-            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => SIMPLE,
-            Self::Q4K | Self::Q5K | Self::Q6K => K,
-        }
+        self.layout().numbers
     }
 
     /// Bytes of a block.
     #[must_use]
     pub fn bytes(self) -> usize {
-        match self {
-            Self::Q4_0 => 2 + 16,
-            Self::Q4_1 => 2 + 2 + 16,
-            Self::Q5_0 => 2 + 4 + 16,
-            Self::Q5_1 => 2 + 2 + 4 + 16,
-            Self::Q8_0 => 2 + 32,
-            Self::Q4K => 2 + 2 + 12 + 128,
-            Self::Q5K => 2 + 2 + 12 + 32 + 128,
-            Self::Q6K => 128 + 64 + 16 + 2,
-        }
+        self.layout().bytes
     }
 
     /// Bytes of so many numbers; `None` where they fill no whole blocks.
@@ -75,6 +118,17 @@ impl Block {
         (numbers / self.numbers())
             .checked_mul(self.bytes())
             .filter(|_| whole)
+    }
+
+    /// Whole blocks out of f32, by candle's quantizers.
+    pub(super) fn encode(self, floats: Vec<f32>) -> Result<Vec<u8>, String> {
+        let shape = (floats.len() / self.numbers(), self.numbers());
+        let quantized = || -> candle_core::Result<Vec<u8>> {
+            let tensor = Tensor::from_vec(floats, shape, &Device::Cpu)?;
+            let quantized = QTensor::quantize(&tensor, self.layout().candle)?;
+            Ok(quantized.data()?.into_owned())
+        };
+        quantized().map_err(|e| e.to_string())
     }
 
     /// Whole blocks as f32.
@@ -222,6 +276,25 @@ mod tests {
         let signed: Vec<u8> = (0..32_u8).map(|i| i.wrapping_sub(16)).collect();
         let out = Block::Q8_0.decode(&[&scale[..], &signed].concat());
         assert_eq!((out[0], out[16], out[31]), (-8.0, 0.0, 7.5));
+    }
+
+    #[test]
+    fn what_candle_quantizes_is_read_as_candle_reads_it() {
+        let floats: Vec<f32> = (0..4 * K).map(|i| (i as f32 * 0.37).sin()).collect();
+        for (index, layout) in LAYOUTS.iter().enumerate() {
+            let block = layout.block;
+            assert_eq!(block as usize, index, "{block:?} is in its place");
+            let shape = (floats.len() / block.numbers(), block.numbers());
+            let tensor = Tensor::from_slice(&floats, shape, &Device::Cpu).unwrap();
+            let quantized = QTensor::quantize(&tensor, layout.candle).unwrap();
+            let theirs = quantized.dequantize(&Device::Cpu).unwrap();
+            let theirs: Vec<f32> = theirs.flatten_all().unwrap().to_vec1().unwrap();
+            let bytes = block.encode(floats.clone()).unwrap();
+            assert_eq!(Some(bytes.len()), block.byte_len(floats.len()), "{block:?}");
+            assert_eq!(block.decode(&bytes), theirs, "{block:?}");
+            let worst = floats.iter().zip(&theirs).map(|(a, b)| (a - b).abs());
+            assert!(worst.fold(0.0, f32::max) < 0.15, "{block:?}");
+        }
     }
 
     /// Sums of the numbers, and of the numbers times their index, as the `gguf` package of Python

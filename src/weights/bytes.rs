@@ -15,6 +15,9 @@ const SAMPLE_BYTES: usize = 4096;
 /// How many places of a file it looks at.
 const SAMPLES: usize = 64;
 
+/// More of anything that a file counts than this is a damaged file.
+const MAX_COUNT: u64 = 1 << 20;
+
 /// An error about a weights file, naming the tensor or field at fault.
 pub(super) fn bad(file: &Path, tensor: impl Into<Option<String>>, reason: String) -> Error {
     Error::Weights {
@@ -114,8 +117,13 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    pub fn new(bytes: &'a [u8], file: &'a Path) -> Self {
-        Self { bytes, at: 0, file }
+    /// At the start of a file.
+    pub fn new(file: &'a Mapped) -> Self {
+        Self {
+            bytes: file.bytes(),
+            at: 0,
+            file: file.path(),
+        }
     }
 
     pub fn file(&self) -> &'a Path {
@@ -165,9 +173,35 @@ impl<'a> Cursor<'a> {
         self.array(what).map(u64::from_le_bytes)
     }
 
-    /// A `u32` that counts things in memory.
-    pub fn count(&mut self, what: &str) -> Result<usize> {
+    /// A `u32` that is a size in memory.
+    pub fn size(&mut self, what: &str) -> Result<usize> {
         self.u32(what).map(|n| n as usize)
+    }
+
+    /// A `u64` that is a size in memory.
+    pub fn long_size(&mut self, what: &str) -> Result<usize> {
+        self.u64(what)
+            .map(|n| usize::try_from(n).unwrap_or(usize::MAX))
+    }
+
+    /// A `u32` that counts things to be kept: more of them than any model has is an error.
+    pub fn count(&mut self, what: &str) -> Result<usize> {
+        let count = self.u32(what)?;
+        self.counted(count.into(), what)
+    }
+
+    /// As [`count`](Self::count), from a `u64`.
+    pub fn long_count(&mut self, what: &str) -> Result<usize> {
+        let count = self.u64(what)?;
+        self.counted(count, what)
+    }
+
+    fn counted(&self, count: u64, what: &str) -> Result<usize> {
+        if count > MAX_COUNT {
+            let reason = format!("{count} is too many");
+            return Err(bad(self.file, what.to_owned(), reason));
+        }
+        Ok(usize::try_from(count).unwrap_or(usize::MAX))
     }
 }
 
@@ -177,12 +211,18 @@ mod tests {
 
     #[test]
     fn cursor_names_what_it_could_not_read() {
-        let mut cursor = Cursor::new(&[1, 0, 0, 0, 9], Path::new("w.bin"));
-        assert_eq!(cursor.u32("count").unwrap(), 1);
+        let mut cursor = Cursor {
+            bytes: &[1, 0, 0, 0, 0, 0, 0, 1, 9],
+            at: 0,
+            file: Path::new("w.bin"),
+        };
+        assert_eq!(cursor.count("tensors").unwrap(), 1);
+        let error = cursor.count("tensors").unwrap_err().to_string();
+        assert_eq!(error, "w.bin: tensors: 16777216 is too many");
         let error = cursor.u64("size").unwrap_err().to_string();
         assert_eq!(
             error,
-            "w.bin: size: needs 8 bytes at 4, the file has 1 left"
+            "w.bin: size: needs 8 bytes at 8, the file has 1 left"
         );
         assert!(cursor.take(usize::MAX, "data").is_err());
         assert_eq!(cursor.u8("rest").unwrap(), 9);

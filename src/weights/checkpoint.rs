@@ -68,6 +68,26 @@ pub(super) struct Parts {
     pub vocabulary: Option<Vec<Vec<u8>>>,
 }
 
+impl Parts {
+    /// All of one file, which says nothing of heads and vocabulary.
+    pub fn of_file(
+        format: &'static str,
+        file: Mapped,
+        found: HashMap<String, Found>,
+        dialect: Dialect,
+    ) -> Self {
+        Self {
+            format,
+            path: file.path().to_owned(),
+            files: vec![file],
+            found,
+            dialect,
+            heads: None,
+            vocabulary: None,
+        }
+    }
+}
+
 enum Entry {
     Stored {
         file: usize,
@@ -280,6 +300,12 @@ fn sinusoids(dims: &ModelDimensions) -> Result<Entry, String> {
 impl WeightSource for Checkpoint {
     fn dims(&self) -> &ModelDimensions {
         &self.dims
+    }
+
+    fn names(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.entries.keys().map(String::as_str).collect();
+        names.sort_unstable();
+        names
     }
 
     fn tensor(&self, name: &str) -> Result<WeightTensor<'_>> {

@@ -5,7 +5,6 @@
 //! `…_scale`, by which each row is divided.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use super::bytes::{Cursor, Mapped, bad};
 use super::checkpoint::{Dialect, Found, Parts};
@@ -14,8 +13,7 @@ use crate::error::Result;
 
 const VERSION: u32 = 6;
 const SPEC: &str = "WhisperSpec";
-/// More variables or dimensions than this is a damaged file.
-const MAX_VARIABLES: usize = 100_000;
+/// More dimensions than this is a damaged file.
 const MAX_RANK: u8 = 8;
 
 /// Whether a file starts as one of CTranslate2's, of any version.
@@ -26,17 +24,11 @@ pub(super) fn recognises(bytes: &[u8]) -> bool {
 }
 
 /// Reads the list of variables.
-pub(super) fn read(path: &Path) -> Result<Parts> {
-    let file = Mapped::open(path)?;
+pub(super) fn read(file: Mapped) -> Result<Parts> {
     let (found, heads) = variables(&file)?;
     Ok(Parts {
-        format: "CTranslate2",
-        path: path.to_owned(),
-        files: vec![file],
-        found,
-        dialect: Dialect::CTranslate2,
         heads,
-        vocabulary: None,
+        ..Parts::of_file("CTranslate2", file, found, Dialect::CTranslate2)
     })
 }
 
@@ -71,7 +63,7 @@ type Heads = Option<(usize, usize)>;
 
 fn variables(file: &Mapped) -> Result<(HashMap<String, Found>, Heads)> {
     let path = file.path();
-    let mut cursor = Cursor::new(file.bytes(), path);
+    let mut cursor = Cursor::new(file);
     let version = cursor.u32("version")?;
     if version != VERSION {
         let reason = format!("CTranslate2 version {version} is not supported, only {VERSION}");
@@ -83,9 +75,6 @@ fn variables(file: &Mapped) -> Result<(HashMap<String, Found>, Heads)> {
     }
     cursor.u32("revision")?;
     let count = cursor.count("number of variables")?;
-    if count > MAX_VARIABLES {
-        return Err(bad(path, None, format!("claims {count} variables")));
-    }
     let mut found = HashMap::new();
     let mut numbers = HashMap::new();
     for _ in 0..count {
@@ -121,10 +110,10 @@ fn variable(cursor: &mut Cursor) -> Result<(String, Variable)> {
         return Err(bad(file, name, format!("has {rank} dimensions")));
     }
     let shape = (0..rank)
-        .map(|_| cursor.count(&name))
+        .map(|_| cursor.size(&name))
         .collect::<Result<Vec<_>>>()?;
     let type_number = cursor.u8(&name)?;
-    let len = cursor.count(&name)?;
+    let len = cursor.size(&name)?;
     let start = cursor.at();
     let bytes = cursor.take(len, &name)?;
     let Some(kind) = Type::of(type_number) else {

@@ -1,7 +1,6 @@
 //! whisper.cpp's `ggml-….bin`: sizes, mel filters, vocabulary and tensors, one after another.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use super::blocks::Block;
 use super::bytes::{Cursor, Mapped, bad};
@@ -9,9 +8,21 @@ use super::checkpoint::{Dialect, Found, Parts};
 use super::tensor::Encoding;
 use crate::error::Result;
 
-const MAGIC: &[u8] = b"lmgg";
-/// More than this of anything is a damaged file.
-const MAX_COUNT: usize = 1 << 20;
+pub(super) const MAGIC: &[u8] = b"lmgg";
+/// The sizes behind the magic, in order. All but the heads are seen from the tensors' shapes too.
+pub(super) const SIZES: [&str; 11] = [
+    "n_vocab",
+    "n_audio_ctx",
+    "n_audio_state",
+    "n_audio_head",
+    "n_audio_layer",
+    "n_text_ctx",
+    "n_text_state",
+    "n_text_head",
+    "n_text_layer",
+    "n_mels",
+    "ftype",
+];
 const MAX_RANK: usize = 4;
 
 /// Whether a file starts as whisper.cpp's do.
@@ -20,13 +31,12 @@ pub(super) fn recognises(bytes: &[u8]) -> bool {
 }
 
 /// Reads all of the file's index.
-pub(super) fn read(path: &Path) -> Result<Parts> {
-    let file = Mapped::open(path)?;
-    let mut cursor = Cursor::new(file.bytes(), path);
+pub(super) fn read(file: Mapped) -> Result<Parts> {
+    let mut cursor = Cursor::new(&file);
     cursor.take(MAGIC.len(), "magic")?;
     let heads = sizes(&mut cursor)?;
-    let n_mels = capped(&mut cursor, "number of mel filters")?;
-    let n_fft = capped(&mut cursor, "width of the mel filters")?;
+    let n_mels = cursor.count("number of mel filters")?;
+    let n_fft = cursor.count("width of the mel filters")?;
     let filter_bytes = n_mels.checked_mul(n_fft).and_then(|n| n.checked_mul(4));
     cursor.take(filter_bytes.unwrap_or(usize::MAX), "mel filters")?;
     let vocabulary = vocabulary(&mut cursor)?;
@@ -34,38 +44,21 @@ pub(super) fn read(path: &Path) -> Result<Parts> {
     while !cursor.is_at_end() {
         let (name, tensor) = tensor(&mut cursor)?;
         if found.insert(name.clone(), tensor).is_some() {
-            return Err(bad(path, name, "is there twice".into()));
+            return Err(bad(file.path(), name, "is there twice".into()));
         }
     }
     Ok(Parts {
-        format: "ggml",
-        path: path.to_owned(),
-        files: vec![file],
-        found,
-        dialect: Dialect::OpenAi,
         heads: Some(heads),
         vocabulary: Some(vocabulary),
+        ..Parts::of_file("ggml", file, found, Dialect::OpenAi)
     })
 }
 
-/// The sizes; all but the heads are seen from the tensors' shapes.
+/// Passes the sizes; the heads of both stacks.
 fn sizes(cursor: &mut Cursor) -> Result<(usize, usize)> {
-    let names = [
-        "n_vocab",
-        "n_audio_ctx",
-        "n_audio_state",
-        "n_audio_head",
-        "n_audio_layer",
-        "n_text_ctx",
-        "n_text_state",
-        "n_text_head",
-        "n_text_layer",
-        "n_mels",
-        "ftype",
-    ];
     let mut heads = (0, 0);
-    for name in names {
-        let size = cursor.count(name)?;
+    for name in SIZES {
+        let size = cursor.size(name)?;
         match name {
             "n_audio_head" => heads.0 = size,
             "n_text_head" => heads.1 = size,
@@ -75,30 +68,19 @@ fn sizes(cursor: &mut Cursor) -> Result<(usize, usize)> {
     Ok(heads)
 }
 
-fn capped(cursor: &mut Cursor, what: &str) -> Result<usize> {
-    match cursor.count(what)? {
-        count if count > MAX_COUNT => Err(bad(
-            cursor.file(),
-            what.to_owned(),
-            format!("{count} is too many"),
-        )),
-        count => Ok(count),
-    }
-}
-
 fn vocabulary(cursor: &mut Cursor) -> Result<Vec<Vec<u8>>> {
-    let count = capped(cursor, "number of tokens")?;
+    let count = cursor.count("number of tokens")?;
     (0..count)
         .map(|_| {
-            let len = cursor.count("length of a token")?;
+            let len = cursor.size("length of a token")?;
             cursor.take(len, "token").map(<[u8]>::to_vec)
         })
         .collect()
 }
 
 fn tensor(cursor: &mut Cursor) -> Result<(String, Found)> {
-    let rank = cursor.count("dimensions of a tensor")?;
-    let name_len = cursor.count("length of a tensor's name")?;
+    let rank = cursor.size("dimensions of a tensor")?;
+    let name_len = cursor.size("length of a tensor's name")?;
     let kind = cursor.u32("type of a tensor")?;
     if rank > MAX_RANK {
         let reason = format!("{rank} at byte {}", cursor.at());
@@ -109,7 +91,7 @@ fn tensor(cursor: &mut Cursor) -> Result<(String, Found)> {
         ));
     }
     let mut shape = (0..rank)
-        .map(|_| cursor.count("size of a tensor"))
+        .map(|_| cursor.size("size of a tensor"))
         .collect::<Result<Vec<_>>>()?;
     shape.reverse();
     let name = String::from_utf8_lossy(cursor.take(name_len, "tensor's name")?).into_owned();
@@ -149,6 +131,17 @@ pub(super) fn encoding(kind: u32) -> Option<Encoding> {
         1 => Some(Encoding::F16),
         30 => Some(Encoding::Bf16),
         _ => Block::from_ggml(kind).map(Encoding::Block),
+    }
+}
+
+/// GGML's number for a type, where it has one.
+pub(super) fn number(encoding: Encoding) -> Option<u32> {
+    match encoding {
+        Encoding::F32 => Some(0),
+        Encoding::F16 => Some(1),
+        Encoding::Bf16 => Some(30),
+        Encoding::I8 => None,
+        Encoding::Block(block) => Some(block.to_ggml()),
     }
 }
 

@@ -3,19 +3,18 @@
 //! Names are Hugging Face's (as candle's converters write them) or openai's.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use super::bytes::{Cursor, Mapped, bad};
 use super::checkpoint::{Dialect, Found, Parts};
 use super::ggml;
 use crate::error::Result;
 
-const MAGIC: &[u8] = b"GGUF";
-/// More than this of anything is a damaged file.
-const MAX_COUNT: u64 = 1 << 20;
+pub(super) const MAGIC: &[u8] = b"GGUF";
 const MAX_RANK: usize = 8;
-const DEFAULT_ALIGNMENT: usize = 32;
-const STRING: u32 = 8;
+/// What data is aligned to where the file does not say.
+pub(super) const DEFAULT_ALIGNMENT: usize = 32;
+/// GGUF's number for values that are text.
+pub(super) const STRING: u32 = 8;
 const ARRAY: u32 = 9;
 
 /// Whether a file starts as GGUF does.
@@ -24,20 +23,19 @@ pub(super) fn recognises(bytes: &[u8]) -> bool {
 }
 
 /// Reads keys, values and the index.
-pub(super) fn read(path: &Path) -> Result<Parts> {
-    let file = Mapped::open(path)?;
-    let mut cursor = Cursor::new(file.bytes(), path);
+pub(super) fn read(file: Mapped) -> Result<Parts> {
+    let mut cursor = Cursor::new(&file);
     cursor.take(MAGIC.len(), "magic")?;
     let version = cursor.u32("version")?;
     if !(2..=3).contains(&version) {
         return Err(bad(
-            path,
+            file.path(),
             None,
             format!("GGUF version {version} is not supported, only 2 and 3"),
         ));
     }
-    let tensors = capped(&mut cursor, "number of tensors")?;
-    let values = capped(&mut cursor, "number of keys")?;
+    let tensors = cursor.long_count("number of tensors")?;
+    let values = cursor.long_count("number of keys")?;
     let mut alignment = DEFAULT_ALIGNMENT;
     for _ in 0..values {
         let key = string(&mut cursor, "key")?;
@@ -58,34 +56,11 @@ pub(super) fn read(path: &Path) -> Result<Parts> {
         .unwrap_or(usize::MAX);
     let found = place(&file, index, data)?;
     let dialect = Dialect::of(&found);
-    Ok(Parts {
-        format: "GGUF",
-        path: path.to_owned(),
-        files: vec![file],
-        found,
-        dialect,
-        heads: None,
-        vocabulary: None,
-    })
-}
-
-fn capped(cursor: &mut Cursor, what: &str) -> Result<u64> {
-    match cursor.u64(what)? {
-        count if count > MAX_COUNT => Err(bad(
-            cursor.file(),
-            what.to_owned(),
-            format!("{count} is too many"),
-        )),
-        count => Ok(count),
-    }
-}
-
-fn size(cursor: &mut Cursor, what: &str) -> Result<usize> {
-    Ok(usize::try_from(cursor.u64(what)?).unwrap_or(usize::MAX))
+    Ok(Parts::of_file("GGUF", file, found, dialect))
 }
 
 fn string(cursor: &mut Cursor, what: &str) -> Result<String> {
-    let len = size(cursor, what)?;
+    let len = cursor.long_size(what)?;
     Ok(String::from_utf8_lossy(cursor.take(len, what)?).into_owned())
 }
 
@@ -103,7 +78,7 @@ fn width(kind: u32) -> Option<usize> {
 /// Skips a value; what it is, where it is a 32-bit number.
 fn value(cursor: &mut Cursor, kind: u32, key: &str) -> Result<Option<usize>> {
     match (kind, width(kind)) {
-        (4 | 5, _) => cursor.count(key).map(Some),
+        (4 | 5, _) => cursor.size(key).map(Some),
         (_, Some(width)) => cursor.take(width, key).map(|_| None),
         (STRING, _) => string(cursor, key).map(|_| None),
         (ARRAY, _) => array(cursor, key).map(|()| None),
@@ -118,12 +93,12 @@ fn value(cursor: &mut Cursor, kind: u32, key: &str) -> Result<Option<usize>> {
 /// Skips an array of numbers or strings; arrays of arrays are in no Whisper.
 fn array(cursor: &mut Cursor, key: &str) -> Result<()> {
     let kind = cursor.u32(key)?;
-    let len = size(cursor, key)?;
+    let len = cursor.long_size(key)?;
     match (kind, width(kind)) {
         (_, Some(width)) => cursor.take(len.saturating_mul(width), key).map(|_| ()),
         (STRING, _) => {
             for _ in 0..len {
-                let len = size(cursor, key)?;
+                let len = cursor.long_size(key)?;
                 cursor.take(len, key)?;
             }
             Ok(())
@@ -145,16 +120,16 @@ struct Indexed {
 
 fn tensor(cursor: &mut Cursor) -> Result<Indexed> {
     let name = string(cursor, "tensor's name")?;
-    let rank = cursor.count(&name)?;
+    let rank = cursor.size(&name)?;
     if rank > MAX_RANK {
         return Err(bad(cursor.file(), name, format!("has {rank} dimensions")));
     }
     let mut shape = (0..rank)
-        .map(|_| size(cursor, &name))
+        .map(|_| cursor.long_size(&name))
         .collect::<Result<Vec<_>>>()?;
     shape.reverse();
     let kind = cursor.u32(&name)?;
-    let offset = size(cursor, &name)?;
+    let offset = cursor.long_size(&name)?;
     Ok(Indexed {
         name,
         shape,

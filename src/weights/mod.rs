@@ -7,6 +7,7 @@
 mod blocks;
 mod bytes;
 mod checkpoint;
+mod config;
 mod convert;
 mod ct2;
 mod ggml;
@@ -22,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 pub use self::blocks::Block;
 use self::bytes::{Mapped, bad};
-pub use self::convert::{Conversion, Numbers, Target, convert};
+pub use self::convert::{Conversion, GgmlExtras, Numbers, Target, convert};
 pub use self::tensor::{Encoding, WeightData, WeightTensor};
 use crate::dims::ModelDimensions;
 use crate::error::Result;
@@ -32,6 +33,9 @@ pub trait WeightSource: Send + Sync {
     /// The model's sizes, from the shapes of its tensors; the heads from the file's or folder's
     /// configuration, else 64 wide.
     fn dims(&self) -> &ModelDimensions;
+
+    /// Every tensor's name, as openai/whisper has it, in the order of the alphabet.
+    fn names(&self) -> Vec<&str>;
 
     /// A tensor by openai/whisper's name for it, for example
     /// `decoder.blocks.0.cross_attn.query.weight`. Matrices are `(outputs, inputs)`, convolutions
@@ -79,17 +83,21 @@ const KNOWN_ENDINGS: [&str; 5] = ["safetensors", "bin", "pt", "gguf", "ggml"];
 /// at fault.
 pub fn open(path: &Path) -> Result<Box<dyn WeightSource>> {
     let file = weights_file(path)?;
-    let parts = if file.extension().is_some_and(|ending| ending == "json") {
+    let mut parts = if file.extension().is_some_and(|ending| ending == "json") {
         safetensors::read_sharded(&file)?
     } else {
         let mapped = Mapped::open(&file)?;
-        reader(mapped.bytes()).ok_or_else(|| unknown(&file))?(&file)?
+        let read = reader(mapped.bytes()).ok_or_else(|| unknown(&mapped))?;
+        read(mapped)?
     };
+    if parts.heads.is_none() {
+        parts.heads = config::heads(&file)?;
+    }
     Ok(Box::new(checkpoint::assemble(parts)?))
 }
 
 type Recogniser = fn(&[u8]) -> bool;
-type Reader = fn(&Path) -> Result<checkpoint::Parts>;
+type Reader = fn(Mapped) -> Result<checkpoint::Parts>;
 
 /// The reader of the format that a file's first bytes show.
 fn reader(bytes: &[u8]) -> Option<Reader> {
@@ -106,13 +114,17 @@ fn reader(bytes: &[u8]) -> Option<Reader> {
         .map(|(_, reader)| reader)
 }
 
-fn unknown(file: &Path) -> crate::error::Error {
-    let known = "safetensors, CTranslate2, PyTorch zip, whisper.cpp ggml, GGUF";
-    bad(
-        file,
-        None,
-        format!("is in no format that can be read ({known})"),
-    )
+fn unknown(file: &Mapped) -> crate::error::Error {
+    let reason = match pt::is_legacy(file.bytes()) {
+        true => "is in PyTorch's format from before torch 1.6; torch.save(torch.load(file), file) \
+                 writes it in today's"
+            .to_owned(),
+        false => {
+            let known = "safetensors, CTranslate2, PyTorch zip, whisper.cpp ggml, GGUF";
+            format!("is in no format that can be read ({known})")
+        }
+    };
+    bad(file.path(), None, reason)
 }
 
 /// The file of weights that a path means: itself, or the one in the folder.

@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
-use std::path::Path;
 
 use zip::ZipArchive;
 
@@ -24,19 +23,21 @@ pub(super) fn recognises(bytes: &[u8]) -> bool {
     bytes.starts_with(b"PK\x03\x04")
 }
 
+/// Whether a file starts as `torch.save` had it before there were zip archives: with a pickle of
+/// this number.
+pub(super) fn is_legacy(bytes: &[u8]) -> bool {
+    bytes
+        .get(2..)
+        .is_some_and(|pickle| pickle.starts_with(b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."))
+}
+
 /// Reads the pickle and finds each tensor's bytes in the archive.
-pub(super) fn read(path: &Path) -> Result<Parts> {
-    let file = Mapped::open(path)?;
+pub(super) fn read(file: Mapped) -> Result<Parts> {
     let (found, heads) = index(&file)?;
     let dialect = Dialect::of(&found);
     Ok(Parts {
-        format: "PyTorch",
-        path: path.to_owned(),
-        files: vec![file],
-        found,
-        dialect,
         heads,
-        vocabulary: None,
+        ..Parts::of_file("PyTorch", file, found, dialect)
     })
 }
 

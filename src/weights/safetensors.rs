@@ -1,6 +1,4 @@
 //! Hugging Face's safetensors, in one file or in shards listed by an index.
-//!
-//! The sizes of the heads come from the `config.json` beside the file, where there is one.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -25,8 +23,11 @@ pub(super) fn recognises(bytes: &[u8]) -> bool {
 }
 
 /// Reads one file.
-pub(super) fn read(path: &Path) -> Result<Parts> {
-    read_files(path, std::slice::from_ref(&path.to_owned()))
+pub(super) fn read(file: Mapped) -> Result<Parts> {
+    let mut found = HashMap::new();
+    add_tensors(&file, 0, &mut found)?;
+    let dialect = Dialect::of(&found);
+    Ok(Parts::of_file(FORMAT, file, found, dialect))
 }
 
 #[derive(Deserialize)]
@@ -36,8 +37,22 @@ struct Index {
 
 /// Reads the shards that an index lists.
 pub(super) fn read_sharded(index: &Path) -> Result<Parts> {
-    let shards = shards(index)?;
-    read_files(index, &shards)
+    let mut files = Vec::new();
+    let mut found = HashMap::new();
+    for shard in shards(index)? {
+        let file = Mapped::open(&shard)?;
+        add_tensors(&file, files.len(), &mut found)?;
+        files.push(file);
+    }
+    Ok(Parts {
+        format: FORMAT,
+        path: index.to_owned(),
+        files,
+        dialect: Dialect::of(&found),
+        found,
+        heads: None,
+        vocabulary: None,
+    })
 }
 
 /// The files that an index lists, each once, in order. They lie beside the index.
@@ -51,43 +66,6 @@ pub(super) fn shards(index: &Path) -> Result<Vec<PathBuf>> {
             _ => Err(bad(index, name, "is not the plain name of a file".into())),
         })
         .collect()
-}
-
-/// The heads' numbers in Hugging Face's configuration.
-#[derive(Deserialize)]
-struct Config {
-    encoder_attention_heads: Option<usize>,
-    decoder_attention_heads: Option<usize>,
-}
-
-fn read_files(path: &Path, paths: &[PathBuf]) -> Result<Parts> {
-    let mut files = Vec::new();
-    let mut found = HashMap::new();
-    for shard in paths {
-        let file = Mapped::open(shard)?;
-        add_tensors(&file, files.len(), &mut found)?;
-        files.push(file);
-    }
-    let config = path.with_file_name("config.json");
-    let heads = match config.is_file() {
-        true => json::<Config>(&config).map(|config| {
-            config
-                .encoder_attention_heads
-                .zip(config.decoder_attention_heads)
-        })?,
-        false => None,
-    };
-    let dialect = Dialect::of(&found);
-    let path = path.to_owned();
-    Ok(Parts {
-        format: FORMAT,
-        path,
-        files,
-        found,
-        dialect,
-        heads,
-        vocabulary: None,
-    })
 }
 
 fn add_tensors(file: &Mapped, index: usize, found: &mut HashMap<String, Found>) -> Result<()> {

@@ -9,6 +9,7 @@ use super::blocks::Block;
 
 /// How a tensor's numbers are stored. All are little-endian, rows one after another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Encoding {
     /// 32-bit floats.
     F32,

@@ -137,8 +137,9 @@ pub struct OutputArgs {
     /// Folder to write files to [default: the current one, if a format is given]
     #[arg(short, long, value_name = "DIR")]
     pub output_dir: Option<PathBuf>,
-    /// txt, vtt, srt, tsv, json or all; may repeat [default: all, if a folder is given]
-    #[arg(short = 'f', long, value_name = "FORMAT", value_parser = ["txt", "vtt", "srt", "tsv", "json", "all"])]
+    /// txt, vtt, srt, tsv, json or all; may repeat, or be several with commas between them
+    /// [default: all, if a folder is given]
+    #[arg(short = 'f', long, value_name = "FORMAT", value_delimiter = ',', value_parser = ["txt", "vtt", "srt", "tsv", "json", "all"])]
     pub output_format: Vec<String>,
     /// Show segments with their times as they are found, and on stderr how each window was decoded
     /// [default: segments alone, and none where files are written]
@@ -180,7 +181,7 @@ pub struct DecodingArgs {
     /// Beam search goes on for this many times the beam size of candidates
     #[arg(long, value_name = "X", default_value = "none")]
     pub patience: Setting<f64>,
-    /// Google's length penalty, 0 to 1 [default: divide by the length]
+    /// Google's length penalty, 0 to 1; none divides by the length
     #[arg(long, value_name = "X", default_value = "none")]
     pub length_penalty: Setting<f64>,
     /// Most tokens in a window

@@ -3,9 +3,11 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 
 use super::speech::{AttentionArgs, ModelArgs, RunArgs};
+use crate::weights::Numbers;
 
 /// `models`.
 #[derive(Subcommand, Debug)]
@@ -43,14 +45,20 @@ pub struct ConvertArgs {
     /// Folder to write to; it must not exist
     pub destination: PathBuf,
     /// Format to write
-    #[arg(long, default_value = "safetensors", value_parser = ["safetensors", "ctranslate2"])]
+    #[arg(long, default_value = "safetensors", value_parser = ["safetensors", "ctranslate2", "ggml", "gguf"])]
     pub format: String,
-    /// Numbers to write; int8 is for ctranslate2 [default: as they are, where the format can]
-    #[arg(long, value_parser = ["float32", "float16", "bfloat16", "int8"])]
+    /// Numbers to write: floats anywhere (bfloat16 not in ggml and gguf), int8 in ctranslate2,
+    /// q… in ggml and gguf, q…_k in gguf [default: the floats that are there]
+    #[arg(long, value_name = "NUMBERS", value_parser = numbers())]
     pub quantize: Option<String>,
     /// Folder that models are kept in instead of the cache
     #[arg(long, value_name = "DIR")]
     pub model_dir: Option<PathBuf>,
+}
+
+/// Every way to store numbers; which format takes which is checked by the conversion.
+fn numbers() -> PossibleValuesParser {
+    PossibleValuesParser::new(Numbers::named().map(|(name, _)| name))
 }
 
 /// One model.

@@ -1,0 +1,124 @@
+//! The library as an embedder uses it: the stable names alone, with the repository's small model.
+
+use std::sync::{Arc, Mutex};
+
+use undertone::{
+    Control, Engine, Error, Progress, Segment, SegmentSink, TranscribeOptions, Transcript,
+    WindowTrace,
+};
+
+const PICO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/pico");
+const SPANISH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/audio/es_conteo.wav");
+
+fn engine() -> Engine {
+    Engine::builder().model(PICO).threads(1).build().unwrap()
+}
+
+fn options() -> TranscribeOptions {
+    let mut options = TranscribeOptions::default();
+    options.decoding.language = Some("es".into());
+    options.gates.temperatures = vec![0.0];
+    options
+}
+
+/// A minute and a half: several windows.
+fn long_recording() -> Vec<f32> {
+    (0..90 * 16_000)
+        .map(|i| (i as f32 * 0.05).sin() * 0.1)
+        .collect()
+}
+
+#[test]
+fn results_and_options_are_the_same_after_json() {
+    let transcript = engine().transcribe(SPANISH, &options()).unwrap();
+    assert!(!transcript.segments.is_empty() && !transcript.windows.is_empty());
+    let text = serde_json::to_string(&transcript).unwrap();
+    assert_eq!(
+        serde_json::from_str::<Transcript>(&text).unwrap(),
+        transcript
+    );
+    let text = serde_json::to_string(&options()).unwrap();
+    assert_eq!(
+        serde_json::from_str::<TranscribeOptions>(&text).unwrap(),
+        options()
+    );
+    // What is left out is as usual.
+    let short: TranscribeOptions = serde_json::from_str(
+        r#"{"decoding": {"language": "es"}, "gates": {"temperatures": [0.0]}}"#,
+    )
+    .unwrap();
+    assert_eq!(short, options());
+}
+
+/// Keeps what it is told, in order.
+#[derive(Default)]
+struct Diary {
+    segments: Vec<Segment>,
+    windows: Vec<WindowTrace>,
+    most: usize,
+}
+
+impl SegmentSink for Diary {
+    fn segment(&mut self, segment: &Segment) -> undertone::Result<()> {
+        self.segments.push(segment.clone());
+        match self.segments.len() > self.most {
+            true => Err(Error::Cancelled),
+            false => Ok(()),
+        }
+    }
+
+    fn window(&mut self, trace: &WindowTrace) -> undertone::Result<()> {
+        self.windows.push(trace.clone());
+        Ok(())
+    }
+}
+
+#[test]
+fn a_sink_hears_of_everything_and_progress_only_rises() {
+    let engine = engine();
+    let told = Arc::new(Mutex::new(Vec::<Progress>::new()));
+    let mut control = Control::default();
+    let listener = told.clone();
+    control.progress = Some(Arc::new(move |p| listener.lock().unwrap().push(p)));
+    let mut diary = Diary {
+        most: usize::MAX,
+        ..Diary::default()
+    };
+    let transcript = engine
+        .run(long_recording().into(), &options(), &mut diary, &control)
+        .unwrap();
+    assert_eq!(diary.segments, transcript.segments);
+    assert_eq!(diary.windows, transcript.windows);
+    assert!(transcript.windows.len() >= 3);
+    let told = told.lock().unwrap();
+    assert!(told.windows(2).all(|pair| pair[0].done_s <= pair[1].done_s));
+    let last = told.last().unwrap();
+    assert!(
+        last.done_s >= last.total_s && (last.total_s - 90.0).abs() < 0.1,
+        "{last:?}"
+    );
+    let one_by_one = engine.segments(long_recording(), &options());
+    let one_by_one: Vec<Segment> = one_by_one.map(Result::unwrap).collect();
+    assert_eq!(one_by_one, transcript.segments);
+}
+
+#[test]
+fn work_stops_when_it_is_cancelled_or_the_sink_has_enough() {
+    let engine = engine();
+    let mut control = Control::default();
+    let stop = control.cancel.clone();
+    // The first window is done when the wish comes, the others are not.
+    control.progress = Some(Arc::new(move |_| stop.cancel()));
+    let mut diary = Diary {
+        most: usize::MAX,
+        ..Diary::default()
+    };
+    let ended = engine.run(long_recording().into(), &options(), &mut diary, &control);
+    assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
+    assert!(diary.windows.len() < 3, "{} windows", diary.windows.len());
+    let mut enough = Diary::default();
+    let ended = engine.run(SPANISH.into(), &options(), &mut enough, &Control::default());
+    assert!(matches!(ended, Err(Error::Cancelled)) && enough.segments.len() == 1);
+    // The engine goes on for others.
+    assert!(engine.transcribe(SPANISH, &options()).is_ok());
+}
