@@ -26,13 +26,16 @@ struct Score {
     files: usize,
     errors: usize,
     reference_len: usize,
+    /// Each recording's own, in the manifest's order.
+    recordings: Vec<(String, Errors)>,
 }
 
 impl Score {
-    fn add(&mut self, errors: &Errors) {
+    fn add(&mut self, file: &str, errors: Errors) {
         self.files += 1;
         self.errors += errors.total();
         self.reference_len += errors.reference_len;
+        self.recordings.push((file.to_owned(), errors));
     }
 
     fn rate(&self) -> f64 {
@@ -50,7 +53,10 @@ pub fn run(args: &EvalArgs) -> Result<u8> {
     let (mut scores, mut code) = (BTreeMap::<String, Score>::new(), FINE);
     for row in rows.iter().filter(wanted) {
         match score(&engine, &scorer, folder, row, args.beam_size) {
-            Ok(errors) => scores.entry(row.language.clone()).or_default().add(&errors),
+            Ok(errors) => {
+                let score = scores.entry(row.language.clone()).or_default();
+                score.add(&row.file, errors);
+            }
             Err(error) => {
                 eprintln!("undertone: {error}");
                 code = FAILED;
@@ -115,8 +121,17 @@ fn print(
             } else {
                 "wer"
             };
-            let value =
-                json!({ unit: score.rate(), "files": score.files, "length": score.reference_len });
+            let recordings = score.recordings.iter().map(|(file, errors)| {
+                let (errors, length) = (errors.total(), errors.reference_len);
+                json!({ "file": file, "errors": errors, "length": length })
+            });
+            let recordings: Vec<_> = recordings.collect();
+            let value = json!({
+                unit: score.rate(),
+                "files": score.files,
+                "length": score.reference_len,
+                "recordings": recordings,
+            });
             (code.clone(), value)
         };
         let languages: serde_json::Map<_, _> = scores.iter().map(language).collect();
