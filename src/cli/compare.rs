@@ -35,8 +35,11 @@ const KINDS: [&str; 3] = ["encoder", "full_attention", "cross_attention"];
 /// Runs the command: the table, line by line as it grows. No difference is a failure, so the code is 0.
 pub fn run(args: &CompareArgs) -> Result<u8> {
     let asked = resolve::attention(&args.run.attention)?.dtype;
+    let backends = built_in(&resolve::cpu(&args.run)?);
+    // In 32-bit floats whatever the engine computes in: the first of the backends, as it is judged below.
     let engine = resolve::engine(&args.run)?
         .attention(Request::default())
+        .backend(backends[0].clone())
         .build()?;
     let dims = engine.model().dims().clone();
     let (job, reference) = reference(&engine, &args.audio)?;
@@ -49,10 +52,12 @@ pub fn run(args: &CompareArgs) -> Result<u8> {
     );
     let columns = KINDS.map(|kind| format!("{kind:<22}")).concat();
     say!("{:<24} {:<9} {columns}tokens", "backend", "numbers");
-    for backend in built_in(&resolve::cpu(&args.run)?) {
+    for backend in backends {
         let name = backend.name().to_owned();
-        let own = matches!(name.as_str(), REFERENCE | "NAIVE");
-        let dtype = asked.unwrap_or(if own { Dtype::F32 } else { Dtype::F16 });
+        let dtype = match name.as_str() {
+            REFERENCE | "NAIVE" => Dtype::F32,
+            _ => asked.unwrap_or(Dtype::F16),
+        };
         let judge = Arc::new(Judge::default());
         let request = request(backend.as_ref(), dtype, &dims);
         let judged = Judged {
