@@ -62,6 +62,9 @@ pub trait AttentionBackend: Send + Sync {
 
     /// Computes one call. `causal` is an input of every call, and no backend may assume it.
     ///
+    /// The network writes over the memory of the call's tensors, and of the output, as soon as it has
+    /// used them: a backend that wants to remember any copies it.
+    ///
     /// # Errors
     /// What the tensor library reports, or shapes that don't fit together.
     fn attend(&self, call: &AttentionCall<'_>) -> Result<Attended>;

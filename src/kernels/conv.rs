@@ -81,7 +81,9 @@ impl PackedConv {
 pub fn from_channels(cpu: &Cpu, conv: &PackedConv, x: &[f32], frames: usize, out: &mut [f32]) {
     let n_in = conv.n_in;
     assert_eq!(x.len(), n_in * frames, "the input is (n_in, frames)");
-    let mut rows = vec![0.0; (frames + 2) * n_in];
+    let mut rows = cpu.spare().take((frames + 2) * n_in);
+    rows[..n_in].fill(0.0);
+    rows[(frames + 1) * n_in..].fill(0.0);
     let inner = &mut rows[n_in..(frames + 1) * n_in];
     const PART: usize = 64;
     cpu.pool().run_chunks(inner, PART * n_in, |part, to| {
@@ -97,6 +99,7 @@ pub fn from_channels(cpu: &Cpu, conv: &PackedConv, x: &[f32], frames: usize, out
     });
     let call = conv.call(&rows, conv.positions(frames), None);
     linear(cpu, &conv.layer, &call, out);
+    cpu.spare().give(rows);
 }
 
 /// GELU of the convolution of `x` `(frames, n_in)`, plus `offset`, into `out`; both

@@ -1,9 +1,10 @@
-//! What kernels run on: a vector level and a pool of threads.
+//! What kernels run on: a vector level, a pool of threads and memory for outputs.
 
 use std::sync::Arc;
 
 use super::level::SimdLevel;
 use super::pool::Pool;
+use super::spare::Spare;
 
 /// What kernels run on: an instruction set and a pool of threads. Cheap to clone.
 #[derive(Clone)]
@@ -12,6 +13,7 @@ pub struct Cpu(Arc<Parts>);
 struct Parts {
     level: SimdLevel,
     pool: Pool,
+    spare: Spare,
 }
 
 impl Cpu {
@@ -26,6 +28,7 @@ impl Cpu {
         Cpu(Arc::new(Parts {
             level: level.unwrap_or_else(SimdLevel::best),
             pool,
+            spare: Spare::default(),
         }))
     }
 
@@ -37,6 +40,11 @@ impl Cpu {
     /// The threads.
     pub fn pool(&self) -> &Pool {
         &self.0.pool
+    }
+
+    /// Memory for large outputs, used again.
+    pub fn spare(&self) -> &Spare {
+        &self.0.spare
     }
 
     /// Threads that work on a kernel, the caller included.

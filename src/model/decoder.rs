@@ -109,6 +109,7 @@ impl Decoder {
                         .push(CrossKv::pack(cpu, format, k, v, heads, head_dim)),
                 }
             })?;
+            ops::reuse(cpu, kv)?;
         }
         Ok(())
     }

@@ -41,20 +41,24 @@ impl Encoder {
     ) -> Result<Tensor> {
         let mut x = self.stem(cpu, mel, frames)?;
         for block in &self.blocks {
-            x = block.forward(cpu, attention, self.heads, &x)?;
+            let next = block.forward(cpu, attention, self.heads, &x)?;
+            ops::reuse(cpu, std::mem::replace(&mut x, next))?;
         }
-        self.finish(cpu, &x)
+        let out = self.finish(cpu, &x)?;
+        ops::reuse(cpu, x)?;
+        Ok(out)
     }
 
     /// Both convolutions with GELU, plus the positions: `(frames / 2, width)`.
     pub fn stem(&self, cpu: &Cpu, mel: &[f32], frames: usize) -> Result<Tensor> {
         let width = self.conv2.n_out();
         let positions = frames / 2;
-        let mut hidden = vec![0f32; frames * self.conv1.n_out()];
+        let mut hidden = cpu.spare().take(frames * self.conv1.n_out());
         conv::from_channels(cpu, &self.conv1, mel, frames, &mut hidden);
-        let mut out = vec![0f32; positions * width];
+        let mut out = cpu.spare().take(positions * width);
         let offset = &self.positions[..positions * width];
         conv::from_rows(cpu, &self.conv2, &hidden, frames, Some(offset), &mut out);
+        cpu.spare().give(hidden);
         Ok(Tensor::from_vec(
             out,
             (positions, width),
@@ -65,7 +69,7 @@ impl Encoder {
     fn finish(&self, cpu: &Cpu, x: &Tensor) -> Result<Tensor> {
         let shape = x.dims2()?;
         let out = ops::with_rows(x, |x| {
-            let mut out = vec![0f32; x.rows * x.width];
+            let mut out = cpu.spare().take(x.rows * x.width);
             layer_norm(cpu, x.data, x.rows, &self.norm.norm(), &mut out);
             out
         })?;
@@ -97,6 +101,10 @@ impl EncoderBlock {
             weights: false,
         })?;
         let x = project_onto(cpu, &self.out, &attended.output, x)?;
-        Ok(self.mlp.forward(cpu, &x)?)
+        ops::reuse(cpu, qkv)?;
+        ops::reuse(cpu, attended.output)?;
+        let out = self.mlp.forward(cpu, &x)?;
+        ops::reuse(cpu, x)?;
+        Ok(out)
     }
 }

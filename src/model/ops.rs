@@ -3,7 +3,9 @@
 //! In: `(rows, width)` f32 tensors, whose rows may be further apart than their width. Out: new
 //! contiguous tensors. Each has a body for the CPU; a device would add its own beside it.
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Layout, Shape, Tensor, bail};
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, DType, InplaceOp1, Layout, Shape, Tensor, bail,
+};
 
 use crate::kernels::Cpu;
 use crate::kernels::linear::{LinearCall, Norm, PackedLinear, linear, mlp};
@@ -57,7 +59,7 @@ pub(crate) struct Linear<'a> {
 impl Linear<'_> {
     fn run(&self, x: Rows<'_>, residual: Option<&[f32]>) -> (CpuStorage, Shape) {
         let width = self.weight.n_out();
-        let mut out = vec![0f32; x.rows * width];
+        let mut out = self.cpu.spare().take(x.rows * width);
         let call = LinearCall {
             x: x.data,
             x_stride: x.stride,
@@ -123,7 +125,7 @@ impl CustomOp1 for Mlp<'_> {
             bail!("the input is its own residual and must be contiguous, got {l:?}");
         }
         let size = x.rows * x.width;
-        let mut out = vec![0f32; size];
+        let mut out = self.cpu.spare().take(size);
         let call = LinearCall {
             x: x.data,
             x_stride: x.stride,
@@ -144,4 +146,24 @@ pub(crate) fn with_rows<R>(x: &Tensor, f: impl FnOnce(Rows<'_>) -> R) -> candle_
         bail!("expected a tensor on the CPU");
     };
     Ok(f(Rows::of(storage, layout)?))
+}
+
+/// Keeps the memory of a tensor that nobody reads any more for the outputs of later operations.
+pub(crate) fn reuse(cpu: &Cpu, unneeded: Tensor) -> candle_core::Result<()> {
+    unneeded.inplace_op1(&Reuse(cpu))
+}
+
+struct Reuse<'a>(&'a Cpu);
+
+impl InplaceOp1 for Reuse<'_> {
+    fn name(&self) -> &'static str {
+        "reuse"
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, _: &Layout) -> candle_core::Result<()> {
+        if let CpuStorage::F32(numbers) = storage {
+            self.0.spare().give(std::mem::take(numbers));
+        }
+        Ok(())
+    }
 }

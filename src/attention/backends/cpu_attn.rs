@@ -82,7 +82,7 @@ impl AttentionBackend for CpuAttention {
             return Naive::new().attend(call);
         }
         call.check()?;
-        let mut out = vec![0.0; call.queries.elem_count()];
+        let mut out = self.cpu.spare().take(call.queries.elem_count());
         let shape = (call.heads, call.head_dim);
         match &call.kv {
             Kv::Dense { k, v } => self.dense(call, [call.queries, k, v], &mut out)?,

@@ -18,6 +18,9 @@ pub(super) trait Product<V: Vector> {
     /// Terms of a sum in one step.
     const TERMS: usize;
 
+    /// A plane's items; empty, which reads would panic on, where the format does not fit: the dispatch
+    /// by format rules that out.
+    fn items(plane: &Plane) -> &[Self::Item];
     fn start(at: i32) -> Self::Sum;
     fn load(from: &[Self::Item]) -> Self::Right;
     fn step(sum: Self::Sum, left: u32, right: Self::Right) -> Self::Sum;
@@ -41,6 +44,13 @@ impl<V: Vector> Product<V> for F32 {
     const TERMS: usize = 1;
 
     #[inline(always)]
+    fn items(plane: &Plane) -> &[f32] {
+        match plane {
+            Plane::F32(x) => x.items(),
+            _ => &[],
+        }
+    }
+    #[inline(always)]
     fn start(_: i32) -> V::F {
         V::splat(0.0)
     }
@@ -60,6 +70,13 @@ impl<V: Vector> Product<V> for F16 {
     type Sum = V::F;
     const TERMS: usize = 1;
 
+    #[inline(always)]
+    fn items(plane: &Plane) -> &[u16] {
+        match plane {
+            Plane::F16(x) => x.items(),
+            _ => &[],
+        }
+    }
     #[inline(always)]
     fn start(_: i32) -> V::F {
         V::splat(0.0)
@@ -81,6 +98,13 @@ impl<V: Vector> Product<V> for Bf16 {
     const TERMS: usize = 2;
 
     #[inline(always)]
+    fn items(plane: &Plane) -> &[u32] {
+        match plane {
+            Plane::Words(x) => x.items(),
+            _ => &[],
+        }
+    }
+    #[inline(always)]
     fn start(_: i32) -> V::F {
         V::splat(0.0)
     }
@@ -101,6 +125,13 @@ impl<V: Vector> Product<V> for ByteScores {
     const TERMS: usize = 4;
 
     #[inline(always)]
+    fn items(plane: &Plane) -> &[u32] {
+        match plane {
+            Plane::Words(x) => x.items(),
+            _ => &[],
+        }
+    }
+    #[inline(always)]
     fn start(at: i32) -> V::I {
         V::splat_word(at as u32)
     }
@@ -120,6 +151,13 @@ impl<V: Vector> Product<V> for ByteValues {
     type Sum = V::I;
     const TERMS: usize = 4;
 
+    #[inline(always)]
+    fn items(plane: &Plane) -> &[u32] {
+        match plane {
+            Plane::Words(x) => x.items(),
+            _ => &[],
+        }
+    }
     #[inline(always)]
     fn start(at: i32) -> V::I {
         V::splat_word(at as u32)
@@ -161,28 +199,23 @@ pub(super) trait Scheme<V: Vector> {
     /// Whether scores are to be multiplied by the keys' scales.
     const KEY_SCALES: bool;
 
-    fn keys(plane: &Plane) -> &[Item<V, Self::Score>];
-    fn values(plane: &Plane) -> &[Item<V, Self::Value>];
-
-    /// Writes a query, times `scale`, as left rows `stride` apart.
+    /// Writes a query, padded with zeros to whole vectors, times `scale`, as left rows `stride`
+    /// apart. A vector's worth of words behind a row may be written, too.
     fn query(query: &[f32], scale: f32, left: &mut [u32], stride: usize) -> Scaled;
     /// Joins the sums of a query's left rows; `key_scale` is per lane.
     fn score(sums: [Sum<V, Self::Score>; 2], factor: V::F, key_scale: V::F) -> V::F;
-    /// Writes `2^bits` as left rows `stride` apart, adds what was written to `sum`.
-    fn probability(bits: V::F, sum: V::F, left: &mut [u32], stride: usize) -> V::F;
-    /// The sum of all that was written: `sum`'s lanes, or of `words` left words themselves.
-    #[inline(always)]
-    fn total(sum: V::F, _left: &mut [u32], _words: usize) -> f32 {
-        V::sum(sum)
-    }
+    /// Writes `2^(score - shift)` as left rows `stride` apart; the sum of what was written.
+    fn probabilities(scores: &[f32], shift: V::F, left: &mut [u32], stride: usize) -> f32;
     /// Joins the sums of a query's left rows.
     fn value(sums: [Sum<V, Self::Value>; 2]) -> V::F;
 }
 
+/// f32 arithmetic on keys and values stored as `P` reads them.
+pub(super) struct Floats<P>(std::marker::PhantomData<P>);
 /// Everything in f32.
-pub(super) struct Exact;
+pub(super) type Exact = Floats<F32>;
 /// f16 keys and values, f32 arithmetic.
-pub(super) struct HalfStored;
+pub(super) type HalfStored = Floats<F16>;
 /// bf16 products, f32 sums.
 pub(super) struct Bf16Products;
 /// Byte keys and values; queries and probabilities in 16 bits, as two bytes each.
@@ -202,27 +235,26 @@ fn float_query(query: &[f32], scale: f32, left: &mut [u32]) -> Scaled {
 }
 
 #[inline(always)]
-fn float_probability<V: Vector>(bits: V::F, sum: V::F, left: &mut [u32]) -> V::F {
-    let p = exp2::<V>(bits);
-    V::store_bits(p, left);
-    V::add(sum, p)
+fn float_probabilities<V: Vector>(scores: &[f32], shift: V::F, left: &mut [u32]) -> f32 {
+    let mut sum = V::splat(0.0);
+    for (scores, left) in scores
+        .chunks_exact(V::LANES)
+        .zip(left.chunks_exact_mut(V::LANES))
+    {
+        let p = exp2::<V>(V::sub(V::load(scores), shift));
+        V::store_bits(p, left);
+        sum = V::add(sum, p);
+    }
+    V::sum(sum)
 }
 
-impl<V: Vector> Scheme<V> for Exact {
-    type Score = F32;
-    type Value = F32;
+impl<V: Vector, P: Product<V, Sum = V::F>> Scheme<V> for Floats<P> {
+    type Score = P;
+    type Value = P;
     const ROWS: usize = 1;
     const ONE_BITS: f32 = 0.0;
     const KEY_SCALES: bool = false;
 
-    #[inline(always)]
-    fn keys(plane: &Plane) -> &[f32] {
-        floats(plane)
-    }
-    #[inline(always)]
-    fn values(plane: &Plane) -> &[f32] {
-        floats(plane)
-    }
     #[inline(always)]
     fn query(query: &[f32], scale: f32, left: &mut [u32], _: usize) -> Scaled {
         float_query(query, scale, left)
@@ -232,41 +264,8 @@ impl<V: Vector> Scheme<V> for Exact {
         sums[0]
     }
     #[inline(always)]
-    fn probability(bits: V::F, sum: V::F, left: &mut [u32], _: usize) -> V::F {
-        float_probability::<V>(bits, sum, left)
-    }
-    #[inline(always)]
-    fn value(sums: [V::F; 2]) -> V::F {
-        sums[0]
-    }
-}
-
-impl<V: Vector> Scheme<V> for HalfStored {
-    type Score = F16;
-    type Value = F16;
-    const ROWS: usize = 1;
-    const ONE_BITS: f32 = 0.0;
-    const KEY_SCALES: bool = false;
-
-    #[inline(always)]
-    fn keys(plane: &Plane) -> &[u16] {
-        halves(plane)
-    }
-    #[inline(always)]
-    fn values(plane: &Plane) -> &[u16] {
-        halves(plane)
-    }
-    #[inline(always)]
-    fn query(query: &[f32], scale: f32, left: &mut [u32], _: usize) -> Scaled {
-        float_query(query, scale, left)
-    }
-    #[inline(always)]
-    fn score(sums: [V::F; 2], _: V::F, _: V::F) -> V::F {
-        sums[0]
-    }
-    #[inline(always)]
-    fn probability(bits: V::F, sum: V::F, left: &mut [u32], _: usize) -> V::F {
-        float_probability::<V>(bits, sum, left)
+    fn probabilities(scores: &[f32], shift: V::F, left: &mut [u32], _: usize) -> f32 {
+        float_probabilities::<V>(scores, shift, left)
     }
     #[inline(always)]
     fn value(sums: [V::F; 2]) -> V::F {
@@ -281,14 +280,6 @@ impl<V: Vector> Scheme<V> for Bf16Products {
     const ONE_BITS: f32 = 0.0;
     const KEY_SCALES: bool = false;
 
-    #[inline(always)]
-    fn keys(plane: &Plane) -> &[u32] {
-        words(plane)
-    }
-    #[inline(always)]
-    fn values(plane: &Plane) -> &[u32] {
-        words(plane)
-    }
     #[inline(always)]
     fn query(query: &[f32], scale: f32, left: &mut [u32], _: usize) -> Scaled {
         let bits = |x: f32| u32::from(half::bf16::from_f32_const(x).to_bits());
@@ -306,10 +297,15 @@ impl<V: Vector> Scheme<V> for Bf16Products {
         sums[0]
     }
     #[inline(always)]
-    fn probability(bits: V::F, sum: V::F, left: &mut [u32], _: usize) -> V::F {
-        let p = exp2_coarse::<V>(bits);
-        V::store_bf16(p, left);
-        V::add(sum, p)
+    fn probabilities(scores: &[f32], shift: V::F, left: &mut [u32], _: usize) -> f32 {
+        let mut sum = V::splat(0.0);
+        let left = left.chunks_exact_mut(V::LANES / 2);
+        for (scores, left) in scores.chunks_exact(V::LANES).zip(left) {
+            let p = exp2_coarse::<V>(V::sub(V::load(scores), shift));
+            V::store_bf16(p, left);
+            sum = V::add(sum, p);
+        }
+        V::sum(sum)
     }
     #[inline(always)]
     fn value(sums: [V::F; 2]) -> V::F {
@@ -319,13 +315,31 @@ impl<V: Vector> Scheme<V> for Bf16Products {
 
 /// The largest absolute value.
 #[inline(always)]
-fn largest(x: &[f32]) -> f32 {
-    x.iter().fold(0.0, |largest: f32, x| largest.max(x.abs()))
+fn largest<V: Vector>(x: &[f32]) -> f32 {
+    let (zero, mut largest) = (V::splat(0.0), V::splat(0.0));
+    for x in x.chunks_exact(V::LANES) {
+        let x = V::load(x);
+        largest = V::max(largest, V::max(x, V::sub(zero, x)));
+    }
+    V::maximum(largest)
 }
 
 #[inline(always)]
 fn to_bytes(four: &[f32], convert: impl Fn(f32) -> i32) -> [i32; 4] {
     std::array::from_fn(|i| four.get(i).map_or(0, |&x| convert(x)))
+}
+
+/// `2^(score - shift)` as bytes, of up to four vectors.
+#[inline(always)]
+fn byte_probabilities<V: Vector>(scores: &[f32], shift: V::F) -> V::I {
+    let mut words = [V::splat_word(0); 4];
+    for (c, word) in words.iter_mut().enumerate() {
+        if c * V::LANES < scores.len() {
+            let bits = V::sub(V::load(&scores[c * V::LANES..]), shift);
+            *word = V::to_words(exp2_coarse::<V>(bits));
+        }
+    }
+    V::join_bytes(words)
 }
 
 impl<V: Vector> Scheme<V> for NarrowBytes {
@@ -336,26 +350,18 @@ impl<V: Vector> Scheme<V> for NarrowBytes {
     const KEY_SCALES: bool = true;
 
     #[inline(always)]
-    fn keys(plane: &Plane) -> &[u32] {
-        words(plane)
-    }
-    #[inline(always)]
-    fn values(plane: &Plane) -> &[u32] {
-        words(plane)
-    }
-    #[inline(always)]
     fn query(query: &[f32], scale: f32, left: &mut [u32], _: usize) -> Scaled {
-        let largest = largest(query);
-        let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-        let mut sum = 0;
-        for (to, four) in left.iter_mut().zip(query.chunks(4)) {
-            let bytes = to_bytes(four, |x| (x * inverse).round_ties_even() as i32);
-            sum += bytes.iter().sum::<i32>();
-            *to = u32::from_le_bytes(bytes.map(|x| x as u8));
+        let largest = largest::<V>(query);
+        let inverse = V::splat(if largest > 0.0 { 127.0 / largest } else { 0.0 });
+        let mut sum = V::splat_word(0);
+        for (i, query) in query.chunks_exact(V::LANES).enumerate() {
+            let words = V::to_words(V::mul(V::load(query), inverse));
+            V::store_bytes(words, &mut left[i * V::LANES / 4..]);
+            sum = V::add_words(sum, words);
         }
         Scaled {
             factor: largest / 127.0 * scale,
-            start: [-128 * sum, 0],
+            start: [-128 * V::sum(V::to_floats(sum)) as i32, 0],
         }
     }
     #[inline(always)]
@@ -363,17 +369,13 @@ impl<V: Vector> Scheme<V> for NarrowBytes {
         V::mul(V::to_floats(sums[0]), V::mul(factor, key_scale))
     }
     #[inline(always)]
-    fn probability(bits: V::F, sum: V::F, left: &mut [u32], _: usize) -> V::F {
-        V::store_bytes(V::to_words(exp2_coarse::<V>(bits)), left);
-        sum
-    }
-    #[inline(always)]
-    fn total(_: V::F, left: &mut [u32], words: usize) -> f32 {
-        let padded = words.next_multiple_of(V::LANES);
-        left[words..padded].fill(0);
-        let mut sum = V::splat_word(0);
-        for words in left[..padded].chunks_exact(V::LANES) {
-            sum = V::dot_bytes(sum, V::load_words(words), V::splat_word(0x0101_0101));
+    fn probabilities(scores: &[f32], shift: V::F, left: &mut [u32], _: usize) -> f32 {
+        let (mut sum, ones) = (V::splat_word(0), V::splat_word(0x0101_0101));
+        let quads = scores.chunks(4 * V::LANES);
+        for (scores, left) in quads.zip(left.chunks_exact_mut(V::LANES)) {
+            let bytes = byte_probabilities::<V>(scores, shift);
+            V::store_words(bytes, left);
+            sum = V::dot_bytes(sum, bytes, ones);
         }
         V::sum(V::to_floats(sum))
     }
@@ -391,17 +393,9 @@ impl<V: Vector> Scheme<V> for WideBytes {
     const KEY_SCALES: bool = true;
 
     #[inline(always)]
-    fn keys(plane: &Plane) -> &[u32] {
-        words(plane)
-    }
-    #[inline(always)]
-    fn values(plane: &Plane) -> &[u32] {
-        words(plane)
-    }
-    #[inline(always)]
     fn query(query: &[f32], scale: f32, left: &mut [u32], stride: usize) -> Scaled {
         // 32512 = 127 × 256: the high byte stays within -127 ..= 127.
-        let largest = largest(query);
+        let largest = largest::<V>(query);
         let inverse = if largest > 0.0 {
             32512.0 / largest
         } else {
@@ -433,11 +427,19 @@ impl<V: Vector> Scheme<V> for WideBytes {
         V::mul(sum, V::mul(factor, key_scale))
     }
     #[inline(always)]
-    fn probability(bits: V::F, sum: V::F, left: &mut [u32], stride: usize) -> V::F {
-        let p = V::to_words(exp2::<V>(bits));
-        V::store_bytes(V::shift_byte(p), left);
-        V::store_bytes(p, &mut left[stride..]);
-        V::add(sum, V::to_floats(p))
+    fn probabilities(scores: &[f32], shift: V::F, left: &mut [u32], stride: usize) -> f32 {
+        let mut sum = V::splat(0.0);
+        let (high, low) = left.split_at_mut(stride);
+        let rows = high
+            .chunks_exact_mut(V::LANES / 4)
+            .zip(low.chunks_exact_mut(V::LANES / 4));
+        for (scores, (high, low)) in scores.chunks_exact(V::LANES).zip(rows) {
+            let p = V::to_words(exp2::<V>(V::sub(V::load(scores), shift)));
+            V::store_bytes(V::shift_byte(p), high);
+            V::store_bytes(p, low);
+            sum = V::add(sum, V::to_floats(p));
+        }
+        V::sum(sum)
     }
     #[inline(always)]
     fn value(sums: [V::I; 2]) -> V::F {
@@ -446,31 +448,5 @@ impl<V: Vector> Scheme<V> for WideBytes {
             V::splat(256.0),
             V::to_floats(sums[1]),
         )
-    }
-}
-
-/// A plane's items; empty (which reads would panic on) where the format does not fit, which the
-/// dispatch by format rules out.
-fn floats(plane: &Plane) -> &[f32] {
-    if let Plane::F32(x) = plane {
-        x.items()
-    } else {
-        &[]
-    }
-}
-
-fn halves(plane: &Plane) -> &[u16] {
-    if let Plane::F16(x) = plane {
-        x.items()
-    } else {
-        &[]
-    }
-}
-
-fn words(plane: &Plane) -> &[u32] {
-    if let Plane::Words(x) = plane {
-        x.items()
-    } else {
-        &[]
     }
 }

@@ -6,10 +6,12 @@
 
 use super::packed::{PANEL, Packed, Rows, depth, lanes, panel_width};
 use super::scheme::{Item, Product, Scaled, Scheme};
-use super::vector::Vector;
+use super::vector::{Vector, exp2};
 
 /// Keys whose scores are held at once.
 const BLOCK: usize = 4 * PANEL;
+/// At least the queries of a tile, whole vectors at every level.
+const MOST: usize = 16;
 /// Stands for minus infinity, but two of them may be subtracted.
 const NEVER: f32 = -1e30;
 /// Where running maxima start: above [`NEVER`], below any score.
@@ -45,7 +47,9 @@ pub(super) struct Scratch {
     /// Left rows of the queries.
     query: Vec<u32>,
     scaled: Vec<Scaled>,
-    running: Vec<Running>,
+    /// One query, padded to whole vectors.
+    row: Vec<f32>,
+    running: Running,
     /// Outputs so far, [`lanes`] of `head_dim` per query.
     out: Vec<f32>,
     /// Scores of one tile, [`BLOCK`] per query.
@@ -54,35 +58,56 @@ pub(super) struct Scratch {
     probabilities: Vec<u32>,
 }
 
-/// One query's online softmax.
-#[derive(Clone, Copy)]
+/// The queries' online softmax, a number per query.
+#[derive(Default)]
 struct Running {
-    highest: f32,
-    sum: f32,
+    highest: Vec<f32>,
+    sum: Vec<f32>,
     /// What the outputs so far, and the block's own, are multiplied by to join.
-    old: f32,
-    new: f32,
+    old: Vec<f32>,
+    new: Vec<f32>,
 }
 
 impl Running {
-    const START: Running = Running {
-        highest: LOWEST,
-        sum: 0.0,
-        old: 1.0,
-        new: 1.0,
-    };
+    fn start(&mut self, queries: usize) {
+        for (numbers, start) in [
+            (&mut self.highest, LOWEST),
+            (&mut self.sum, 0.0),
+            (&mut self.old, 1.0),
+            (&mut self.new, 1.0),
+        ] {
+            numbers.clear();
+            numbers.resize(queries, start);
+        }
+    }
 
-    /// Takes in a block's maximum and its sum relative to that.
+    /// Takes in the block maxima of `count` queries from `first` on, and their sums relative to those.
     #[inline(always)]
-    fn join(&mut self, block_highest: f32, block_sum: f32) {
-        let step = block_highest - self.highest;
-        (self.old, self.new) = if step > 0.0 {
-            ((-step).exp2(), 1.0)
-        } else {
-            (1.0, step.exp2())
-        };
-        self.highest = self.highest.max(block_highest);
-        self.sum = self.sum * self.old + block_sum * self.new;
+    fn join<V: Vector>(
+        &mut self,
+        first: usize,
+        count: usize,
+        highest: &[f32; MOST],
+        sums: &[f32; MOST],
+    ) {
+        let place = first..first + count;
+        let [mut was, mut sum, mut old, mut new] = [[0.0; MOST]; 4];
+        was[..count].copy_from_slice(&self.highest[place.clone()]);
+        sum[..count].copy_from_slice(&self.sum[place.clone()]);
+        for at in (0..MOST).step_by(V::LANES) {
+            let (before, now) = (V::load(&was[at..]), V::load(&highest[at..]));
+            let top = V::max(before, now);
+            let (of_old, of_new) = (exp2::<V>(V::sub(before, top)), exp2::<V>(V::sub(now, top)));
+            let joined = V::mul(V::load(&sum[at..]), of_old);
+            V::store(V::fma(V::load(&sums[at..]), of_new, joined), &mut sum[at..]);
+            V::store(top, &mut was[at..]);
+            V::store(of_old, &mut old[at..]);
+            V::store(of_new, &mut new[at..]);
+        }
+        self.highest[place.clone()].copy_from_slice(&was[..count]);
+        self.sum[place.clone()].copy_from_slice(&sum[..count]);
+        self.old[place.clone()].copy_from_slice(&old[..count]);
+        self.new[place].copy_from_slice(&new[..count]);
     }
 }
 
@@ -183,18 +208,22 @@ fn prepare<V: Vector, S: Scheme<V>>(packed: &Packed, queries: Queries, scratch: 
     // A tile may be wider than the queries that are left.
     let count = queries.count + 6;
     scratch.query.clear();
-    scratch.query.resize(count * S::ROWS * steps, 0);
+    scratch.query.resize(count * S::ROWS * steps + MOST, 0);
     scratch.scaled.clear();
+    scratch.row.clear();
+    scratch.row.resize(lanes(head_dim), 0.0);
     for q in 0..queries.count {
         let query = queries
             .rows
             .part(queries.first + q, queries.column, head_dim);
+        scratch.row[..head_dim].copy_from_slice(query);
         let left = &mut scratch.query[q * S::ROWS * steps..];
-        scratch.scaled.push(S::query(query, scale, left, steps));
+        scratch
+            .scaled
+            .push(S::query(&scratch.row, scale, left, steps));
     }
     scratch.scaled.resize(count, Scaled::default());
-    scratch.running.clear();
-    scratch.running.resize(count, Running::START);
+    scratch.running.start(count);
     scratch.out.clear();
     scratch.out.resize(count * lanes(head_dim), 0.0);
     scratch.scores.resize(6 * BLOCK, 0.0);
@@ -212,12 +241,8 @@ fn finish(
 ) {
     let (head_dim, out_width) = (packed.head_dim, lanes(packed.head_dim));
     let value_scale = &packed.heads[head].value_scale;
-    for (q, running) in scratch.running.iter().enumerate().take(count) {
-        let inverse = if running.sum > 0.0 {
-            1.0 / running.sum
-        } else {
-            0.0
-        };
+    for (q, &sum) in scratch.running.sum.iter().enumerate().take(count) {
+        let inverse = if sum > 0.0 { 1.0 / sum } else { 0.0 };
         let out = &mut scratch.out[q * out_width..][..head_dim];
         if value_scale.is_empty() {
             out.iter_mut().for_each(|x| *x *= inverse);
@@ -228,6 +253,20 @@ fn finish(
         }
         write(q, out);
     }
+}
+
+/// Repeats `$body` for each `$q` below `$count`, 6 at most: a loop that the compiler leaves a loop would
+/// keep all sums in memory, in the loop before it, too.
+macro_rules! unrolled {
+    ($q:ident < $count:expr, $body:block) => {
+        unrolled!(@ $q, $count, $body, 0 1 2 3 4 5)
+    };
+    (@ $q:ident, $count:expr, $body:block, $($n:literal)+) => {
+        $(if $n < $count {
+            let $q = $n;
+            $body
+        })+
+    };
 }
 
 /// `LEFT` left rows of neighbouring queries.
@@ -247,7 +286,10 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
     #[inline(always)]
     fn new(packed: &'a Packed, head: usize, queries: Queries<'a>, query: usize) -> Self {
         let planes = &packed.heads[head];
-        let (keys, values) = (S::keys(&planes.keys), S::values(&planes.values));
+        let (keys, values) = (
+            S::Score::items(&planes.keys),
+            S::Value::items(&planes.values),
+        );
         Tile {
             packed,
             head,
@@ -261,24 +303,30 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
     /// All of one block of keys.
     #[inline(always)]
     fn block(&self, first: usize, width: usize, scratch: &mut Scratch) {
-        self.scores(first, width, scratch);
-        self.hide(first, width, scratch);
-        self.softmax(width, scratch);
+        let mut highest = [V::splat(LOWEST); LEFT];
+        self.scores(first, width, scratch, &mut highest);
+        self.softmax(width, scratch, &highest);
         self.values(first, width, scratch);
     }
 
-    /// Scores, in bits, of `width` keys from `first` on.
+    /// Scores, in bits, of `width` keys from `first` on, and the highest of each query's.
     #[inline(always)]
-    fn scores(&self, first: usize, width: usize, scratch: &mut Scratch) {
+    fn scores(
+        &self,
+        first: usize,
+        width: usize,
+        scratch: &mut Scratch,
+        highest: &mut [V::F; LEFT],
+    ) {
         for panel in first / PANEL..(first + width).div_ceil(PANEL) {
             let panel_width = panel_width(self.packed.positions, panel);
             let mut column = 0;
             while column + N * V::LANES <= panel_width {
-                self.score_columns::<N>(first, panel, column, scratch);
+                self.score_columns::<N>(first, panel, column, scratch, highest);
                 column += N * V::LANES;
             }
             while column < panel_width {
-                self.score_columns::<1>(first, panel, column, scratch);
+                self.score_columns::<1>(first, panel, column, scratch, highest);
                 column += V::LANES;
             }
         }
@@ -292,6 +340,7 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
         panel: usize,
         column: usize,
         scratch: &mut Scratch,
+        highest: &mut [V::F; LEFT],
     ) {
         let steps = depth(self.packed.head_dim) / S::Score::TERMS;
         let words = &scratch.query[self.query * S::ROWS * steps..];
@@ -316,53 +365,53 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
                 *scale = V::load(&from[c * V::LANES..]);
             }
         }
-        // Short bodies: loops that are not unrolled would keep the sums in memory all the while.
-        for q in 0..Self::QUERIES {
+        let before = *highest;
+        unrolled!(q < Self::QUERIES, {
             let factor = V::splat(scratch.scaled[self.query + q].factor);
             let to = &mut scratch.scores[q * BLOCK + key - first..][..C * V::LANES];
             for c in 0..C {
                 let score = S::score(of_query(&sums, S::ROWS, q, c), factor, key_scales[c]);
                 V::store(score, &mut to[c * V::LANES..]);
+                highest[q] = V::max(highest[q], score);
+            }
+        });
+        // A tile's later queries see as much as its first, or more.
+        if key + C * V::LANES > self.queries.sees(self.query, self.packed.positions) {
+            *highest = before;
+            for q in 0..Self::QUERIES {
+                let scores = &mut scratch.scores[q * BLOCK + key - first..][..C * V::LANES];
+                self.hide(q, key, scores);
+                for scores in scores.chunks_exact(V::LANES) {
+                    highest[q] = V::max(highest[q], V::load(scores));
+                }
             }
         }
     }
 
-    /// Takes out padding, and keys that a query may not see.
-    #[inline(always)]
-    fn hide(&self, first: usize, width: usize, scratch: &mut Scratch) {
-        for q in 0..Self::QUERIES {
-            let seen = self.queries.sees(self.query + q, self.packed.positions);
-            let seen = seen.saturating_sub(first).min(width);
-            scratch.scores[q * BLOCK..][seen..width].fill(NEVER);
-        }
+    /// Takes out padding, and keys that query `q` may not see, of scores from `key` on.
+    fn hide(&self, q: usize, key: usize, scores: &mut [f32]) {
+        let seen = self.queries.sees(self.query + q, self.packed.positions);
+        let seen = seen.saturating_sub(key).min(scores.len());
+        scores[seen..].fill(NEVER);
     }
 
     /// Turns scores into probabilities against the block's maximum.
     #[inline(always)]
-    fn softmax(&self, width: usize, scratch: &mut Scratch) {
+    fn softmax(&self, width: usize, scratch: &mut Scratch, highest: &[V::F; LEFT]) {
         let stride = BLOCK / S::Value::TERMS;
+        let (mut tops, mut sums) = ([LOWEST; MOST], [0.0; MOST]);
+        for q in 0..Self::QUERIES {
+            tops[q] = V::maximum(highest[q]);
+        }
         for q in 0..Self::QUERIES {
             let scores = &scratch.scores[q * BLOCK..][..width];
-            let mut highest = V::splat(LOWEST);
-            for scores in scores.chunks_exact(V::LANES) {
-                highest = V::max(highest, V::load(scores));
-            }
-            let block_highest = V::maximum(highest);
             let left = &mut scratch.probabilities[q * S::ROWS * stride..];
-            let shift = V::splat(block_highest - S::ONE_BITS);
-            let mut sum = V::splat(0.0);
-            for (i, scores) in scores.chunks_exact(V::LANES).enumerate() {
-                let bits = V::sub(V::load(scores), shift);
-                sum = S::probability(
-                    bits,
-                    sum,
-                    &mut left[i * V::LANES / S::Value::TERMS..],
-                    stride,
-                );
-            }
-            let sum = S::total(sum, left, width / S::Value::TERMS);
-            scratch.running[self.query + q].join(block_highest, sum);
+            let shift = V::splat(tops[q] - S::ONE_BITS);
+            sums[q] = S::probabilities(scores, shift, left, stride);
         }
+        scratch
+            .running
+            .join::<V>(self.query, Self::QUERIES, &tops, &sums);
     }
 
     /// Adds the block's values.
@@ -399,7 +448,8 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
         let values = &self.values[first / terms * out_width + column..];
         let sums = products::<V, S::Value, LEFT, C>(left, values, out_width, width / terms);
         for q in 0..Self::QUERIES {
-            let Running { old, new, .. } = scratch.running[self.query + q];
+            let old = scratch.running.old[self.query + q];
+            let new = scratch.running.new[self.query + q];
             let out = &mut scratch.out[(self.query + q) * out_width + column..][..C * V::LANES];
             for c in 0..C {
                 let block = V::mul(S::value(of_query(&sums, S::ROWS, q, c)), V::splat(new));

@@ -49,6 +49,8 @@ pub(super) trait Vector: Copy {
     fn load_words(from: &[u32]) -> Self::I;
     fn store_words(x: Self::I, to: &mut [u32]);
     fn add_words(a: Self::I, b: Self::I) -> Self::I;
+    /// The low bytes of four vectors whose lanes hold 0 ..= 255, four neighbours in a word.
+    fn join_bytes(x: [Self::I; 4]) -> Self::I;
     /// Moves `x` up by a byte and puts the low byte of `low` below it.
     fn join_byte(x: Self::I, low: Self::I) -> Self::I;
     /// The upper 24 bits of each lane, moved down by a byte.
@@ -202,6 +204,10 @@ impl Vector for Scalar {
     #[inline(always)]
     fn store_words(x: [u32; 4], to: &mut [u32]) {
         to[..4].copy_from_slice(&x);
+    }
+    #[inline(always)]
+    fn join_bytes(x: [[u32; 4]; 4]) -> [u32; 4] {
+        x.map(|x| u32::from_le_bytes(x.map(|x| x as u8)))
     }
     #[inline(always)]
     fn join_byte(x: [u32; 4], low: [u32; 4]) -> [u32; 4] {

@@ -169,6 +169,14 @@ impl Vector for Avx2 {
         ));
     }
     #[inline(always)]
+    fn join_bytes([a, b, c, d]: [__m256i; 4]) -> __m256i {
+        op!({
+            // Each half has its four words of each vector; put the vectors one after another.
+            let mixed = _mm256_packus_epi16(_mm256_packus_epi32(a, b), _mm256_packus_epi32(c, d));
+            _mm256_permutevar8x32_epi32(mixed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
+        })
+    }
+    #[inline(always)]
     fn join_byte(x: __m256i, low: __m256i) -> __m256i {
         op!({
             let low = _mm256_and_si256(low, _mm256_set1_epi32(255));
@@ -332,6 +340,15 @@ impl<const VNNI: bool> Vector for Avx512<VNNI> {
             to.as_mut_ptr().cast(),
             x
         ));
+    }
+    #[inline(always)]
+    fn join_bytes([a, b, c, d]: [__m512i; 4]) -> __m512i {
+        op!({
+            // As for AVX2, with four quarters.
+            let mixed = _mm512_packus_epi16(_mm512_packus_epi32(a, b), _mm512_packus_epi32(c, d));
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            _mm512_permutexvar_epi32(order, mixed)
+        })
     }
     #[inline(always)]
     fn join_byte(x: __m512i, low: __m512i) -> __m512i {
