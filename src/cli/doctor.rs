@@ -51,7 +51,7 @@ fn models(args: &RunArgs) -> Result<()> {
     let config = resolve::hub_config(args.model.model_dir.as_deref());
     let caches = [
         ("our models", config.models_dir.clone()),
-        ("our int8 copies", resolve::packed_dir()),
+        ("our packed copies", resolve::packed_dir()),
         ("the Hub's cache", config.hf_cache_dir.clone()),
     ];
     for (name, folder) in caches {

@@ -163,7 +163,7 @@ fn remove(name: &ModelName, config: &HubConfig) -> Result<u8> {
     Ok(FINE)
 }
 
-/// Quantised copies of a model and their sizes: they are named by the weights' fingerprint.
+/// Packed copies of a model and their sizes: they are named by the weights' fingerprint.
 fn packed(model: &str, config: &HubConfig) -> Vec<(PathBuf, u64)> {
     let fingerprint = || -> Result<String> {
         let files = hub::locate(model, config)?.ok_or_else(|| anyhow::anyhow!("not here"))?;

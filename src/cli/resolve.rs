@@ -434,7 +434,7 @@ pub fn hub_config(model_dir: Option<&Path>) -> HubConfig {
     config
 }
 
-/// Where quantised models are kept, ready to be mapped.
+/// Where packed models are kept, ready to be mapped.
 pub fn packed_dir() -> PathBuf {
     cache_dir().join("packed")
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::io::Write;
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -23,7 +24,8 @@ use crate::transcript::{Segment, SegmentSink, WindowTrace};
 /// Runs the command: 0 if every file went well, 1 if some did not, 130 if it was interrupted.
 pub fn run(args: &SpeechArgs, task: Task) -> Result<u8> {
     let job = resolve::speech(args, task)?;
-    let engine = load(&job)?;
+    // The system takes a process's memory back faster than it could be freed here.
+    let engine = ManuallyDrop::new(load(&job)?);
     let job = resolve::for_model(job, &engine);
     let mut claimed = HashSet::new();
     let (mut waiting, mut shows) = (VecDeque::new(), Vec::new());

@@ -17,14 +17,6 @@ pub(super) struct RowScale {
     pub(super) zero: i32,
 }
 
-impl RowScale {
-    /// What the zero point stands for: minus the smallest value, about.
-    #[inline(always)]
-    pub(super) fn low(&self) -> f32 {
-        self.zero as f32 * self.scale
-    }
-}
-
 /// Where prepared rows go.
 pub(super) enum Target<'a> {
     Floats(&'a mut [f32]),

@@ -68,7 +68,7 @@ impl Task for Multiply<'_> {
 /// The most rows of a tile, at any level.
 const MAX_ROWS: usize = 12;
 
-/// Sums of a block and a panel: scaled back, if they were of bytes, and with the bias.
+/// Sums of a block and a panel: those of bytes are scaled back already.
 type Sums = [[[f32; LANES]; 2]];
 
 /// Calls `$self.tile::<S, R>` for the `R` that is the number of rows, among those the level has.
@@ -103,21 +103,13 @@ impl Multiply<'_> {
         let x_range = first * self.layer.k()..(first + R) * self.layer.k();
         let range = (panel - self.first_panel) * size..(panel - self.first_panel + 1) * size;
         let ahead = self.streaming && first == 0 && R >= AHEAD_ROWS;
-        let bias = &self.layer.bias.numbers().as_chunks::<LANES>().0[2 * panel..][..2];
-        let bias = [s.load(&bias[0]), s.load(&bias[1])];
         let sums = match self.operands {
-            Operands::F32 { x, w } => {
-                let sums = float_sums::<S, f32, R>(s, &x[x_range], &w[range], ahead);
-                sums.map(|sums| [s.add(sums[0], bias[0]), s.add(sums[1], bias[1])])
-            }
-            Operands::F16 { x, w } => {
-                let sums = float_sums::<S, u16, R>(s, &x[x_range], &w[range], ahead);
-                sums.map(|sums| [s.add(sums[0], bias[0]), s.add(sums[1], bias[1])])
-            }
+            Operands::F32 { x, w } => float_sums::<S, f32, R>(s, &x[x_range], &w[range], ahead),
+            Operands::F16 { x, w } => float_sums::<S, u16, R>(s, &x[x_range], &w[range], ahead),
             Operands::I8 { x, scales, w } => {
                 let sums = byte_sums::<S, R>(s, &x[x_range], &w.bytes.numbers()[range], ahead);
                 let scales = scales[first..].first_chunk().expect("a scale per row");
-                dequantise(s, sums, scales, w, panel, bias)
+                dequantise(s, sums, scales, w, panel)
             }
         };
         for (to, sums) in to.iter_mut().zip(sums) {
@@ -126,14 +118,15 @@ impl Multiply<'_> {
         }
     }
 
-    /// GELU, residual: then the outputs of a block and a panel are done.
+    /// Bias, GELU, residual: then the outputs of a block and a panel are done.
     #[inline(always)]
     fn finish<S: Simd>(&self, s: S, panel: usize, first: usize, sums: &Sums) {
         let n_out = self.layer.n_out();
         let columns = (panel * PANEL..n_out.min((panel + 1) * PANEL)).step_by(LANES);
         for (half, column) in columns.enumerate() {
+            let bias = s.load_some(&self.layer.bias.numbers()[column..], 0.0);
             for (row, sums) in (self.rows.start + first..).zip(sums) {
-                let mut y = s.load(&sums[half]);
+                let mut y = s.add(s.load(&sums[half]), bias);
                 if self.call.gelu {
                     y = math::gelu(s, y);
                 }
@@ -249,8 +242,7 @@ fn byte_sums<S: Simd, const R: usize>(s: S, x: &[u8], w: &[i8], ahead: bool) -> 
     sums
 }
 
-/// `sum × (scale of the row × scale of the output) + (bias - zero × scale of the row × (sum of weights ×
-/// scale of the output))`, both sums and products rounded once.
+/// `(sum - zero × sum of weights) × (scale of the row × scale of the output)`.
 #[inline(always)]
 fn dequantise<S: Simd, const R: usize>(
     s: S,
@@ -258,18 +250,16 @@ fn dequantise<S: Simd, const R: usize>(
     rows: &[RowScale; R],
     w: &Bytes,
     panel: usize,
-    bias: [S::F; 2],
 ) -> [[S::F; 2]; R] {
     let scales = &w.scales.numbers().as_chunks::<LANES>().0[2 * panel..][..2];
     let byte_sums = &w.sums.numbers().as_chunks::<LANES>().0[2 * panel..][..2];
     let mut floats = [[s.splat(0.0); 2]; R];
     for half in 0..2 {
-        let scale = s.load(&scales[half]);
-        let weight_sum = s.mul(s.float(s.load_i32(&byte_sums[half])), scale);
+        let (scale, byte_sum) = (s.load(&scales[half]), s.load_i32(&byte_sums[half]));
         for r in 0..R {
-            let base = s.fma(s.splat(-rows[r].low()), weight_sum, bias[half]);
+            let shift = s.mul_i32(s.splat_i32(rows[r].zero), byte_sum);
             let scale = s.mul(s.splat(rows[r].scale), scale);
-            floats[r][half] = s.fma(s.float(sums[r][half]), scale, base);
+            floats[r][half] = s.mul(s.float(s.sub_i32(sums[r][half], shift)), scale);
         }
     }
     floats

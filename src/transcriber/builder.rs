@@ -112,27 +112,23 @@ impl EngineBuilder {
         self
     }
 
-    /// Keeps quantised models in this folder, so that they load at once the next time.
+    /// Keeps packed models in this folder, so that they load at once the next time: as much again as
+    /// the weights take as bytes, or as halves where they are computed with in floats.
     #[must_use]
     pub fn packed_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.packed_dir = Some(folder.into());
         self
     }
 
-    /// Where the packed model is kept, and its key. Only what takes long to make is kept: floats are
-    /// packed as fast as they are read.
+    /// Where the packed model is kept, and its key.
     fn packed(&self, source: &dyn WeightSource) -> Result<Option<(PathBuf, String)>> {
-        match &self.packed_dir {
-            Some(folder) if self.compute == ComputeType::Int8 => {
-                let key = source.fingerprint()?;
-                let name = &key[..key.len().min(32)];
-                Ok(Some((
-                    folder.join(format!("{name}.{}", self.compute.name())),
-                    key,
-                )))
-            }
-            _ => Ok(None),
-        }
+        let Some(folder) = &self.packed_dir else {
+            return Ok(None);
+        };
+        let key = source.fingerprint()?;
+        let name = &key[..key.len().min(32)];
+        let file = format!("{name}.{}", self.compute.name());
+        Ok(Some((folder.join(file), key)))
     }
 
     /// Finds the model, downloading it if need be, and loads it.

@@ -204,8 +204,8 @@ pub(super) trait Scheme<V: Vector> {
     fn query(query: &[f32], scale: f32, left: &mut [u32], stride: usize) -> Scaled;
     /// Joins the sums of a query's left rows; `key_scale` is per lane.
     fn score(sums: [Sum<V, Self::Score>; 2], factor: V::F, key_scale: V::F) -> V::F;
-    /// Writes `2^(score - shift)` as left rows `stride` apart; the sum of what was written.
-    fn probabilities(scores: &[f32], shift: V::F, left: &mut [u32], stride: usize) -> f32;
+    /// Writes `2^(score - shift)` as left rows `stride` apart; what was written, summed per lane.
+    fn probabilities(scores: &[f32], shift: V::F, left: &mut [u32], stride: usize) -> V::F;
     /// Joins the sums of a query's left rows.
     fn value(sums: [Sum<V, Self::Value>; 2]) -> V::F;
 }
@@ -235,7 +235,7 @@ fn float_query(query: &[f32], scale: f32, left: &mut [u32]) -> Scaled {
 }
 
 #[inline(always)]
-fn float_probabilities<V: Vector>(scores: &[f32], shift: V::F, left: &mut [u32]) -> f32 {
+fn float_probabilities<V: Vector>(scores: &[f32], shift: V::F, left: &mut [u32]) -> V::F {
     let mut sum = V::splat(0.0);
     for (scores, left) in scores
         .chunks_exact(V::LANES)
@@ -245,7 +245,7 @@ fn float_probabilities<V: Vector>(scores: &[f32], shift: V::F, left: &mut [u32])
         V::store_bits(p, left);
         sum = V::add(sum, p);
     }
-    V::sum(sum)
+    sum
 }
 
 impl<V: Vector, P: Product<V, Sum = V::F>> Scheme<V> for Floats<P> {
@@ -264,7 +264,7 @@ impl<V: Vector, P: Product<V, Sum = V::F>> Scheme<V> for Floats<P> {
         sums[0]
     }
     #[inline(always)]
-    fn probabilities(scores: &[f32], shift: V::F, left: &mut [u32], _: usize) -> f32 {
+    fn probabilities(scores: &[f32], shift: V::F, left: &mut [u32], _: usize) -> V::F {
         float_probabilities::<V>(scores, shift, left)
     }
     #[inline(always)]
@@ -297,7 +297,7 @@ impl<V: Vector> Scheme<V> for Bf16Products {
         sums[0]
     }
     #[inline(always)]
-    fn probabilities(scores: &[f32], shift: V::F, left: &mut [u32], _: usize) -> f32 {
+    fn probabilities(scores: &[f32], shift: V::F, left: &mut [u32], _: usize) -> V::F {
         let mut sum = V::splat(0.0);
         let left = left.chunks_exact_mut(V::LANES / 2);
         for (scores, left) in scores.chunks_exact(V::LANES).zip(left) {
@@ -305,7 +305,7 @@ impl<V: Vector> Scheme<V> for Bf16Products {
             V::store_bf16(p, left);
             sum = V::add(sum, p);
         }
-        V::sum(sum)
+        sum
     }
     #[inline(always)]
     fn value(sums: [V::F; 2]) -> V::F {
@@ -369,7 +369,7 @@ impl<V: Vector> Scheme<V> for NarrowBytes {
         V::mul(V::to_floats(sums[0]), V::mul(factor, key_scale))
     }
     #[inline(always)]
-    fn probabilities(scores: &[f32], shift: V::F, left: &mut [u32], _: usize) -> f32 {
+    fn probabilities(scores: &[f32], shift: V::F, left: &mut [u32], _: usize) -> V::F {
         let (mut sum, ones) = (V::splat_word(0), V::splat_word(0x0101_0101));
         let quads = scores.chunks(4 * V::LANES);
         for (scores, left) in quads.zip(left.chunks_exact_mut(V::LANES)) {
@@ -377,7 +377,7 @@ impl<V: Vector> Scheme<V> for NarrowBytes {
             V::store_words(bytes, left);
             sum = V::dot_bytes(sum, bytes, ones);
         }
-        V::sum(V::to_floats(sum))
+        V::to_floats(sum)
     }
     #[inline(always)]
     fn value(sums: [V::I; 2]) -> V::F {
@@ -427,7 +427,7 @@ impl<V: Vector> Scheme<V> for WideBytes {
         V::mul(sum, V::mul(factor, key_scale))
     }
     #[inline(always)]
-    fn probabilities(scores: &[f32], shift: V::F, left: &mut [u32], stride: usize) -> f32 {
+    fn probabilities(scores: &[f32], shift: V::F, left: &mut [u32], stride: usize) -> V::F {
         let mut sum = V::splat(0.0);
         let (high, low) = left.split_at_mut(stride);
         let rows = high
@@ -439,7 +439,7 @@ impl<V: Vector> Scheme<V> for WideBytes {
             V::store_bytes(p, low);
             sum = V::add(sum, V::to_floats(p));
         }
-        V::sum(sum)
+        sum
     }
     #[inline(always)]
     fn value(sums: [V::I; 2]) -> V::F {

@@ -58,57 +58,46 @@ pub(super) struct Scratch {
     probabilities: Vec<u32>,
 }
 
-/// The queries' online softmax, a number per query.
+/// The queries' online softmax.
 #[derive(Default)]
 struct Running {
+    /// The highest score of each query.
     highest: Vec<f32>,
-    sum: Vec<f32>,
-    /// What the outputs so far, and the block's own, are multiplied by to join.
-    old: Vec<f32>,
-    new: Vec<f32>,
+    /// Sums of probabilities, a vector in [`MOST`] numbers per query.
+    sums: Vec<f32>,
 }
 
 impl Running {
     fn start(&mut self, queries: usize) {
-        for (numbers, start) in [
-            (&mut self.highest, LOWEST),
-            (&mut self.sum, 0.0),
-            (&mut self.old, 1.0),
-            (&mut self.new, 1.0),
-        ] {
-            numbers.clear();
-            numbers.resize(queries, start);
-        }
+        self.highest.clear();
+        self.highest.resize(queries, LOWEST);
+        self.sums.clear();
+        self.sums.resize(queries * MOST, 0.0);
     }
 
-    /// Takes in the block maxima of `count` queries from `first` on, and their sums relative to those.
+    /// Takes in the block maxima of `count` queries from `first` on. What the outputs and sums so far,
+    /// and the block's own, are multiplied by to join.
     #[inline(always)]
-    fn join<V: Vector>(
-        &mut self,
-        first: usize,
-        count: usize,
-        highest: &[f32; MOST],
-        sums: &[f32; MOST],
-    ) {
-        let place = first..first + count;
-        let [mut was, mut sum, mut old, mut new] = [[0.0; MOST]; 4];
-        was[..count].copy_from_slice(&self.highest[place.clone()]);
-        sum[..count].copy_from_slice(&self.sum[place.clone()]);
+    fn join<V: Vector>(&mut self, first: usize, count: usize, tops: &[f32; MOST]) -> Join {
+        let [mut highest, mut old, mut new] = [[LOWEST; MOST]; 3];
+        let place = &mut self.highest[first..first + count];
+        highest[..count].copy_from_slice(place);
         for at in (0..MOST).step_by(V::LANES) {
-            let (before, now) = (V::load(&was[at..]), V::load(&highest[at..]));
+            let (before, now) = (V::load(&highest[at..]), V::load(&tops[at..]));
             let top = V::max(before, now);
-            let (of_old, of_new) = (exp2::<V>(V::sub(before, top)), exp2::<V>(V::sub(now, top)));
-            let joined = V::mul(V::load(&sum[at..]), of_old);
-            V::store(V::fma(V::load(&sums[at..]), of_new, joined), &mut sum[at..]);
-            V::store(top, &mut was[at..]);
-            V::store(of_old, &mut old[at..]);
-            V::store(of_new, &mut new[at..]);
+            V::store(exp2::<V>(V::sub(before, top)), &mut old[at..]);
+            V::store(exp2::<V>(V::sub(now, top)), &mut new[at..]);
+            V::store(top, &mut highest[at..]);
         }
-        self.highest[place.clone()].copy_from_slice(&was[..count]);
-        self.sum[place.clone()].copy_from_slice(&sum[..count]);
-        self.old[place.clone()].copy_from_slice(&old[..count]);
-        self.new[place].copy_from_slice(&new[..count]);
+        place.copy_from_slice(&highest[..count]);
+        Join { old, new }
     }
+}
+
+/// What the queries of a tile are multiplied by when a block joins.
+struct Join {
+    old: [f32; MOST],
+    new: [f32; MOST],
 }
 
 /// Left operands: `LEFT` rows `stride` apart, and where their sums start.
@@ -196,7 +185,7 @@ pub(super) fn attend_chunk<V: Vector, S: Scheme<V>, const N: usize>(
             query += count;
         }
     }
-    finish(packed, head, queries.count, scratch, write);
+    finish::<V>(packed, head, queries.count, scratch, write);
 }
 
 /// Writes the queries' left rows and clears what is kept per query.
@@ -232,7 +221,7 @@ fn prepare<V: Vector, S: Scheme<V>>(packed: &Packed, queries: Queries, scratch: 
 
 /// Divides by the sums and hands the outputs over.
 #[inline(always)]
-fn finish(
+fn finish<V: Vector>(
     packed: &Packed,
     head: usize,
     count: usize,
@@ -241,7 +230,8 @@ fn finish(
 ) {
     let (head_dim, out_width) = (packed.head_dim, lanes(packed.head_dim));
     let value_scale = &packed.heads[head].value_scale;
-    for (q, &sum) in scratch.running.sum.iter().enumerate().take(count) {
+    for q in 0..count {
+        let sum = V::sum(V::load(&scratch.running.sums[q * MOST..]));
         let inverse = if sum > 0.0 { 1.0 / sum } else { 0.0 };
         let out = &mut scratch.out[q * out_width..][..head_dim];
         if value_scale.is_empty() {
@@ -305,8 +295,8 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
     fn block(&self, first: usize, width: usize, scratch: &mut Scratch) {
         let mut highest = [V::splat(LOWEST); LEFT];
         self.scores(first, width, scratch, &mut highest);
-        self.softmax(width, scratch, &highest);
-        self.values(first, width, scratch);
+        let join = self.softmax(width, scratch, &highest);
+        self.values(first, width, scratch, &join);
     }
 
     /// Scores, in bits, of `width` keys from `first` on, and the highest of each query's.
@@ -397,34 +387,36 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
 
     /// Turns scores into probabilities against the block's maximum.
     #[inline(always)]
-    fn softmax(&self, width: usize, scratch: &mut Scratch, highest: &[V::F; LEFT]) {
+    fn softmax(&self, width: usize, scratch: &mut Scratch, highest: &[V::F; LEFT]) -> Join {
         let stride = BLOCK / S::Value::TERMS;
-        let (mut tops, mut sums) = ([LOWEST; MOST], [0.0; MOST]);
+        let mut tops = [LOWEST; MOST];
         for q in 0..Self::QUERIES {
             tops[q] = V::maximum(highest[q]);
         }
+        let join = scratch.running.join::<V>(self.query, Self::QUERIES, &tops);
         for q in 0..Self::QUERIES {
             let scores = &scratch.scores[q * BLOCK..][..width];
             let left = &mut scratch.probabilities[q * S::ROWS * stride..];
             let shift = V::splat(tops[q] - S::ONE_BITS);
-            sums[q] = S::probabilities(scores, shift, left, stride);
+            let block = S::probabilities(scores, shift, left, stride);
+            let sum = &mut scratch.running.sums[(self.query + q) * MOST..];
+            let old = V::mul(V::load(sum), V::splat(join.old[q]));
+            V::store(V::fma(block, V::splat(join.new[q]), old), sum);
         }
-        scratch
-            .running
-            .join::<V>(self.query, Self::QUERIES, &tops, &sums);
+        join
     }
 
     /// Adds the block's values.
     #[inline(always)]
-    fn values(&self, first: usize, width: usize, scratch: &mut Scratch) {
+    fn values(&self, first: usize, width: usize, scratch: &mut Scratch, join: &Join) {
         let out_width = lanes(self.packed.head_dim);
         let mut column = 0;
         while column + N * V::LANES <= out_width {
-            self.value_columns::<N>(first, width, column, scratch);
+            self.value_columns::<N>(first, width, column, scratch, join);
             column += N * V::LANES;
         }
         while column < out_width {
-            self.value_columns::<1>(first, width, column, scratch);
+            self.value_columns::<1>(first, width, column, scratch, join);
             column += V::LANES;
         }
     }
@@ -437,6 +429,7 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
         width: usize,
         column: usize,
         scratch: &mut Scratch,
+        join: &Join,
     ) {
         let (out_width, terms) = (lanes(self.packed.head_dim), S::Value::TERMS);
         let words = &scratch.probabilities;
@@ -448,8 +441,7 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
         let values = &self.values[first / terms * out_width + column..];
         let sums = products::<V, S::Value, LEFT, C>(left, values, out_width, width / terms);
         for q in 0..Self::QUERIES {
-            let old = scratch.running.old[self.query + q];
-            let new = scratch.running.new[self.query + q];
+            let (old, new) = (join.old[q], join.new[q]);
             let out = &mut scratch.out[(self.query + q) * out_width + column..][..C * V::LANES];
             for c in 0..C {
                 let block = V::mul(S::value(of_query(&sums, S::ROWS, q, c)), V::splat(new));

@@ -246,20 +246,17 @@ fn byte_sums_are_exact_integers() {
             .fold((0f32, 0f32), |(l, h), &x| (l.min(x), h.max(x)));
         let inverse = 255.0 / (high - low);
         let zero = (-low * inverse).round_ties_even() as i32;
-        let row_scale = (high - low) / 255.0;
-        let byte = |x: f32| ((x * inverse).round_ties_even() as i32 + zero).clamp(0, 255);
+        let byte = |x: f32| ((x * inverse).round_ties_even() as i32 + zero).clamp(0, 255) - zero;
         for (n, weights) in scaled_back.chunks(200).enumerate() {
             let scale = stored.scales.numbers()[n];
-            let weight = |w: f32| (w / scale).round() as i32;
-            let sum: i32 = x
-                .iter()
-                .zip(weights)
-                .map(|(&x, &w)| byte(x) * weight(w))
-                .sum();
-            let weight_sum = weights.iter().map(|&w| weight(w)).sum::<i32>() as f32 * scale;
-            let base = (-(zero as f32 * row_scale)).mul_add(weight_sum, inputs.bias[n]);
-            let y = (sum as f32).mul_add(row_scale * scale, base);
-            assert_eq!(out[n], y, "row {row}, output {n}");
+            let product = |(&x, &w): (&f32, &f32)| byte(x) * (w / scale).round() as i32;
+            let sum: i32 = x.iter().zip(weights).map(product).sum();
+            let scale = (high - low) / 255.0 * scale;
+            assert_eq!(
+                out[n],
+                sum as f32 * scale + inputs.bias[n],
+                "row {row}, output {n}"
+            );
         }
     }
 }
