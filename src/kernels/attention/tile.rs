@@ -368,11 +368,11 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
         // A tile's later queries see as much as its first, or more.
         if key + C * V::LANES > self.queries.sees(self.query, self.packed.positions) {
             *highest = before;
-            for q in 0..Self::QUERIES {
+            for (q, highest) in highest.iter_mut().enumerate().take(Self::QUERIES) {
                 let scores = &mut scratch.scores[q * BLOCK + key - first..][..C * V::LANES];
                 self.hide(q, key, scores);
                 for scores in scores.chunks_exact(V::LANES) {
-                    highest[q] = V::max(highest[q], V::load(scores));
+                    *highest = V::max(*highest, V::load(scores));
                 }
             }
         }
@@ -394,10 +394,10 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
             tops[q] = V::maximum(highest[q]);
         }
         let join = scratch.running.join::<V>(self.query, Self::QUERIES, &tops);
-        for q in 0..Self::QUERIES {
+        for (q, &top) in tops.iter().enumerate().take(Self::QUERIES) {
             let scores = &scratch.scores[q * BLOCK..][..width];
             let left = &mut scratch.probabilities[q * S::ROWS * stride..];
-            let shift = V::splat(tops[q] - S::ONE_BITS);
+            let shift = V::splat(top - S::ONE_BITS);
             let block = S::probabilities(scores, shift, left, stride);
             let sum = &mut scratch.running.sums[(self.query + q) * MOST..];
             let old = V::mul(V::load(sum), V::splat(join.old[q]));
