@@ -111,12 +111,12 @@ fn plan(args: &RunArgs, cpu: &Cpu) -> Result<()> {
     if let Some(note) = plan.note() {
         line("", note)?;
     }
-    let format = resolve::compute_type(&args.compute_type)?.kv_format();
-    let mut bytes = StateBytes::new(&entry.dims(), format);
+    let compute = resolve::compute_type(&args.compute_type)?;
+    let mut bytes = StateBytes::new(&entry.dims(), compute);
     let cross = plan.backend(Role::DecoderCross).name();
     if RocmBackend::all(cpu).iter().any(|b| b.name() == cross) {
-        // It keeps a window's keys and values once more, as it rounds them.
-        bytes.window += StateBytes::new(&entry.dims(), KvFormat::F32).window;
+        // It keeps a window's keys and values once more, as it rounds them, in 32-bit floats.
+        bytes.window += StateBytes::new(&entry.dims(), ComputeType::F32).window;
     }
     let mb = |bytes: usize| bytes.div_ceil(1_000_000);
     let (window, row) = (mb(bytes.window), mb(bytes.row));

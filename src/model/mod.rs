@@ -58,12 +58,21 @@ impl ComputeType {
         }
     }
 
-    /// How keys and values are kept.
+    /// How the text's keys and values are kept.
     #[must_use]
-    pub fn kv_format(self) -> KvFormat {
+    pub fn text_kv(self) -> KvFormat {
         match self {
             Self::F32 => KvFormat::F32,
             Self::Int8 => KvFormat::F16,
+        }
+    }
+
+    /// How the audio's keys and values are kept: every step reads all of them for every window.
+    #[must_use]
+    pub fn audio_kv(self) -> KvFormat {
+        match self {
+            Self::F32 => KvFormat::F32,
+            Self::Int8 => KvFormat::I8,
         }
     }
 }
@@ -164,7 +173,7 @@ impl Whisper {
     /// Tensor arithmetic that fails.
     pub fn audio_state(&self, audio: &Tensor) -> Result<AudioState> {
         self.decoder
-            .audio_state(&self.cpu, self.compute.kv_format(), audio)
+            .audio_state(&self.cpu, self.compute.audio_kv(), audio)
     }
 
     /// As [`audio_state`](Self::audio_state), into the memory of a state that is not needed any more.
@@ -173,13 +182,13 @@ impl Whisper {
     /// Tensor arithmetic that fails.
     pub fn refill_audio_state(&self, audio: &Tensor, state: &mut AudioState) -> Result<()> {
         self.decoder
-            .fill_audio_state(&self.cpu, self.compute.kv_format(), audio, state)
+            .fill_audio_state(&self.cpu, self.compute.audio_kv(), audio, state)
     }
 
     /// An empty text state for `beams` rows.
     #[must_use]
     pub fn text_state(&self, beams: usize) -> TextState {
-        TextState::new(&self.dims, self.compute.kv_format(), beams)
+        TextState::new(&self.dims, self.compute.text_kv(), beams)
     }
 
     /// One decoder step over any mix of windows: `(wanted, n_vocab)` logits, window after window,

@@ -1,5 +1,6 @@
 //! What belongs to one window while it is decoded: the keys and values of its text and its audio.
 
+use super::ComputeType;
 use crate::attention::KvFormat;
 use crate::dims::ModelDimensions;
 use crate::kernels::kv::{CrossKv, GroupKv, Lineage};
@@ -74,18 +75,13 @@ pub struct StateBytes {
 }
 
 impl StateBytes {
-    /// The cost in a network of these sizes, its keys and values kept in `format`.
+    /// The cost in a network of these sizes that computes in `compute`.
     #[must_use]
-    pub fn new(dims: &ModelDimensions, format: KvFormat) -> Self {
-        let number = match format {
-            KvFormat::F32 => 4,
-            KvFormat::F16 => 2,
-            KvFormat::I8 => 1,
-        };
-        let position = 2 * dims.n_text_layer * dims.n_text_state * number;
+    pub fn new(dims: &ModelDimensions, compute: ComputeType) -> Self {
+        let numbers = 2 * dims.n_text_layer * dims.n_text_state;
         Self {
-            window: position * dims.n_audio_ctx,
-            row: position * dims.n_text_ctx,
+            window: numbers * bytes(compute.audio_kv()) * dims.n_audio_ctx,
+            row: numbers * bytes(compute.text_kv()) * dims.n_text_ctx,
         }
     }
 
@@ -96,11 +92,20 @@ impl StateBytes {
     }
 }
 
+/// Bytes a number takes, scales not counted.
+fn bytes(format: KvFormat) -> usize {
+    match format {
+        KvFormat::F32 => 4,
+        KvFormat::F16 => 2,
+        KvFormat::I8 => 1,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::StateBytes;
-    use crate::attention::KvFormat;
     use crate::dims::ModelDimensions;
+    use crate::model::ComputeType;
 
     #[test]
     fn bytes_follow_the_sizes() {
@@ -116,12 +121,10 @@ mod tests {
             n_text_head: 8,
             n_text_layer: 6,
         };
-        let bytes = StateBytes::new(&base, KvFormat::F16);
-        assert_eq!((bytes.window, bytes.row), (18_432_000, 5_505_024));
-        assert_eq!(
-            StateBytes::new(&base, KvFormat::F32).window,
-            2 * bytes.window
-        );
+        let bytes = StateBytes::new(&base, ComputeType::Int8);
+        assert_eq!((bytes.window, bytes.row), (9_216_000, 5_505_024));
+        let floats = StateBytes::new(&base, ComputeType::F32);
+        assert_eq!((floats.window, floats.row), (36_864_000, 11_010_048));
         assert_eq!(bytes.of(1, 1), 2 * bytes.window + 2 * bytes.row);
     }
 }

@@ -108,15 +108,20 @@ struct Left<'a, const LEFT: usize> {
     start: [i32; LEFT],
 }
 
-/// Sums over `steps` of `LEFT` rows of left operands with `C` vectors of columns.
+/// A tile of so many left rows computes for longer than memory takes to follow.
+const BUSY: usize = 6;
+
+/// Sums over `steps` of `LEFT` rows of left operands with `C` vectors of columns. Meanwhile `next`, as
+/// long as `right`, is fetched: few rows would wait for memory, whose order the hardware does not guess.
 ///
 /// No closures here and in what follows: one that is not inlined would lose the instruction set.
 #[inline(always)]
-fn products<V: Vector, P: Product<V>, const LEFT: usize, const C: usize>(
+fn products<V: Vector, P: Product<V>, N, const LEFT: usize, const C: usize>(
     left: Left<LEFT>,
     right: &[P::Item],
     right_stride: usize,
     steps: usize,
+    next: &[N],
 ) -> [[P::Sum; C]; LEFT] {
     let mut sums = [[P::start(0); C]; LEFT];
     let mut rows = [left.words; LEFT];
@@ -130,6 +135,14 @@ fn products<V: Vector, P: Product<V>, const LEFT: usize, const C: usize>(
         for (c, column) in columns.iter_mut().enumerate().skip(1) {
             *column = P::load(&items[c * V::LANES..]);
         }
+        if LEFT < BUSY {
+            for c in 0..C {
+                V::prefetch(
+                    next.as_ptr()
+                        .wrapping_add(step * right_stride + c * V::LANES),
+                );
+            }
+        }
         for row in 0..LEFT {
             let word = rows[row][step];
             for c in 0..C {
@@ -138,6 +151,12 @@ fn products<V: Vector, P: Product<V>, const LEFT: usize, const C: usize>(
         }
     }
     sums
+}
+
+/// What there is from `start` on.
+#[inline(always)]
+fn from<T>(items: &[T], start: usize) -> &[T] {
+    items.get(start..).unwrap_or(&[])
 }
 
 /// The sums of query `q`'s one or two left rows.
@@ -346,7 +365,9 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
         };
         let keys = &self.keys[panel * PANEL * steps + column..];
         let stride = panel_width(self.packed.positions, panel);
-        let sums = products::<V, S::Score, LEFT, C>(left, keys, stride, steps);
+        let (terms, out_width) = (S::Value::TERMS, lanes(self.packed.head_dim));
+        let values = from(self.values, panel * PANEL / terms * out_width + column);
+        let sums = products::<V, S::Score, _, LEFT, C>(left, keys, stride, steps, values);
         let key = panel * PANEL + column;
         let mut key_scales = [V::splat(1.0); C];
         if S::KEY_SCALES {
@@ -439,7 +460,10 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
             start: [0; LEFT],
         };
         let values = &self.values[first / terms * out_width + column..];
-        let sums = products::<V, S::Value, LEFT, C>(left, values, out_width, width / terms);
+        let steps = depth(self.packed.head_dim) / S::Score::TERMS;
+        let keys = from(self.keys, (first + BLOCK) * steps + column);
+        let sums =
+            products::<V, S::Value, _, LEFT, C>(left, values, out_width, width / terms, keys);
         for q in 0..Self::QUERIES {
             let (old, new) = (join.old[q], join.new[q]);
             let out = &mut scratch.out[(self.query + q) * out_width + column..][..C * V::LANES];

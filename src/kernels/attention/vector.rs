@@ -62,6 +62,10 @@ pub(super) trait Vector: Copy {
     fn dot_bytes(sum: Self::I, a: Self::I, b: Self::I) -> Self::I;
     /// Adds to each lane of `sum` the two products of bf16 pairs.
     fn dot_bf16(sum: Self::F, a: Self::I, b: Self::I) -> Self::F;
+
+    /// Asks for the cache line at `place`, which will be read soon. A hint: does nothing else.
+    #[inline(always)]
+    fn prefetch<T>(_place: *const T) {}
 }
 
 /// Minimax coefficients of `2^x` on 0 ..= 1, lowest power first: relative error 7.5e-8.

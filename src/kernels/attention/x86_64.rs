@@ -221,6 +221,11 @@ impl Vector for Avx2 {
             _mm256_fmadd_ps(high(a), high(b), sum)
         })
     }
+    #[inline(always)]
+    fn prefetch<T>(place: *const T) {
+        // Never faults, wherever `place` is.
+        op!(_mm_prefetch::<_MM_HINT_T0>(place.cast()));
+    }
 }
 
 /// AVX-512 F, BW, DQ and VL; with `VNNI` also that, for byte products.
@@ -395,5 +400,10 @@ impl<const VNNI: bool> Vector for Avx512<VNNI> {
             std::mem::transmute::<__m512i, __m512bh>(a),
             std::mem::transmute::<__m512i, __m512bh>(b)
         ))
+    }
+    #[inline(always)]
+    fn prefetch<T>(place: *const T) {
+        // Never faults, wherever `place` is.
+        op!(_mm_prefetch::<_MM_HINT_T0>(place.cast()));
     }
 }
