@@ -124,7 +124,7 @@ fn plan(args: &RunArgs, cpu: &Cpu) -> Result<()> {
         "memory",
         &format!("{window} MB a window being decoded, and up to {row} MB a beam"),
     )?;
-    let slots = Capacity::of_windows(resolve::DEFAULT_JOBS);
+    let slots = Capacity::of_windows(resolve::slots(resolve::DEFAULT_JOBS));
     let most = mb(bytes.of(slots.windows, slots.rows));
     line(
         "",

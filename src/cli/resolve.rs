@@ -66,8 +66,9 @@ pub struct Job {
     pub most_bytes: u64,
 }
 
-/// Files worked on side by side where nothing else is asked for: enough to keep a batch full.
-pub const DEFAULT_JOBS: usize = 8;
+/// Files worked on side by side where nothing else is asked for: while windows of half of them are
+/// decoded, those of the others wait for a free slot.
+pub const DEFAULT_JOBS: usize = 16;
 /// And bytes of their input: with speech compressed as far as it goes, half a gigabyte of
 /// spectrograms.
 const DEFAULT_BYTES: u64 = 50_000_000;
@@ -85,7 +86,7 @@ pub fn speech(args: &SpeechArgs, task: Task) -> Result<Job> {
     }
     let (formats, output_dir) = outputs(&args.output);
     let jobs = args.jobs.unwrap_or(DEFAULT_JOBS).min(args.audio.len());
-    let slots = args.batch_size.unwrap_or(1).max(jobs);
+    let slots = args.batch_size.unwrap_or(1).max(slots(jobs));
     Ok(Job {
         engine: engine(&args.run)?
             .allow_any_task(args.force_task)
@@ -109,6 +110,11 @@ pub fn speech(args: &SpeechArgs, task: Task) -> Result<Job> {
             DEFAULT_BYTES
         },
     })
+}
+
+/// Windows decoded side by side for so many files.
+pub fn slots(jobs: usize) -> usize {
+    jobs.min(DEFAULT_JOBS / 2).max(jobs / 2)
 }
 
 /// Options that openai/whisper has and this program does not serve yet are errors, not silence.

@@ -4,8 +4,10 @@
 //! steps. Gates, temperature, seed and fallback belong to the window, so what shares its batch
 //! never changes its result. Slots bound both the windows and the rows of beams in memory.
 
+mod batch;
 mod batcher;
 mod inbox;
+mod intake;
 mod queue;
 mod slot;
 #[cfg(test)]

@@ -85,10 +85,10 @@ impl StateBytes {
         }
     }
 
-    /// What `windows` of `rows` in all cost, at most; language detection holds one window more.
+    /// What `windows` of `rows` in all cost, at most; language detection holds as many windows more.
     #[must_use]
     pub fn of(self, windows: usize, rows: usize) -> usize {
-        (windows + 1) * self.window + (windows + rows) * self.row
+        2 * windows * self.window + (windows + rows) * self.row
     }
 }
 
