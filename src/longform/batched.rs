@@ -1,8 +1,9 @@
 //! Windows side by side: a recording is cut into stretches at quiet places, which are decoded side by
 //! side, each window by window, without one window knowing what another says, and joined in order.
 //!
-//! A stretch is longer than a window, because a cut costs: nobody said that the speaker would pause
-//! between sentences where it is, so what is left open there is often decoded a second time.
+//! A cut costs: nobody said that the speaker would pause between sentences where it is, and what is
+//! left open there is decoded a second time. So a long recording, which has stretches for everybody
+//! anyway, is cut into longer ones than single windows.
 
 use std::collections::VecDeque;
 use std::ops::Range;

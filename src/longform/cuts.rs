@@ -2,36 +2,54 @@
 
 use std::ops::Range;
 
-/// A stretch is at least about this long: two windows, as a window's last segment is seldom closed
-/// at its very end. What is nearer to one of these than to two stays whole.
-const SHORT_FRAMES: usize = 5200;
-/// A stretch is at most about this long. In between, a recording is cut into [`PARTS`].
-const LONG_FRAMES: usize = 30_000;
-const PARTS: usize = 8;
-/// How far from where it should be a cut may lie.
-const SEARCH_FRAMES: usize = 800;
-/// Length of the quiet piece whose middle becomes the cut: the pause after a sentence.
-const PAUSE_FRAMES: usize = 40;
+use crate::dims::N_FRAMES;
 
-/// The stretches of a clip, in order, without gaps and about equally long. `loudness` has a value
-/// for each frame of the recording.
+/// Stretches that a long recording is cut into, so that many are decoded side by side.
+const PARTS: usize = 8;
+/// A stretch of a long recording is at least about this long: two windows.
+const SHORT_FRAMES: usize = 5200;
+/// And at most about this long: five minutes.
+const LONG_FRAMES: usize = 30_000;
+/// How far from where it should be a cut of a long recording may lie.
+const SEARCH_FRAMES: usize = 800;
+/// A shorter recording is cut into single windows; each is at least this long where it can be.
+const LEAST_WINDOW_FRAMES: usize = 2200;
+/// The last window of several is at least this long.
+const LEAST_LAST_FRAMES: usize = 1000;
+/// Length of the quiet piece whose middle becomes the cut: the pause after a sentence, rather than
+/// the one after a phrase, whose end the model would leave open.
+const PAUSE_FRAMES: usize = 60;
+
+/// The stretches of a clip, in order, without gaps. `loudness` has a value for each frame of the
+/// recording. A clip that is long enough for [`PARTS`] stretches of two windows is cut into equal
+/// ones; a shorter one into single windows.
 #[must_use]
 pub fn stretches_at_quiet_places(clip: Range<usize>, loudness: &[f32]) -> Vec<Range<usize>> {
-    if clip.is_empty() {
-        return Vec::new();
-    }
-    let about = (clip.len() / PARTS).clamp(SHORT_FRAMES, LONG_FRAMES);
-    let count = ((clip.len() + about / 2) / about).max(1);
-    let mut stretches = Vec::with_capacity(count);
+    let mut stretches = Vec::new();
     let mut start = clip.start;
-    for cut in 1..count {
-        let middle = clip.start + clip.len() * cut / count;
-        let end = quietest(middle - SEARCH_FRAMES..middle + SEARCH_FRAMES, loudness);
+    while start < clip.end {
+        let end = match next_cut(&clip, start, stretches.len()) {
+            Some(range) => quietest(range, loudness),
+            None => clip.end,
+        };
         stretches.push(start..end);
         start = end;
     }
-    stretches.push(start..clip.end);
     stretches
+}
+
+/// Where the stretch that starts at `start`, the `index`th, may end; `None` is the clip's end.
+fn next_cut(clip: &Range<usize>, start: usize, index: usize) -> Option<Range<usize>> {
+    if clip.len() >= PARTS * SHORT_FRAMES {
+        let about = (clip.len() / PARTS).min(LONG_FRAMES);
+        let count = (clip.len() + about / 2) / about;
+        let middle = clip.start + clip.len() * (index + 1) / count;
+        return (index + 1 < count).then(|| middle - SEARCH_FRAMES..middle + SEARCH_FRAMES);
+    }
+    let left = clip.end - start;
+    let first = LEAST_WINDOW_FRAMES.min(left / 2);
+    let last = N_FRAMES.min(left.saturating_sub(LEAST_LAST_FRAMES));
+    (left > N_FRAMES).then(|| start + first..start + last)
 }
 
 /// The middle of the quietest piece in a range of frames, the last of them where several are equally
@@ -53,45 +71,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stretches_end_where_it_is_quiet() {
-        let mut loudness = vec![0.0; 8000];
-        loudness[3395..3445].fill(-3.0);
+    fn windows_end_where_it_is_quiet_for_long() {
+        let mut loudness = vec![0.0; 5000];
+        loudness[2400..2470].fill(-3.0);
         // Quieter, but too short to be a pause.
-        loudness[4100..4105].fill(-9.0);
-        // Quieter still, but far from the middle.
-        loudness[2500..2600].fill(-9.0);
-        let stretches = stretches_at_quiet_places(0..8000, &loudness);
+        loudness[2600..2610].fill(-9.0);
+        // Quieter still, but too early for a window.
+        loudness[1500..1700].fill(-9.0);
+        let stretches = stretches_at_quiet_places(0..5000, &loudness);
         assert_eq!(stretches.len(), 2);
-        assert!((3415..=3425).contains(&stretches[0].end), "{stretches:?}");
+        assert!((2430..=2440).contains(&stretches[0].end), "{stretches:?}");
     }
 
     #[test]
     fn every_frame_belongs_to_a_stretch() {
         let loudness: Vec<f32> = (0..400_000).map(|i| ((i * 7919) % 211) as f32).collect();
-        // frames of the clip, stretches
+        // frames of the clip, fewest and most stretches, longest stretch
         let cases = [
-            (0, 0),
-            (1, 1),
-            (3001, 1),
-            (7799, 1),
-            (7800, 2),
-            (15_307, 3),
-            (32_598, 6),
-            (41_600, 8),
-            (60_000, 8),
-            (240_000, 8),
-            (360_000, 12),
+            (0, 0, 0, 0),
+            (1, 1, 1, 1),
+            (3000, 1, 1, 3000),
+            (3001, 2, 2, 2001),
+            (4500, 2, 2, 3000),
+            (15_307, 6, 8, 3000),
+            (32_598, 11, 15, 3000),
+            (41_599, 14, 20, 3000),
+            (41_600, 8, 8, 6800),
+            (60_000, 8, 8, 9100),
+            (240_000, 8, 8, 31_600),
+            (360_000, 12, 12, 31_600),
         ];
-        for (frames, count) in cases {
+        for (frames, fewest, most, longest) in cases {
             let clip = 123..123 + frames;
             let stretches = stretches_at_quiet_places(clip.clone(), &loudness);
-            assert_eq!(stretches.len(), count, "{frames}");
+            let count = fewest..=most;
+            assert!(count.contains(&stretches.len()), "{frames}: {stretches:?}");
             let mut next = clip.start;
             for stretch in &stretches {
                 assert_eq!(stretch.start, next, "{frames}: a gap");
-                let about = frames / count;
-                let near = about.saturating_sub(2 * SEARCH_FRAMES)..=about + 2 * SEARCH_FRAMES;
-                assert!(near.contains(&stretch.len()), "{frames}: {stretch:?}");
+                assert!(!stretch.is_empty(), "{frames}: {stretches:?}");
+                assert!(stretch.len() <= longest, "{frames}: {stretches:?}");
                 next = stretch.end;
             }
             assert_eq!(next, clip.end);
@@ -100,9 +119,7 @@ mod tests {
 
     #[test]
     fn no_loudness_at_all_is_no_reason_to_panic() {
-        assert_eq!(
-            stretches_at_quiet_places(0..10_000, &[]),
-            [0..5780, 5780..10_000]
-        );
+        let stretches = stretches_at_quiet_places(0..10_000, &[]);
+        assert_eq!(stretches.last().map(|last| last.end), Some(10_000));
     }
 }
