@@ -9,10 +9,10 @@ use super::args::RunArgs;
 use super::{FINE, reach, resolve};
 use crate::attention::backends::RocmBackend;
 use crate::attention::detect::Detected;
-use crate::attention::{self, KvFormat, Registry, Role};
+use crate::attention::{self, Registry, Role};
 use crate::engine::Capacity;
 use crate::kernels::{Cpu, SimdLevel};
-use crate::model::StateBytes;
+use crate::model::{ComputeType, StateBytes};
 use crate::weights::hub;
 
 /// Prints one line a fact. Nothing is downloaded.
