@@ -216,7 +216,7 @@ fn real_weights_decode_each_window_the_same_in_any_batch() {
     };
     let mels = real_mels(engine.model().dims().n_mels);
     // Fewer in 32 bits, where a window takes several times as long.
-    batches_do_not_matter(engine, &mels, 20);
+    batches_do_not_matter(engine, &mels, 40);
     let int8 = Engine::builder()
         .model("base")
         .hub(support::hub())

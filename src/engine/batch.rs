@@ -91,11 +91,15 @@ impl Batch {
                 outcome: Ok(None),
             });
         }
-        intake.pool().run_chunks(&mut turns, 1, |_, turns| {
-            for turn in turns {
-                turn.outcome = turn.slot.advance(model, tokenizer, turn.logits);
-            }
-        });
+        intake
+            .model
+            .cpu()
+            .pool()
+            .run_chunks(&mut turns, 1, |_, turns| {
+                for turn in turns {
+                    turn.outcome = turn.slot.advance(model, tokenizer, turn.logits);
+                }
+            });
         turns.into_iter().map(|turn| turn.outcome).collect()
     }
 

@@ -10,7 +10,6 @@ use super::inbox::Answer;
 use super::queue::FairQueue;
 use crate::decoding::{LanguageProbabilities, detect_language};
 use crate::error::{Error, Result};
-use crate::kernels::pool::Pool;
 use crate::model::{AudioState, StepWindow, Whisper};
 use crate::tokenizer::Tokenizer;
 
@@ -61,11 +60,6 @@ impl Intake {
             capacity,
             state,
         }
-    }
-
-    /// The threads that kernels run on.
-    pub fn pool(&self) -> &Pool {
-        self.model.cpu().pool()
     }
 
     /// Up to `count` windows that there is room for. With `wait`, for which nothing may be under way,

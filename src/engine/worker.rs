@@ -42,7 +42,7 @@ impl Worker {
 
     /// Fills free slots; waits only when there is nothing to step. False ends the worker.
     fn admit(&mut self) -> bool {
-        let threads = self.intake.pool().threads();
+        let threads = self.intake.model.cpu().pool().threads();
         loop {
             let stepping = !self.batch.is_empty();
             let lanes = (threads - usize::from(stepping)).max(1);
@@ -68,11 +68,11 @@ impl Worker {
     /// there is room for.
     fn overlap(&mut self, tasks: Vec<Task>) {
         let intake = &self.intake;
-        let lanes = intake.pool().threads();
+        let lanes = intake.model.cpu().pool().threads();
         let round = Round::new(tasks, lanes - 1);
         let batch = Mutex::new(&mut self.batch);
         // The stepping lane is the last one: in a pool that is busy elsewhere they run one by one.
-        intake.pool().run(lanes, |lane| {
+        intake.model.cpu().pool().run(lanes, |lane| {
             if lane + 1 < lanes {
                 round.encode(intake);
             } else {

@@ -15,7 +15,7 @@ use super::attention::packed::{Format, Packed, Rows};
 use super::tiled::{History, Number, Source};
 
 /// Positions in a block of a growing cache: what it grows by.
-const BLOCK: usize = 64;
+pub(super) const BLOCK: usize = 64;
 
 /// How a cache stores numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -211,13 +211,13 @@ fn an_open_tail_is_decoded_again_from_its_last_closed_timestamp() {
 fn inside_a_stretch_the_next_window_starts_where_the_last_segment_ended() {
     let closed = [BEGIN, 1000, BEGIN + 1490, BEGIN + 1490];
     let mut script = Script::new(&[(0, &closed)]);
-    run(&mut script, 5000, &options(2)).unwrap();
-    let places: Vec<_> = script
-        .asked
-        .iter()
+    run(&mut script, 41_600, &options(2)).unwrap();
+    let places = script.asked.iter();
+    let first: Vec<_> = places
         .map(|(seek, length, ..)| (*seek, *length))
+        .filter(|(seek, _)| *seek < 4430)
         .collect();
-    assert_eq!(places, [(0, 3000), (2980, 2020)]);
+    assert_eq!(first, [(0, 3000), (2980, 1450)]);
 }
 
 #[test]
@@ -232,12 +232,12 @@ fn segments_stay_in_their_stretch_and_never_go_back() {
 #[test]
 fn silent_windows_say_nothing() {
     let mut script = Script {
-        silent: vec![4220],
+        silent: vec![2230],
         ..Script::new(&[])
     };
     let run = run(&mut script, 10_000, &options(4)).unwrap();
-    assert!(run.sunk.iter().all(|segment| segment.seek != 4220));
-    assert_eq!((run.sunk.len(), script.asked.len()), (3, 4));
+    assert!(run.sunk.iter().all(|segment| segment.seek != 2230));
+    assert_eq!((run.sunk.len(), script.asked.len()), (4, 5));
     assert_eq!(run.reported.last(), Some(&100.0));
 }
 
@@ -258,7 +258,7 @@ fn clips_prompts_and_seeds_reach_every_window() {
 #[test]
 fn an_error_stops_the_work() {
     let mut script = Script {
-        fails_at: Some(4220),
+        fails_at: Some(2230),
         ..Script::new(&[])
     };
     assert!(matches!(

@@ -4,7 +4,8 @@
 //! beam's history may jump between its window's rows.
 
 use super::vector::{Vector, exp2};
-use crate::kernels::kv::{GroupKv, Lineage, Stored, runs};
+use crate::kernels::kv::{BLOCK, GroupKv, Lineage, Stored, runs};
+use crate::kernels::storage::LINE;
 
 /// Where a row keeps its numbers.
 #[derive(Default)]
@@ -119,11 +120,22 @@ impl Number for i8 {
     }
 }
 
+/// Asks for the same position of the next head, which lies a block further on and is read soon; the
+/// hardware does not guess that, and a history is too long for the cache.
+#[inline(always)]
+fn fetch_next_head<V: Vector, T>(position: &[T]) {
+    let next = position.as_ptr().wrapping_add(BLOCK * position.len());
+    for line in (0..size_of_val(position)).step_by(LINE) {
+        V::prefetch(next.cast::<u8>().wrapping_add(line));
+    }
+}
+
 /// `query · key` for each key; whole vectors first, then what is left.
 #[inline(always)]
 fn score<V: Vector, T: Number>(query: &[f32], keys: &[T], scores: &mut [f32]) {
     let whole = query.len() / V::LANES * V::LANES;
     for (key, score) in keys.chunks_exact(query.len()).zip(scores) {
+        fetch_next_head::<V, T>(key);
         let mut sum = V::splat(0.0);
         for start in (0..whole).step_by(V::LANES) {
             sum = V::fma(V::load(&query[start..]), T::load::<V>(&key[start..]), sum);
@@ -140,6 +152,7 @@ fn score<V: Vector, T: Number>(query: &[f32], keys: &[T], scores: &mut [f32]) {
 fn add<V: Vector, T: Number>(p: &[f32], values: &[T], out: &mut [f32]) {
     let whole = out.len() / V::LANES * V::LANES;
     for (value, &p) in values.chunks_exact(out.len()).zip(p) {
+        fetch_next_head::<V, T>(value);
         for start in (0..whole).step_by(V::LANES) {
             let out = &mut out[start..];
             V::store(
