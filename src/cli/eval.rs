@@ -13,6 +13,9 @@ use crate::normalize::{Errors, Scorer};
 use crate::options::TranscribeOptions;
 use crate::transcriber::Engine;
 
+/// Samples to choose from above temperature 0: transcribe's default.
+const SAMPLES: usize = 5;
+
 /// One recording of a manifest.
 struct Row {
     file: String,
@@ -43,7 +46,8 @@ impl Score {
     }
 }
 
-/// Transcribes every recording at temperature 0 without fallback and prints the error rates.
+/// Transcribes every recording, at temperature 0 unless fallback is asked for, and prints the error
+/// rates.
 pub fn run(args: &EvalArgs) -> Result<u8> {
     let rows = manifest(&args.manifest)?;
     let engine = resolve::engine(&args.run)?.build()?;
@@ -52,7 +56,7 @@ pub fn run(args: &EvalArgs) -> Result<u8> {
     let (scorer, started) = (Scorer::new(), Instant::now());
     let (mut scores, mut code) = (BTreeMap::<String, Score>::new(), FINE);
     for row in rows.iter().filter(wanted) {
-        match score(&engine, &scorer, folder, row, args.beam_size) {
+        match score(&engine, &scorer, folder, row, args) {
             Ok(errors) => {
                 let score = scores.entry(row.language.clone()).or_default();
                 score.add(&row.file, errors);
@@ -98,12 +102,15 @@ fn score(
     scorer: &Scorer,
     folder: &Path,
     row: &Row,
-    beam_size: usize,
+    args: &EvalArgs,
 ) -> crate::Result<Errors> {
     let mut options = TranscribeOptions::default();
     options.decoding.language = Some(row.language.clone());
-    options.decoding.beam_size = Some(beam_size).filter(|n| *n > 1);
-    options.gates.temperatures = vec![0.0];
+    options.decoding.beam_size = Some(args.beam_size).filter(|n| *n > 1);
+    options.decoding.best_of = Some(SAMPLES);
+    if !args.fallback {
+        options.gates.temperatures = vec![0.0];
+    }
     let transcript = engine.transcribe(folder.join(&row.file).as_path(), &options)?;
     Ok(scorer.errors(&row.language, &row.reference, &transcript.text))
 }

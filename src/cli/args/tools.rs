@@ -155,6 +155,10 @@ pub struct EvalArgs {
     /// Beams; 1 is greedy
     #[arg(long, default_value_t = 1)]
     pub beam_size: usize,
+    /// Try higher temperatures where a window fails, as transcribe does; without it, a recording on
+    /// which the model repeats itself weighs as much as many others
+    #[arg(long)]
+    pub fallback: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
