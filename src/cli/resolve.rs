@@ -408,7 +408,7 @@ pub fn compute_type(name: &str) -> Result<ComputeType> {
     match name {
         "f32" => Ok(ComputeType::F32),
         "auto" => {
-            // Its error rate on English recordings is within 0.3 points of 32-bit floats.
+            // Its error rate on English recordings is within half a point of 32-bit floats'.
             eprintln!("undertone: --compute-type auto takes int8");
             Ok(ComputeType::Int8)
         }

@@ -62,8 +62,9 @@ mod tests {
         assert!(numbers.len() == 3 * WORTH && numbers.iter().all(|&x| x == 0.0));
         let place = numbers.as_ptr();
         spare.give(numbers);
-        assert_ne!(spare.take(WORTH).as_ptr(), place, "far too large");
-        assert_ne!(spare.take(4 * WORTH).as_ptr(), place, "too small");
+        let (small, large) = (spare.take(WORTH), spare.take(4 * WORTH));
+        assert_ne!(small.as_ptr(), place, "far too large");
+        assert_ne!(large.as_ptr(), place, "too small");
         let part = spare.take(2 * WORTH);
         assert_eq!((part.as_ptr(), part.len()), (place, 2 * WORTH));
         spare.give(part);
