@@ -215,9 +215,9 @@ fn inside_a_stretch_the_next_window_starts_where_the_last_segment_ended() {
     let places = script.asked.iter();
     let first: Vec<_> = places
         .map(|(seek, length, ..)| (*seek, *length))
-        .filter(|(seek, _)| *seek < 4430)
+        .filter(|(seek, _)| *seek < 4450)
         .collect();
-    assert_eq!(first, [(0, 3000), (2980, 1450)]);
+    assert_eq!(first, [(0, 3000), (2980, 1470)]);
 }
 
 #[test]
@@ -232,11 +232,11 @@ fn segments_stay_in_their_stretch_and_never_go_back() {
 #[test]
 fn silent_windows_say_nothing() {
     let mut script = Script {
-        silent: vec![2230],
+        silent: vec![2250],
         ..Script::new(&[])
     };
     let run = run(&mut script, 10_000, &options(4)).unwrap();
-    assert!(run.sunk.iter().all(|segment| segment.seek != 2230));
+    assert!(run.sunk.iter().all(|segment| segment.seek != 2250));
     assert_eq!((run.sunk.len(), script.asked.len()), (4, 5));
     assert_eq!(run.reported.last(), Some(&100.0));
 }
@@ -258,7 +258,7 @@ fn clips_prompts_and_seeds_reach_every_window() {
 #[test]
 fn an_error_stops_the_work() {
     let mut script = Script {
-        fails_at: Some(2230),
+        fails_at: Some(2250),
         ..Script::new(&[])
     };
     assert!(matches!(

@@ -18,7 +18,7 @@ const LEAST_WINDOW_FRAMES: usize = 2200;
 const LEAST_LAST_FRAMES: usize = 1000;
 /// Length of the quiet piece whose middle becomes the cut: the pause after a sentence, rather than
 /// the one after a phrase, whose end the model would leave open.
-const PAUSE_FRAMES: usize = 60;
+const PAUSE_FRAMES: usize = 100;
 
 /// The stretches of a clip, in order, without gaps. `loudness` has a value for each frame of the
 /// recording. A clip that is long enough for [`PARTS`] stretches of two windows is cut into equal
@@ -73,14 +73,14 @@ mod tests {
     #[test]
     fn windows_end_where_it_is_quiet_for_long() {
         let mut loudness = vec![0.0; 5000];
-        loudness[2400..2470].fill(-3.0);
+        loudness[2400..2500].fill(-3.0);
         // Quieter, but too short to be a pause.
-        loudness[2600..2610].fill(-9.0);
+        loudness[2700..2720].fill(-9.0);
         // Quieter still, but too early for a window.
         loudness[1500..1700].fill(-9.0);
         let stretches = stretches_at_quiet_places(0..5000, &loudness);
         assert_eq!(stretches.len(), 2);
-        assert!((2430..=2440).contains(&stretches[0].end), "{stretches:?}");
+        assert!((2445..=2455).contains(&stretches[0].end), "{stretches:?}");
     }
 
     #[test]
