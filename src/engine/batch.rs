@@ -38,6 +38,7 @@ impl Batch {
 
     /// One step of every window that is still wanted, and what follows from it.
     pub fn step(&mut self, intake: &Intake) {
+        intake.drop_cancelled();
         for slot in self.slots.extract_if(.., |slot| slot.is_cancelled()) {
             close(&mut self.spare, intake, slot, Err(Error::Cancelled));
         }

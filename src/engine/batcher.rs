@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use super::inbox::{Inbox, Reply};
+use super::intake::Intake;
 use super::queue::FairQueue;
 use super::worker::Worker;
 use super::{Capacity, WindowJob};
@@ -55,7 +56,7 @@ impl Batcher {
     /// [`Error::Engine`] where the system refuses a thread.
     pub fn new(model: Arc<Whisper>, tokenizer: Arc<Tokenizer>, capacity: Capacity) -> Result<Self> {
         let queue = Arc::new(FairQueue::new(capacity.windows.max(2)));
-        let worker = Worker::new(queue.clone(), model, tokenizer, capacity);
+        let worker = Worker::new(Intake::new(queue.clone(), model, tokenizer, capacity));
         let closing = CloseAtEnd(queue.clone());
         let body = move || {
             // Moved in as a whole, so that it is dropped even if the worker panics.

@@ -4,15 +4,11 @@
 //! steps. Encoding computes where stepping waits for memory, and both run best on one thread each:
 //! with enough windows at hand, every thread but one encodes, and the last one steps meanwhile.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::Capacity;
 use super::batch::Batch;
 use super::batcher::Task;
 use super::intake::{Encoded, Intake};
-use super::queue::FairQueue;
-use crate::model::Whisper;
-use crate::tokenizer::Tokenizer;
 
 pub(super) struct Worker {
     intake: Intake,
@@ -20,22 +16,14 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub fn new(
-        queue: Arc<FairQueue<Task>>,
-        model: Arc<Whisper>,
-        tokenizer: Arc<Tokenizer>,
-        capacity: Capacity,
-    ) -> Self {
-        Self {
-            intake: Intake::new(queue, model, tokenizer, capacity),
-            batch: Batch::default(),
-        }
+    pub fn new(intake: Intake) -> Self {
+        let batch = Batch::default();
+        Self { intake, batch }
     }
 
     /// Works until the queue is closed and empty.
     pub fn run(mut self) {
         while self.admit() {
-            self.intake.drop_cancelled();
             self.batch.step(&self.intake);
         }
     }
@@ -149,7 +137,6 @@ impl Round {
             } else if batch.is_empty() {
                 self.wait();
             } else {
-                intake.drop_cancelled();
                 batch.step(intake);
             }
         }

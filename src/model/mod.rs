@@ -35,7 +35,8 @@ pub enum ComputeType {
     /// 32-bit floats: the same tokens as openai/whisper.
     #[default]
     F32,
-    /// 8-bit weights and activations in the linear layers, 32-bit floats elsewhere.
+    /// 8-bit weights and activations in the linear layers, bytes in the encoder's attention and in the
+    /// audio's keys and values, half floats in the text's; 32-bit floats elsewhere.
     Int8,
 }
 
