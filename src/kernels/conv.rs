@@ -97,9 +97,49 @@ pub fn from_channels(cpu: &Cpu, conv: &PackedConv, x: &[f32], frames: usize, out
             }
         }
     });
-    let call = conv.call(&rows, conv.positions(frames), None);
-    linear(cpu, &conv.layer, &call, out);
+    run(cpu, conv, &rows, conv.positions(frames), None, out);
     cpu.spare().give(rows);
+}
+
+/// `rows` positions, of which the first begins with `x`'s first frame. Silence ends most windows: where
+/// `x` ends in equal frames, one position is computed for all that see nothing else.
+fn run(
+    cpu: &Cpu,
+    conv: &PackedConv,
+    x: &[f32],
+    rows: usize,
+    offset: Option<&[f32]>,
+    out: &mut [f32],
+) {
+    let (n_in, n_out) = (conv.n_in, conv.n_out());
+    let steady = (x.len() / n_in - repeated(x, n_in)).div_ceil(conv.stride);
+    let own = steady.min(rows);
+    let (first, rest) = out.split_at_mut(own * n_out);
+    let (before, after) = offset.map(|offset| offset.split_at(own * n_out)).unzip();
+    linear(cpu, &conv.layer, &conv.call(x, own, before), first);
+    if own == rows {
+        return;
+    }
+    let mut row = vec![0.0; n_out];
+    let x = &x[own * conv.stride * n_in..];
+    linear(cpu, &conv.layer, &conv.call(x, 1, None), &mut row);
+    const PART: usize = 64;
+    cpu.pool().run_chunks(rest, PART * n_out, |part, to| {
+        for (i, to) in to.chunks_exact_mut(n_out).enumerate() {
+            to.copy_from_slice(&row);
+            if let Some(offset) = after {
+                let offset = &offset[(part * PART + i) * n_out..];
+                to.iter_mut().zip(offset).for_each(|(to, x)| *to += x);
+            }
+        }
+    });
+}
+
+/// How many frames at the end of `x` are equal to its last.
+fn repeated(x: &[f32], n_in: usize) -> usize {
+    let mut frames = x.rchunks_exact(n_in);
+    let last = frames.next();
+    1 + frames.take_while(|&frame| Some(frame) == last).count()
 }
 
 /// GELU of the convolution of `x` `(frames, n_in)`, plus `offset`, into `out`; both
@@ -126,10 +166,10 @@ pub fn from_rows(
     let inner = 1..positions
         .min((frames + conv.stride).saturating_sub(2) / conv.stride)
         .max(1);
-    let mut run = |range: std::ops::Range<usize>, x: &[f32]| {
+    let mut at = |range: std::ops::Range<usize>, x: &[f32]| {
         let (rows, outputs) = (range.len(), range.start * n_out..range.end * n_out);
-        let call = conv.call(x, rows, offset.map(|offset| &offset[outputs.clone()]));
-        linear(cpu, &conv.layer, &call, &mut out[outputs]);
+        let offset = offset.map(|offset| &offset[outputs.clone()]);
+        run(cpu, conv, x, rows, offset, &mut out[outputs]);
     };
     for edge in (0..inner.start).chain(inner.end..positions) {
         let mut padded = vec![0.0; TAPS * n_in];
@@ -141,10 +181,10 @@ pub fn from_rows(
                 padded[tap * n_in..][..n_in].copy_from_slice(&x[frame * n_in..][..n_in]);
             }
         }
-        run(edge..edge + 1, &padded);
+        at(edge..edge + 1, &padded);
     }
     if !inner.is_empty() {
-        run(inner, &x[(conv.stride - 1) * n_in..]);
+        at(inner, &x[(conv.stride - 1) * n_in..]);
     }
 }
 
@@ -183,17 +223,23 @@ mod tests {
     #[test]
     fn both_layouts_agree_with_the_plain_convolution() {
         let sizes = [(5, 7, 12), (16, 33, 50), (3, 4, 1), (3, 4, 2), (8, 40, 133)];
-        for ((n_in, n_out, frames), stride) in sizes.into_iter().flat_map(|s| [(s, 1), (s, 2)]) {
+        let cases = sizes
+            .into_iter()
+            .flat_map(|size| [(size, 1), (size, 2)])
+            .flat_map(|case| [100, 50, 10].map(|loud| (case, loud)));
+        for (((n_in, n_out, frames), stride), loud) in cases {
             let case = Case {
                 n_in,
                 n_out,
                 frames,
                 stride,
             };
-            let name = format!("{n_in}→{n_out}, {frames} frames, stride {stride}");
+            let name = format!("{n_in}→{n_out}, {frames} frames, stride {stride}, {loud} % loud");
             let cpu = Cpu::new(Some(2), None);
             let (w, bias) = (numbers(n_out * n_in * TAPS, 1), numbers(n_out, 2));
-            let x = numbers(frames * n_in, 3);
+            let mut x = numbers(frames * n_in, 3);
+            // Then there is silence, which need not be zero.
+            x[frames * loud / 100 * n_in..].fill(0.5);
             let rows = PackedConv::rows_of(&w, n_out, n_in);
             let layer = PackedLinear::pack_f32(&cpu, &rows, n_out, TAPS * n_in, Some(&bias));
             let conv = PackedConv::new(layer, n_in, stride);
