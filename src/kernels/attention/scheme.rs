@@ -194,7 +194,8 @@ pub(super) trait Scheme<V: Vector> {
     type Value: Product<V>;
     /// Left rows per query, 1 or 2.
     const ROWS: usize;
-    /// What a probability of 1 is written as, in bits (log2).
+    /// What a probability of 1 is written as, in bits (log2): the shift of [`Scheme::probabilities`]
+    /// is the highest score less this.
     const ONE_BITS: f32;
     /// Whether scores are to be multiplied by the keys' scales.
     const KEY_SCALES: bool;
@@ -329,24 +330,25 @@ fn to_bytes(four: &[f32], convert: impl Fn(f32) -> i32) -> [i32; 4] {
     std::array::from_fn(|i| four.get(i).map_or(0, |&x| convert(x)))
 }
 
-/// `2^(score - shift)` as bytes, of up to four vectors.
+/// `255 × 2^(score - top)` as bytes, of up to four vectors.
 #[inline(always)]
-fn byte_probabilities<V: Vector>(scores: &[f32], shift: V::F) -> V::I {
-    let mut words = [V::splat_word(0); 4];
-    for (c, word) in words.iter_mut().enumerate() {
-        if c * V::LANES < scores.len() {
-            let bits = V::sub(V::load(&scores[c * V::LANES..]), shift);
-            *word = V::to_words(exp2_coarse::<V>(bits));
-        }
+fn byte_probabilities<V: Vector>(scores: &[f32], top: V::F) -> V::I {
+    let mut below = [V::splat(NOTHING); 4];
+    for (below, score) in below.iter_mut().zip(scores.chunks_exact(V::LANES)) {
+        *below = V::sub(top, V::load(score));
     }
-    V::join_bytes(words)
+    V::byte_powers(below)
 }
+
+/// So far below the highest score, nothing of a probability is left.
+const NOTHING: f32 = 100.0;
 
 impl<V: Vector> Scheme<V> for NarrowBytes {
     type Score = ByteScores;
     type Value = ByteValues;
     const ROWS: usize = 1;
-    const ONE_BITS: f32 = 7.994_353_5;
+    /// [`Vector::byte_powers`] multiplies by 255.
+    const ONE_BITS: f32 = 0.0;
     const KEY_SCALES: bool = true;
 
     #[inline(always)]
@@ -369,12 +371,19 @@ impl<V: Vector> Scheme<V> for NarrowBytes {
         V::mul(V::to_floats(sums[0]), V::mul(factor, key_scale))
     }
     #[inline(always)]
-    fn probabilities(scores: &[f32], shift: V::F, left: &mut [u32], _: usize) -> V::F {
+    fn probabilities(scores: &[f32], top: V::F, left: &mut [u32], _: usize) -> V::F {
         let (mut sum, ones) = (V::splat_word(0), V::splat_word(0x0101_0101));
-        let quads = scores.chunks(4 * V::LANES);
-        for (scores, left) in quads.zip(left.chunks_exact_mut(V::LANES)) {
-            let bytes = byte_probabilities::<V>(scores, shift);
+        let quads = scores.chunks_exact(4 * V::LANES);
+        let rest = quads.remainder();
+        let (full, last) = left.split_at_mut(scores.len() / 4 - rest.len() / 4);
+        for (scores, left) in quads.zip(full.chunks_exact_mut(V::LANES)) {
+            let bytes = byte_probabilities::<V>(scores, top);
             V::store_words(bytes, left);
+            sum = V::dot_bytes(sum, bytes, ones);
+        }
+        if !rest.is_empty() {
+            let bytes = byte_probabilities::<V>(rest, top);
+            V::store_words(bytes, last);
             sum = V::dot_bytes(sum, bytes, ones);
         }
         V::to_floats(sum)

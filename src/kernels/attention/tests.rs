@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::kernels::kv::KvFormat;
+use crate::kernels::level::Isa;
 
 /// A small generator, so that failures repeat: numbers of about normal shape.
 struct Random(u64);
@@ -410,4 +411,50 @@ fn the_exponential_is_exact_enough_and_zero_far_down() {
     // Other levels are compared through the kernels: intrinsics need their own entry.
     let [exact, coarse] = worst::<Scalar>();
     assert!(exact < 3e-7 && coarse < 1.8e-3, "{exact:.1e} {coarse:.1e}");
+}
+
+#[test]
+fn byte_powers_are_near_and_lie_one_after_another() {
+    let x: Vec<f32> = (0..4 * 16)
+        .map(|i| i as f32 * i as f32 * 0.004)
+        .chain([100.0; 16])
+        .collect();
+    let near = |bytes: &[u32], x: &[f32]| {
+        let bytes = bytes.iter().flat_map(|word| word.to_le_bytes());
+        for (byte, x) in bytes.zip(x) {
+            let want = 255.0 * (-x).exp2();
+            assert!((f32::from(byte) - want).abs() < 2.0, "{x}: {byte}, {want}");
+        }
+    };
+    for x in x.chunks_exact(16) {
+        near(&powers::<Scalar>(x), x);
+    }
+    #[cfg(target_arch = "x86_64")]
+    if SimdLevel::available()
+        .iter()
+        .any(|level| level.isa() >= Isa::Avx512)
+    {
+        for x in x.chunks_exact(64) {
+            near(&powers_avx512(x), x);
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "enters code for a probed instruction set")]
+fn powers_avx512(x: &[f32]) -> Vec<u32> {
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+    fn enter(x: &[f32]) -> Vec<u32> {
+        powers::<super::x86_64::Avx512<false>>(x)
+    }
+    // SAFETY: the caller has seen that this CPU has AVX-512.
+    unsafe { enter(x) }
+}
+
+#[inline(always)]
+fn powers<V: Vector>(x: &[f32]) -> Vec<u32> {
+    let vectors = std::array::from_fn(|i| V::load(&x[i * V::LANES..]));
+    let mut bytes = vec![0; V::LANES];
+    V::store_words(V::byte_powers(vectors), &mut bytes);
+    bytes
 }

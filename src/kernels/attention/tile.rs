@@ -12,10 +12,10 @@ use super::vector::{Vector, exp2};
 const BLOCK: usize = 4 * PANEL;
 /// At least the queries of a tile, whole vectors at every level.
 const MOST: usize = 16;
-/// Stands for minus infinity, but two of them may be subtracted.
-const NEVER: f32 = -1e30;
+/// Stands for minus infinity, but two of them may be subtracted, and 64 times it is a 32-bit integer.
+const NEVER: f32 = -1e7;
 /// Where running maxima start: above [`NEVER`], below any score.
-const LOWEST: f32 = -1e20;
+const LOWEST: f32 = -1e6;
 
 /// Queries of one head.
 #[derive(Clone, Copy)]
@@ -353,11 +353,12 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
     ) {
         let steps = depth(self.packed.head_dim) / S::Score::TERMS;
         let words = &scratch.query[self.query * S::ROWS * steps..];
+        let scaled = &scratch.scaled[self.query..][..Self::QUERIES];
         let mut start = [0; LEFT];
-        for q in 0..Self::QUERIES {
-            let starts = scratch.scaled[self.query + q].start;
-            start[q * S::ROWS..(q + 1) * S::ROWS].copy_from_slice(&starts[..S::ROWS]);
-        }
+        unrolled!(q < Self::QUERIES, {
+            start[q * S::ROWS] = scaled[q].start[0];
+            start[q * S::ROWS + S::ROWS - 1] = scaled[q].start[S::ROWS - 1];
+        });
         let left = Left {
             words,
             stride: steps,

@@ -63,6 +63,17 @@ pub(super) trait Vector: Copy {
     /// Adds to each lane of `sum` the two products of bf16 pairs.
     fn dot_bf16(sum: Self::F, a: Self::I, b: Self::I) -> Self::F;
 
+    /// `255 × 2^-x` as bytes, joined as [`Vector::join_bytes`] does.
+    #[inline(always)]
+    fn byte_powers(x: [Self::F; 4]) -> Self::I {
+        let top = Self::splat(7.994_353_5);
+        let mut words = [Self::splat_word(0); 4];
+        for (word, x) in words.iter_mut().zip(x) {
+            *word = Self::to_words(exp2_coarse::<Self>(Self::sub(top, x)));
+        }
+        Self::join_bytes(words)
+    }
+
     /// Asks for the cache line at `place`, which will be read soon. A hint: does nothing else.
     #[inline(always)]
     fn prefetch<T>(_place: *const T) {}

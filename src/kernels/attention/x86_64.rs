@@ -228,6 +228,42 @@ impl Vector for Avx2 {
     }
 }
 
+/// `255 × 2^(8 - i ÷ 64)`.
+const POWERS: [u16; 64] = [
+    65_280, 64_577, 63_881, 63_193, 62_512, 61_839, 61_173, 60_514, 59_862, 59_217, 58_579, 57_948,
+    57_324, 56_707, 56_096, 55_491, 54_894, 54_302, 53_717, 53_139, 52_566, 52_000, 51_440, 50_886,
+    50_338, 49_796, 49_259, 48_729, 48_204, 47_684, 47_171, 46_663, 46_160, 45_663, 45_171, 44_684,
+    44_203, 43_727, 43_256, 42_790, 42_329, 41_873, 41_422, 40_976, 40_534, 40_098, 39_666, 39_238,
+    38_816, 38_398, 37_984, 37_575, 37_170, 36_770, 36_374, 35_982, 35_594, 35_211, 34_831, 34_456,
+    34_085, 33_718, 33_355, 32_995,
+];
+
+/// `255 × 2^-x` of two vectors, a quarter of each in turn. In steps of 1/64 and integers of 16 bits: a
+/// table has the fraction of a bit, a shift does whole ones.
+#[inline(always)]
+fn byte_power(a: __m512, b: __m512) -> __m512i {
+    let (low, high) = POWERS.split_at(32);
+    let low = memory!(low, 32, |low| _mm512_loadu_si512(low.as_ptr().cast()));
+    let high = memory!(high, 32, |high| _mm512_loadu_si512(high.as_ptr().cast()));
+    op!({
+        let unit = _mm512_set1_ps(64.0);
+        let a = _mm512_cvtps_epi32(_mm512_mul_ps(a, unit));
+        let b = _mm512_cvtps_epi32(_mm512_mul_ps(b, unit));
+        let steps = _mm512_packus_epi32(a, b);
+        let fraction = _mm512_permutex2var_epi16(low, steps, high);
+        let power = _mm512_srlv_epi16(fraction, _mm512_srli_epi16::<6>(steps));
+        _mm512_srli_epi16::<8>(_mm512_add_epi16(power, _mm512_set1_epi16(128)))
+    })
+}
+
+/// Packing four vectors takes a quarter of each in turn; this puts the vectors one after another.
+#[inline(always)]
+fn quarters() -> __m512i {
+    op!(_mm512_setr_epi32(
+        0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15
+    ))
+}
+
 /// AVX-512 F, BW, DQ and VL; with `VNNI` also that, for byte products.
 #[derive(Clone, Copy)]
 pub(super) struct Avx512<const VNNI: bool>;
@@ -351,8 +387,14 @@ impl<const VNNI: bool> Vector for Avx512<VNNI> {
         op!({
             // As for AVX2, with four quarters.
             let mixed = _mm512_packus_epi16(_mm512_packus_epi32(a, b), _mm512_packus_epi32(c, d));
-            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-            _mm512_permutexvar_epi32(order, mixed)
+            _mm512_permutexvar_epi32(quarters(), mixed)
+        })
+    }
+    #[inline(always)]
+    fn byte_powers([a, b, c, d]: [__m512; 4]) -> __m512i {
+        op!({
+            let mixed = _mm512_packus_epi16(byte_power(a, b), byte_power(c, d));
+            _mm512_permutexvar_epi32(quarters(), mixed)
         })
     }
     #[inline(always)]
