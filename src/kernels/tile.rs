@@ -82,13 +82,18 @@ macro_rules! for_rows {
 }
 
 impl Multiply<'_> {
-    /// The output's rows are far apart: without this, every tile waits for its lines to write to.
+    /// Rows of the output and of the residual are far apart: without this, every tile waits for its lines.
     #[inline(always)]
     fn prefetch<S: Simd>(&self, s: S, panel: usize, first: usize, rows: usize) {
         for row in first..first + rows {
             let place = row * self.layer.n_out() + panel * PANEL;
             s.prefetch(self.out.place(place));
             s.prefetch(self.out.place(place + LANES));
+            if let Some(residual) = self.call.residual {
+                let place = residual.as_ptr().wrapping_add(place).cast::<u8>();
+                s.prefetch_read(place);
+                s.prefetch_read(place.wrapping_add(LINE));
+            }
         }
     }
 
