@@ -66,8 +66,7 @@ pub struct Job {
     pub most_bytes: u64,
 }
 
-/// Files worked on side by side where nothing else is asked for: while windows of half of them are
-/// decoded, those of the others wait for a free slot.
+/// Files worked on side by side where nothing else is asked for.
 pub const DEFAULT_JOBS: usize = 16;
 /// And bytes of their input: with speech compressed as far as it goes, half a gigabyte of
 /// spectrograms.
@@ -112,9 +111,10 @@ pub fn speech(args: &SpeechArgs, task: Task) -> Result<Job> {
     })
 }
 
-/// Windows decoded side by side for so many files.
+/// Windows in memory for so many files: eight that are decoded together and two on their way there; of
+/// many more files, half.
 pub fn slots(jobs: usize) -> usize {
-    jobs.min(DEFAULT_JOBS / 2).max(jobs / 2)
+    jobs.min(8 + 2).max(jobs / 2)
 }
 
 /// Options that openai/whisper has and this program does not serve yet are errors, not silence.

@@ -20,6 +20,11 @@ impl Batch {
         self.slots.is_empty()
     }
 
+    /// Windows in it.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Gives a window a slot: it takes part from the next step on.
     pub fn open(&mut self, encoded: Encoded, intake: &Intake) {
         let Encoded { task, audio } = encoded;

@@ -1,14 +1,18 @@
 //! The worker: windows are encoded as slots get free, and those in slots step together.
 //!
 //! A step reads all weights once however many windows take part, so slots are filled before anybody
-//! steps. Encoding computes where stepping waits for memory, and both run best on one thread each:
-//! with enough windows at hand, every thread but one encodes, and the last one steps meanwhile.
+//! steps. Encoding computes where stepping waits for memory: with enough windows at hand, every thread
+//! but one encodes a window of its own, and the last one steps meanwhile.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::batch::Batch;
 use super::batcher::Task;
 use super::intake::{Encoded, Intake};
+
+/// Windows from which on the stepping lane steps rather than encoding one more. A step of four of them
+/// takes little less; slots beyond these are for the encoding lanes, which would stop at a full batch.
+const WORTH_A_STEP: usize = 8;
 
 pub(super) struct Worker {
     intake: Intake,
@@ -116,7 +120,7 @@ impl Round {
         }
     }
 
-    /// The stepping lane; it encodes as well as long as that fills the batch.
+    /// The stepping lane; it encodes as well while the batch is small.
     fn step(&self, intake: &Intake, batch: &mut Batch) {
         loop {
             let (ready, encoding) = {
@@ -129,7 +133,8 @@ impl Round {
             if encoding == 0 {
                 return;
             }
-            let encodes = batch.is_empty() || encoding == self.encoders;
+            let small = batch.len() < WORTH_A_STEP && encoding == self.encoders;
+            let encodes = batch.is_empty() || small;
             if let Some(task) = encodes.then(|| self.next(intake)).flatten() {
                 if let Some(encoded) = intake.encode(task) {
                     batch.open(encoded, intake);
