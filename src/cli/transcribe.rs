@@ -1,5 +1,6 @@
 //! `transcribe` and `translate`: files side by side, shown and reported as if one by one.
 
+use std::cmp::Reverse;
 use std::collections::{HashSet, VecDeque};
 use std::io::Write;
 use std::mem::ManuallyDrop;
@@ -41,6 +42,7 @@ pub fn run(args: &SpeechArgs, task: Task) -> Result<u8> {
         shows.push(events);
     }
     let sizes: Vec<u64> = waiting.iter().map(|file| file.bytes).collect();
+    longest_first(waiting.make_contiguous(), job.jobs);
     let line = Line::new(waiting, job.most_bytes);
     let desk = Desk {
         engine: &engine,
@@ -119,6 +121,19 @@ impl SegmentSink for Teller<'_> {
         }
     }
 }
+
+/// A long file's windows follow one another: begun last, it would be decoded alone at the end. Among
+/// neighbours only, so that no file waits for all others to be shown.
+fn longest_first(files: &mut [File], jobs: usize) {
+    if jobs > 1 {
+        for neighbours in files.chunks_mut(NEIGHBOURS * jobs) {
+            neighbours.sort_by_key(|file| Reverse(file.bytes));
+        }
+    }
+}
+
+/// For each file worked on at once, so many are looked at to find the longest.
+const NEIGHBOURS: usize = 4;
 
 /// The files that wait, in order. As many bytes of input are let in at once as are allowed, and
 /// always one file: the spectrogram of each is in memory while it is worked on.
@@ -325,14 +340,30 @@ fn print(shown: Shown, segment: &Segment) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
-    fn line(sizes: &[u64], most_bytes: u64) -> Line<'static> {
-        let file = |bytes: &u64| File {
+    fn file(bytes: &u64) -> File<'static> {
+        File {
             path: Path::new("x"),
             bytes: *bytes,
             outputs: Ok(Vec::new()),
             sender: channel().0,
-        };
+        }
+    }
+
+    fn line(sizes: &[u64], most_bytes: u64) -> Line<'static> {
         Line::new(sizes.iter().map(file).collect(), most_bytes)
+    }
+
+    #[test]
+    fn long_files_begin_before_their_short_neighbours() {
+        let begun = |sizes: &[u64], jobs| {
+            let mut files: Vec<_> = sizes.iter().map(file).collect();
+            longest_first(&mut files, jobs);
+            files.iter().map(|file| file.bytes).collect::<Vec<_>>()
+        };
+        assert_eq!(begun(&[1, 3, 2], 1), [1, 3, 2]);
+        assert_eq!(begun(&[1, 3, 2], 2), [3, 2, 1]);
+        let far: Vec<u64> = (1..=10).collect();
+        assert_eq!(begun(&far, 2), [8, 7, 6, 5, 4, 3, 2, 1, 10, 9]);
     }
 
     #[test]
