@@ -10,8 +10,9 @@ use super::batch::Batch;
 use super::batcher::Task;
 use super::intake::{Encoded, Intake};
 
-/// Windows from which on the stepping lane steps rather than encoding one more. A step of four of them
-/// takes little less; slots beyond these are for the encoding lanes, which would stop at a full batch.
+/// Windows from which on the stepping lane steps rather than encoding one more: among eight, a window
+/// costs half of what it costs alone. Slots beyond these are for the encoding lanes, which would stop at
+/// a full batch.
 const WORTH_A_STEP: usize = 8;
 
 pub(super) struct Worker {
