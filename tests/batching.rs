@@ -148,13 +148,16 @@ fn run(batcher: &Batcher, jobs: &[WindowJob], order: &[usize]) -> Vec<DecodingRe
     results.into_iter().map(Option::unwrap).collect()
 }
 
-fn batches_do_not_matter(engine: &Engine, mels: &[Vec<f32>], count: usize) {
-    let jobs = jobs(engine.model().dims().n_mels, mels, count);
+/// Windows that are decoded alone and in batches.
+const WINDOWS: usize = 40;
+
+fn batches_do_not_matter(engine: &Engine, mels: &[Vec<f32>]) {
+    let jobs = jobs(engine.model().dims().n_mels, mels, WINDOWS);
     let mut order: Vec<usize> = (0..jobs.len()).collect();
     let alone = run(&batcher(engine, 1), &jobs, &order);
     let tokens: usize = alone.iter().map(|result| result.tokens.len()).sum();
     assert!(
-        tokens > 5 * count,
+        tokens > 5 * WINDOWS,
         "the windows say next to nothing: {tokens} tokens"
     );
     assert!(
@@ -205,7 +208,7 @@ fn real_mels(n_mels: usize) -> Vec<Vec<f32>> {
 fn pico_decodes_each_window_the_same_in_any_batch() {
     for compute in [ComputeType::F32, ComputeType::Int8] {
         let engine = pico().compute_type(compute).build().unwrap();
-        batches_do_not_matter(&engine, &[], 40);
+        batches_do_not_matter(&engine, &[]);
     }
 }
 
@@ -215,13 +218,12 @@ fn real_weights_decode_each_window_the_same_in_any_batch() {
         return;
     };
     let mels = real_mels(engine.model().dims().n_mels);
-    // Fewer in 32 bits, where a window takes several times as long.
-    batches_do_not_matter(engine, &mels, 40);
+    batches_do_not_matter(engine, &mels);
     let int8 = Engine::builder()
         .model("base")
         .hub(support::hub())
         .compute_type(ComputeType::Int8);
-    batches_do_not_matter(&int8.build().unwrap(), &mels, 40);
+    batches_do_not_matter(&int8.build().unwrap(), &mels);
 }
 
 static PICO: LazyLock<Engine> = LazyLock::new(|| pico().build().unwrap());

@@ -8,6 +8,8 @@ use super::linear::{LinearCall, PackedLinear, linear};
 
 /// Frames that the kernel sees.
 const TAPS: usize = 3;
+/// Rows that one task copies.
+const PART: usize = 64;
 
 /// A convolution's weights and its stride.
 pub struct PackedConv {
@@ -85,7 +87,6 @@ pub fn from_channels(cpu: &Cpu, conv: &PackedConv, x: &[f32], frames: usize, out
     rows[..n_in].fill(0.0);
     rows[(frames + 1) * n_in..].fill(0.0);
     let inner = &mut rows[n_in..(frames + 1) * n_in];
-    const PART: usize = 64;
     cpu.pool().run_chunks(inner, PART * n_in, |part, to| {
         for (channel, x) in x.chunks_exact(frames).enumerate() {
             for (to, &x) in to[channel..]
@@ -123,7 +124,6 @@ fn run(
     let mut row = vec![0.0; n_out];
     let x = &x[own * conv.stride * n_in..];
     linear(cpu, &conv.layer, &conv.call(x, 1, None), &mut row);
-    const PART: usize = 64;
     cpu.pool().run_chunks(rest, PART * n_out, |part, to| {
         for (i, to) in to.chunks_exact_mut(n_out).enumerate() {
             to.copy_from_slice(&row);

@@ -109,7 +109,7 @@ pub struct SpeechArgs {
     /// Translate even with a model that was not trained to
     #[arg(long)]
     pub force_task: bool,
-    /// Files worked on side by side [default: up to 16, as their sizes allow]
+    /// Files worked on side by side, large ones first [default: up to 16, as their sizes allow]
     #[arg(short, long)]
     pub jobs: Option<usize>,
     /// Cut each file at quiet places and decode this many windows side by side, which is fast;

@@ -373,17 +373,10 @@ impl<V: Vector> Scheme<V> for NarrowBytes {
     #[inline(always)]
     fn probabilities(scores: &[f32], top: V::F, left: &mut [u32], _: usize) -> V::F {
         let (mut sum, ones) = (V::splat_word(0), V::splat_word(0x0101_0101));
-        let quads = scores.chunks_exact(4 * V::LANES);
-        let rest = quads.remainder();
-        let (full, last) = left.split_at_mut(scores.len() / 4 - rest.len() / 4);
-        for (scores, left) in quads.zip(full.chunks_exact_mut(V::LANES)) {
+        let quads = scores.chunks(4 * V::LANES);
+        for (scores, left) in quads.zip(left.chunks_exact_mut(V::LANES)) {
             let bytes = byte_probabilities::<V>(scores, top);
             V::store_words(bytes, left);
-            sum = V::dot_bytes(sum, bytes, ones);
-        }
-        if !rest.is_empty() {
-            let bytes = byte_probabilities::<V>(rest, top);
-            V::store_words(bytes, last);
             sum = V::dot_bytes(sum, bytes, ones);
         }
         V::to_floats(sum)

@@ -66,6 +66,7 @@ pub(super) trait Vector: Copy {
     /// `255 × 2^-x` as bytes, joined as [`Vector::join_bytes`] does.
     #[inline(always)]
     fn byte_powers(x: [Self::F; 4]) -> Self::I {
+        // log2 of 255.
         let top = Self::splat(7.994_353_5);
         let mut words = [Self::splat_word(0); 4];
         for (word, x) in words.iter_mut().zip(x) {
