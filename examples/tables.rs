@@ -5,8 +5,8 @@
 use std::path::Path;
 use std::time::Instant;
 
-use undertone::normalize::{Errors, Scorer};
-use undertone::transcriber::ggml_extras;
+use undertone::engine::ggml_extras;
+use undertone::eval::{Errors, Scorer};
 use undertone::weights::hub::{self, HubConfig};
 use undertone::weights::{Conversion, Numbers, Target, convert, weights_file};
 use undertone::{ComputeType, Engine, TranscribeOptions};

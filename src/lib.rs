@@ -55,7 +55,7 @@
 //!
 //! # The flow
 //!
-//! [`transcriber`] is the main path: [`audio`] → [`mel`] → windows by [`longform`] → [`engine`],
+//! [`engine`] is the main path: [`audio`] → [`mel`] → windows by [`longform`] → [`batcher`],
 //! which steps many windows together through [`decoding`] and [`model`] (on [`attention`] and
 //! [`kernels`]) → segments → [`output`]. [`weights`] and [`tokenizer`] are read once, at load.
 //!
@@ -78,28 +78,28 @@ struct Readme;
 
 pub mod attention;
 pub mod audio;
+pub mod batcher;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod decoding;
 pub mod dims;
 pub mod engine;
 pub mod error;
+pub mod eval;
 pub mod kernels;
 pub mod longform;
 pub mod mel;
 pub mod model;
-pub mod normalize;
 pub mod options;
 pub mod output;
 pub mod tokenizer;
-pub mod transcriber;
 pub mod transcript;
 pub mod weights;
 
 pub use audio::Input;
-pub use engine::Cancel;
+pub use batcher::Cancel;
+pub use engine::{Control, Engine, EngineBuilder, Progress, Segments};
 pub use error::{Error, Result};
 pub use model::ComputeType;
 pub use options::{DecodingOptions, Gates, Task, TranscribeOptions};
-pub use transcriber::{Control, Engine, EngineBuilder, Progress, Segments};
 pub use transcript::{Attempt, Segment, SegmentSink, Transcript, WindowTrace, Word};

@@ -8,8 +8,8 @@ use undertone::attention::backends::Naive;
 use undertone::attention::{
     Attended, AttentionBackend, AttentionCall, AttentionQuery, Objection, Request,
 };
+use undertone::batcher::{Batcher, Cancel, Capacity, Inbox, WindowJob};
 use undertone::decoding::DecodingResult;
-use undertone::engine::{Batcher, Cancel, Capacity, Inbox, WindowJob};
 use undertone::model::ComputeType;
 use undertone::options::{DecodingOptions, Gates, Task};
 use undertone::{Engine, EngineBuilder, Error};

@@ -9,15 +9,15 @@ const IMPORT_LAW: &[(&str, &[&str])] = &[
     ("kernels", &[]),
     ("audio", &[]),
     ("output", &[]),
-    ("normalize", &[]),
+    ("eval", &[]),
     ("tokenizer", &[]),
     ("mel", &["kernels", "audio"]),
     ("weights", &["kernels"]),
     ("attention", &["kernels"]),
     ("model", &["attention", "weights", "kernels"]),
     ("decoding", &["model", "tokenizer", "kernels"]),
-    ("engine", &["decoding", "model", "tokenizer"]),
-    ("longform", &["engine", "decoding", "mel", "tokenizer"]),
+    ("batcher", &["decoding", "model", "tokenizer"]),
+    ("longform", &["decoding", "mel", "tokenizer"]),
 ];
 const FREE: &[&str] = &["error", "options", "dims", "transcript"];
 const MAX_LINES: usize = 500;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use undertone::transcriber::ggml_extras;
+use undertone::engine::ggml_extras;
 use undertone::weights::hub::{self, HubConfig};
 use undertone::weights::{Conversion, Numbers, Target, WeightData, WeightSource, convert, open};
 

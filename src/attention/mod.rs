@@ -1,44 +1,30 @@
 //! Attention as a plug-in: a trait, the kernels that implement it, and the rules that choose.
 //!
 //! Three questions are kept apart. *Can it*: a backend lists its [`Objection`]s to a query, and an
-//! empty list means yes. *Should it*: the preference of a platform, pure data ([`rocm`],
-//! [`encoder`], [`Registry`]). *Was it asked for*: a name that was given is used, or is an error
+//! empty list means yes. *Should it*: the preference of a platform, pure data ([`vllm::rocm`],
+//! [`vllm::encoder`], [`Registry`]). *Was it asked for*: a name that was given is used, or is an error
 //! that lists the objections; it is never swapped silently.
 //!
 //! What comes in are plain values ([`Machine`], [`Request`], [`AttentionQuery`]); what comes out
 //! is a [`Plan`] that names a backend for each [`Role`], made once at load. The selector mirrors
 //! vLLM's ROCm rules as of two dates ([`RuleSet`]), choices and words alike, so AMD machines are
-//! tested on a laptop. There is no global state and no I/O, and nothing but [`detect`] looks at the real
+//! tested on a laptop. There is no global state and no I/O, and nothing but [`vllm::detect`] looks at the real
 //! machine.
 
-pub mod arch;
 pub mod backends;
 mod call;
-pub mod capability;
-pub mod detect;
-pub mod encoder;
-pub mod env;
-pub mod founding;
-mod names;
-mod objections;
-mod plan;
-mod query;
 mod registry;
-pub mod rocm;
-mod select;
-pub mod vectors;
-
-#[cfg(test)]
-mod tests;
+pub mod vllm;
 
 pub use backends::AttentionRow;
 pub use call::{Attended, AttentionCall, CrossRow, GrowingRow, Kv};
-pub use names::{BackendName, Kind, Requested, RequestedBackends, RuleSet};
-pub use objections::Objection;
-pub use plan::{Answer, Plan, Request, answers, block_size, default_dtype, kernel, plan};
-pub use query::{AttentionQuery, AttentionType, Dtype, Flags, Machine, ModelKind, Platform, Role};
 pub use registry::{Registry, SERVED_BY};
-pub use select::{How, Level, LogLine, Refusal, Rejection, Selection, select};
+pub use vllm::{
+    Answer, AttentionQuery, AttentionType, BackendName, Dtype, Flags, How, Kind, Level, LogLine,
+    Machine, ModelKind, Objection, Plan, Platform, Refusal, Rejection, Request, Requested,
+    RequestedBackends, Role, RuleSet, Selection, answers, block_size, default_dtype, kernel, plan,
+    select,
+};
 
 pub use crate::kernels::kv::KvFormat;
 

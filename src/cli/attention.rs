@@ -6,11 +6,12 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::attention::capability::{self, Capability, Gpus, HeadSizes, KvCacheDtypes};
-use crate::attention::founding::{PlatformProbe, rocm_attention_config};
+use crate::attention::vllm::capability::{self, Capability, Gpus, HeadSizes, KvCacheDtypes};
+use crate::attention::vllm::founding::{PlatformProbe, rocm_attention_config};
+use crate::attention::vllm::vectors;
 use crate::attention::{
     self, Answer, AttentionQuery, AttentionType, Dtype, Kind, LogLine, Machine, Platform, Registry,
-    Rejection, Request, Role, RuleSet, vectors,
+    Rejection, Request, Role, RuleSet,
 };
 use crate::dims::ModelDimensions;
 use crate::error::{Error, Result};

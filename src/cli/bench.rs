@@ -10,11 +10,11 @@ use super::args::BenchArgs;
 use super::{FINE, resolve};
 use crate::audio::{self, Limits};
 use crate::dims::{ModelDimensions, N_FRAMES};
+use crate::engine::Engine;
 use crate::kernels::roofline;
 use crate::mel::{self, LogMel};
 use crate::model::{StepWindow, Whisper};
 use crate::options::TranscribeOptions;
-use crate::transcriber::Engine;
 
 /// Runs of a stage; the median is reported.
 const RUNS: usize = 5;

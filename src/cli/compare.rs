@@ -18,12 +18,12 @@ use crate::attention::{
     Attended, AttentionBackend, AttentionCall, AttentionQuery, Dtype, Objection, Request, Role,
 };
 use crate::audio::{self, Limits};
+use crate::batcher::{Cancel, Capacity, WindowJob};
 use crate::decoding::DecodingResult;
 use crate::dims::{ModelDimensions, N_SAMPLES};
-use crate::engine::{Cancel, Capacity, WindowJob};
+use crate::engine::Engine;
 use crate::mel;
 use crate::options::{DecodingOptions, Gates};
-use crate::transcriber::Engine;
 
 /// The backend that all others are set beside, and that serves what they can't.
 const REFERENCE: &str = "CPU_ATTN";

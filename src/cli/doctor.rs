@@ -7,10 +7,10 @@ use indicatif::HumanBytes;
 
 use super::args::RunArgs;
 use super::{FINE, reach, resolve};
-use crate::attention::backends::RocmBackend;
-use crate::attention::detect::Detected;
+use crate::attention::backends::EmulatedBackend;
+use crate::attention::vllm::detect::Detected;
 use crate::attention::{self, Registry, Role};
-use crate::engine::Capacity;
+use crate::batcher::Capacity;
 use crate::kernels::{Cpu, SimdLevel};
 use crate::model::{ComputeType, StateBytes};
 use crate::weights::hub;
@@ -114,7 +114,7 @@ fn plan(args: &RunArgs, cpu: &Cpu) -> Result<()> {
     let compute = resolve::compute_type(&args.compute_type)?;
     let mut bytes = StateBytes::new(&entry.dims(), compute);
     let cross = plan.backend(Role::DecoderCross).name();
-    if RocmBackend::all(cpu).iter().any(|b| b.name() == cross) {
+    if EmulatedBackend::all(cpu).iter().any(|b| b.name() == cross) {
         // It keeps a window's keys and values once more, as it rounds them, in 32-bit floats.
         bytes.window += StateBytes::new(&entry.dims(), ComputeType::F32).window;
     }

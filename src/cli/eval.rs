@@ -9,9 +9,9 @@ use serde_json::json;
 
 use super::args::EvalArgs;
 use super::{FAILED, FINE, resolve};
-use crate::normalize::{Errors, Scorer};
+use crate::engine::Engine;
+use crate::eval::{Errors, Scorer};
 use crate::options::TranscribeOptions;
-use crate::transcriber::Engine;
 
 /// Samples to choose from above temperature 0: transcribe's default.
 const SAMPLES: usize = 5;

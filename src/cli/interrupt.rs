@@ -3,7 +3,7 @@
 use std::process;
 
 use super::INTERRUPTED;
-use crate::engine::Cancel;
+use crate::batcher::Cancel;
 
 /// From now on Ctrl-C cancels `work`. Where the system refuses, it ends the program as before.
 pub fn cancels(work: &Cancel) {

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::args::{ConvertArgs, ListArgs, ModelName, ModelsCommand};
 use super::progress::DownloadProgress;
 use super::{FAILED, FINE, resolve};
-use crate::transcriber::ggml_extras;
+use crate::engine::ggml_extras;
 use crate::weights::hub::{self, HubConfig, LocalModel};
 use crate::weights::{self, Conversion, Numbers, Target};
 

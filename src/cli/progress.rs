@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::transcriber::Progress;
+use crate::engine::Progress;
 use crate::weights::hub;
 
 const DOWNLOAD: &str =

@@ -14,12 +14,12 @@ use super::config::Defaults;
 use crate::attention;
 use crate::audio::Input;
 use crate::dims::ModelDimensions;
+use crate::engine::{Engine, EngineBuilder};
 use crate::kernels::{Cpu, SimdLevel};
 use crate::model::ComputeType;
 use crate::options::{DecodingOptions, Gates, SuppressTokens, Task, TranscribeOptions};
 use crate::output::{OutputFormat, WriterOptions};
 use crate::tokenizer::language_code;
-use crate::transcriber::{Engine, EngineBuilder};
 use crate::weights::hub::{self, HubConfig};
 
 /// A command line whose form is right and whose meaning is not.
@@ -371,7 +371,7 @@ fn as_detected(args: &AttentionArgs, root: &Path) -> Result<AttentionArgs> {
     if args.arch.is_some() || !args.platform.as_deref().is_some_and(auto) {
         return Ok(args);
     }
-    let machine = attention::detect::Detected::read(root).machine()?;
+    let machine = attention::vllm::detect::Detected::read(root).machine()?;
     args.platform = Some(machine.platform.name().to_owned());
     args.arch = machine.arch;
     if machine.platform != attention::Platform::Cpu {

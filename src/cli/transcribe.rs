@@ -15,11 +15,11 @@ use super::progress::{DownloadProgress, ProgressLines};
 use super::resolve::{self, Job, Shown};
 use super::trace::{traced, warned};
 use super::{FAILED, FINE, INTERRUPTED, interrupt};
-use crate::engine::Cancel;
+use crate::batcher::Cancel;
+use crate::engine::{Control, Engine};
 use crate::error::Error;
 use crate::options::Task;
 use crate::output::{self, OutputFormat};
-use crate::transcriber::{Control, Engine};
 use crate::transcript::{Segment, SegmentSink, WindowTrace};
 
 /// Runs the command: 0 if every file went well, 1 if some did not, 130 if it was interrupted.

@@ -1,96 +1,368 @@
-//! Many windows at once: a queue of windows in, each window's decoding result out.
-//!
-//! One worker steps all windows that are in its slots together; windows join and leave between two
-//! steps. Gates, temperature, seed and fallback belong to the window, so what shares its batch
-//! never changes its result. Slots bound both the windows and the rows of beams in memory.
+//! The main path: load once, then audio → mel → windows → segments → sink. Read this first.
 
-mod batch;
-mod batcher;
-mod inbox;
-mod intake;
-mod queue;
-mod slot;
-#[cfg(test)]
-mod tests;
-mod worker;
+mod builder;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-pub use batcher::Batcher;
-pub use inbox::Inbox;
+use crate::audio::{self, Input, Limits};
+use crate::batcher::{Batcher, Cancel, Capacity, Inbox, WindowJob};
+use crate::decoding::{DecodingResult, LanguageProbabilities};
+use crate::dims::{FRAMES_PER_SECOND, ModelDimensions, N_FRAMES, N_SAMPLES};
+use crate::error::{Error, Result};
+use crate::longform::{
+    DecodeWindow, DecodeWindows, WindowRequest, transcribe_batched, transcribe_sequential,
+};
+use crate::mel::{self, LogMel};
+use crate::model::Whisper;
+use crate::options::{DecodingOptions, Gates, Task, TranscribeOptions};
+use crate::tokenizer::Tokenizer;
+use crate::transcript::{Segment, SegmentSink, Transcript};
+use crate::weights::hub::{self, ModelFiles};
 
-use crate::options::{DecodingOptions, Gates};
+pub use builder::{EngineBuilder, ggml_extras, load_tokenizer};
 
-/// Rows that a window takes with openai/whisper's default of five beams, or five samples.
-const ROWS_PER_WINDOW: usize = 5;
+/// A loaded model, ready for any number of files from any number of threads. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine(Arc<Loaded>);
 
-/// Asks running work to stop; clones share the request.
-#[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+struct Loaded {
+    name: String,
+    files: ModelFiles,
+    model: Arc<Whisper>,
+    tokenizer: Arc<Tokenizer>,
+    batcher: Batcher,
+    any_task: bool,
+    sources: AtomicU64,
+}
 
-impl Cancel {
-    /// Asks the work to stop at its next step.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
+/// How far a file is, and how to stop it.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct Control {
+    /// Stops the work at its next step.
+    pub cancel: Cancel,
+    /// Told after every window.
+    pub progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
+}
 
-    /// Whether it was asked to.
-    #[must_use]
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+/// How far a file is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Seconds of audio done.
+    pub done_s: f64,
+    /// Seconds of audio in all.
+    pub total_s: f64,
+}
+
+/// The segments of a recording that is being transcribed on another thread.
+pub struct Segments(std::sync::mpsc::IntoIter<Result<Segment>>);
+
+impl Iterator for Segments {
+    type Item = Result<Segment>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
     }
 }
 
-/// What may be in memory at once: a window's audio is the larger part, a row's text the smaller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capacity {
-    /// Windows decoded side by side.
-    pub windows: usize,
-    /// Rows decoded side by side: each window takes as many as it has beams or samples. A window
-    /// that takes more than this is decoded alone.
-    pub rows: usize,
+/// The first 30 s of the audio.
+fn first_window(input: Input) -> Result<Vec<f32>> {
+    let mut stream = audio::open(input, &Limits::default())?;
+    let mut samples = Vec::new();
+    while samples.len() < N_SAMPLES
+        && let Some(block) = stream.next_block()?
+    {
+        samples.extend_from_slice(block);
+    }
+    Ok(samples)
 }
 
-impl Capacity {
-    /// Room for this many windows (at least one) of as many beams as openai/whisper's default.
+/// Whether a model was trained to translate: as the catalogue says, else as it says of the models
+/// with these sizes, else if it knows other languages than English.
+fn translates(files: &ModelFiles, dims: &ModelDimensions) -> bool {
+    if let Some(entry) = files.entry {
+        return entry.translates;
+    }
+    let mut alike = hub::catalog()
+        .iter()
+        .filter(|entry| entry.dims() == *dims)
+        .peekable();
+    dims.is_multilingual() && (alike.peek().is_none() || alike.any(|entry| entry.translates))
+}
+
+impl Engine {
+    /// Starts from the defaults: model `base`, 32-bit floats, every core.
     #[must_use]
-    pub fn of_windows(windows: usize) -> Self {
-        let windows = windows.max(1);
-        Self {
-            windows,
-            rows: windows * ROWS_PER_WINDOW,
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::default()
+    }
+
+    /// Writes the speech down in its own language (or as `options` say).
+    ///
+    /// # Errors
+    /// Input that cannot be read or decoded, an option that makes no sense.
+    pub fn transcribe(
+        &self,
+        input: impl Into<Input>,
+        options: &TranscribeOptions,
+    ) -> Result<Transcript> {
+        self.run(
+            input.into(),
+            options,
+            &mut |_: &Segment| Ok(()),
+            &Control::default(),
+        )
+    }
+
+    /// Writes the speech down in English.
+    ///
+    /// # Errors
+    /// As [`transcribe`](Self::transcribe); and [`Error::ModelCannot`] for a model that was not
+    /// trained to translate.
+    pub fn translate(
+        &self,
+        input: impl Into<Input>,
+        options: &TranscribeOptions,
+    ) -> Result<Transcript> {
+        let mut options = options.clone();
+        options.decoding.task = Task::Translate;
+        self.transcribe(input, &options)
+    }
+
+    /// The segments one by one, as their windows close. Dropping the iterator stops the work.
+    pub fn segments(&self, input: impl Into<Input>, options: &TranscribeOptions) -> Segments {
+        let (send, receive) = std::sync::mpsc::sync_channel(16);
+        let (engine, input, options) = (self.clone(), input.into(), options.clone());
+        std::thread::spawn(move || {
+            let mut sink =
+                |segment: &Segment| send.send(Ok(segment.clone())).map_err(|_| Error::Cancelled);
+            if let Err(error) = engine.run(input, &options, &mut sink, &Control::default()) {
+                // Nobody listens any more if this fails.
+                let _ = send.send(Err(error));
+            }
+        });
+        Segments(receive.into_iter())
+    }
+
+    /// The main path, with segments handed to `sink` as their windows close.
+    ///
+    /// # Errors
+    /// As [`transcribe`](Self::transcribe), what the sink returns, and [`Error::Cancelled`].
+    pub fn run(
+        &self,
+        input: Input,
+        options: &TranscribeOptions,
+        sink: &mut dyn SegmentSink,
+        control: &Control,
+    ) -> Result<Transcript> {
+        options.validate()?;
+        self.check_task(options.decoding.task)?;
+        let (mel, warnings) = self.log_mel(input, &control.cancel)?;
+        let mut client = self.client(&mel, control);
+        let language = match &options.decoding.language {
+            Some(language) => language.clone(),
+            None => client.detect_language()?,
+        };
+        let mut options = options.clone();
+        options.decoding.language = Some(language);
+        let content_frames = mel.content_frames();
+        let total_s = content_frames as f64 / FRAMES_PER_SECOND as f64;
+        let mut report = |done_s| {
+            if let Some(progress) = &control.progress {
+                progress(Progress { done_s, total_s });
+            }
+        };
+        let tokenizer = &self.0.tokenizer;
+        let transcript = match options.batch_size {
+            Some(_) => transcribe_batched(
+                &mel.loudness(),
+                tokenizer,
+                &options,
+                &mut client,
+                sink,
+                &mut report,
+            ),
+            None => transcribe_sequential(
+                content_frames,
+                tokenizer,
+                &options,
+                &mut client,
+                sink,
+                &mut report,
+            ),
+        }?;
+        Ok(Transcript {
+            warnings,
+            ..transcript
+        })
+    }
+
+    /// Every language's probability, from the first 30 s of the audio.
+    ///
+    /// # Errors
+    /// Input that cannot be read or decoded; a model that knows only English.
+    pub fn detect_language(&self, input: impl Into<Input>) -> Result<LanguageProbabilities> {
+        if !self.0.tokenizer.is_multilingual() {
+            return Err(self.cannot("knows only English, so there is nothing to detect"));
+        }
+        let samples = first_window(input.into())?;
+        let mel = mel::log_mel_of_clip(&samples, self.0.model.dims().n_mels);
+        let job = WindowJob {
+            mel,
+            options: DecodingOptions::default(),
+            gates: Gates::default(),
+            source: self.0.sources.fetch_add(1, Ordering::Relaxed),
+            cancel: Cancel::default(),
+        };
+        self.0.batcher.detect_language(job)
+    }
+
+    /// A queue and a worker of the caller's own over the same model, for windows of its own making.
+    ///
+    /// # Errors
+    /// [`Error::Engine`] where the system refuses a thread.
+    pub fn batcher(&self, capacity: Capacity) -> Result<Batcher> {
+        Batcher::new(self.0.model.clone(), self.0.tokenizer.clone(), capacity)
+    }
+
+    /// The model's name as it was asked for.
+    #[must_use]
+    pub fn model_name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The model's files and where they came from.
+    #[must_use]
+    pub fn files(&self) -> &ModelFiles {
+        &self.0.files
+    }
+
+    /// The network.
+    #[must_use]
+    pub fn model(&self) -> &Whisper {
+        &self.0.model
+    }
+
+    /// The tokenizer.
+    #[must_use]
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.0.tokenizer
+    }
+
+    /// The spectrogram, and what was wrong with the recording.
+    fn log_mel(&self, input: Input, cancel: &Cancel) -> Result<(LogMel, Vec<String>)> {
+        let mut stream = audio::open(input, &Limits::default())?;
+        let n_mels = self.0.model.dims().n_mels;
+        let next_block = |block: &mut Vec<f32>| match cancel.is_cancelled() {
+            true => Err(Error::Cancelled),
+            false => stream.read_block(block),
+        };
+        let mel = mel::from_blocks(n_mels, next_block, |_| {})?;
+        Ok((mel, stream.into_info().warnings))
+    }
+
+    fn check_task(&self, task: Task) -> Result<()> {
+        let trained = || translates(&self.0.files, self.0.model.dims());
+        if task == Task::Transcribe || self.0.any_task || trained() {
+            return Ok(());
+        }
+        let able = hub::catalog().iter().filter(|entry| entry.translates);
+        let able = able
+            .map(|entry| entry.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ");
+        Err(self.cannot(&format!(
+            "was not trained to translate; models that can: {able}"
+        )))
+    }
+
+    fn cannot(&self, reason: &str) -> Error {
+        Error::ModelCannot {
+            model: self.0.name.clone(),
+            reason: reason.into(),
+        }
+    }
+
+    fn client<'a>(&'a self, mel: &'a LogMel, control: &'a Control) -> Client<'a> {
+        let source = self.0.sources.fetch_add(1, Ordering::Relaxed);
+        Client {
+            engine: self,
+            mel,
+            cancel: &control.cancel,
+            source,
+            inbox: Inbox::default(),
         }
     }
 }
 
-/// One window and what is wanted of it.
-#[derive(Clone)]
-pub struct WindowJob {
-    /// Log-mel, `(n_mels, 3000)` row-major.
-    pub mel: Vec<f32>,
-    /// How to decode it; its language is set.
-    pub options: DecodingOptions,
-    /// Temperatures and thresholds.
-    pub gates: Gates,
-    /// Whose window it is: sources take turns.
-    pub source: u64,
-    /// Stops it.
-    pub cancel: Cancel,
+/// One recording's windows on their way to the batcher and back.
+struct Client<'a> {
+    engine: &'a Engine,
+    mel: &'a LogMel,
+    cancel: &'a Cancel,
+    source: u64,
+    /// Where the results of windows that are decoded side by side arrive.
+    inbox: Inbox,
 }
 
-impl WindowJob {
-    /// Rows that the window takes at any of its temperatures, at most.
-    fn rows(&self) -> usize {
-        let beams = self.options.beam_size.unwrap_or(1);
-        let samples = self.options.best_of.unwrap_or(1);
-        let rows = |t: &f64| if *t > 0.0 { samples } else { beams };
-        self.gates
-            .temperatures
-            .iter()
-            .map(rows)
-            .max()
-            .unwrap_or(1)
-            .max(1)
+impl Client<'_> {
+    /// The language of the first 30 s; English where the model knows nothing else.
+    fn detect_language(&mut self) -> Result<String> {
+        if !self.engine.tokenizer().is_multilingual() {
+            return Ok("en".into());
+        }
+        let job = self.job(
+            self.mel.detection_window(),
+            DecodingOptions::default(),
+            Gates::default(),
+        );
+        Ok(self.engine.0.batcher.detect_language(job)?.best)
+    }
+
+    fn job(&self, mel: Vec<f32>, options: DecodingOptions, gates: Gates) -> WindowJob {
+        let cancel = self.cancel.clone();
+        WindowJob {
+            mel,
+            options,
+            gates,
+            source: self.source,
+            cancel,
+        }
+    }
+
+    fn window_job(&self, window: WindowRequest<'_>) -> WindowJob {
+        let mut mel = vec![0.0; self.mel.n_mels() * N_FRAMES];
+        self.mel
+            .write_window(window.seek_frames, window.segment_frames, &mut mel);
+        self.job(mel, window.options.clone(), window.gates.clone())
+    }
+}
+
+impl DecodeWindow for Client<'_> {
+    fn decode(&mut self, window: WindowRequest<'_>) -> Result<DecodingResult> {
+        self.engine.0.batcher.decode(self.window_job(window))
+    }
+
+    fn n_text_ctx(&self) -> usize {
+        self.engine.model().dims().n_text_ctx
+    }
+}
+
+impl DecodeWindows for Client<'_> {
+    fn submit(&mut self, id: usize, window: WindowRequest<'_>) -> Result<()> {
+        self.engine
+            .0
+            .batcher
+            .submit(self.window_job(window), id, &self.inbox)
+    }
+
+    fn next_result(&mut self) -> Result<(usize, DecodingResult)> {
+        self.inbox.next()
+    }
+
+    fn n_text_ctx(&self) -> usize {
+        self.engine.model().dims().n_text_ctx
     }
 }

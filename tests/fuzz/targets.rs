@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use undertone::attention::{self, Registry, backends};
+use undertone::engine::load_tokenizer;
 use undertone::kernels::Cpu;
 use undertone::model::{ComputeType, StepWindow, Whisper};
 use undertone::tokenizer::Tokenizer;
-use undertone::transcriber::load_tokenizer;
 use undertone::weights::hub::{self, HubConfig};
 use undertone::weights::{Target as Format, open};
 

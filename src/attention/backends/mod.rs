@@ -1,13 +1,13 @@
 //! The attention backends that compute here.
 //!
 //! [`CpuAttention`] (`CPU_ATTN`) is what auto takes on the CPU; [`Naive`] (`NAIVE`) is slow, obvious,
-//! judges the others and returns attention weights; [`RocmBackend`] is every name that vLLM's ROCm rules
+//! judges the others and returns attention weights; [`EmulatedBackend`] is every name that vLLM's ROCm rules
 //! choose, with the algorithm of its GPU kernel. A backend of your own can start from
 //! [`AttentionCall::rows`], which gives each row's queries, keys and values as plain tensors.
 
 mod cpu_attn;
+mod emulated;
 mod naive;
-mod rocm;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -15,8 +15,8 @@ mod tests;
 use std::sync::Arc;
 
 pub use self::cpu_attn::CpuAttention;
+pub use self::emulated::EmulatedBackend;
 pub use self::naive::Naive;
-pub use self::rocm::RocmBackend;
 pub use self::rows::AttentionRow;
 
 use super::{AttentionBackend, AttentionQuery, Objection};
@@ -37,7 +37,7 @@ pub fn built_in_with(cpu: &Cpu, encoder: Precision) -> Vec<Arc<dyn AttentionBack
         Arc::new(CpuAttention::new(cpu.clone(), encoder)),
         Arc::new(Naive::new()),
     ];
-    own.into_iter().chain(RocmBackend::all(cpu)).collect()
+    own.into_iter().chain(EmulatedBackend::all(cpu)).collect()
 }
 
 /// What plain softmax attention cannot serve, whoever computes it.

@@ -6,15 +6,14 @@
 
 use std::sync::Arc;
 
-use super::AttentionBackend;
 use super::capability;
 use super::encoder;
 use super::env;
 use super::names::{BackendName, Requested, RequestedBackends, RuleSet};
 use super::objections;
 use super::query::{AttentionQuery, Dtype, Flags, Machine, ModelKind, Platform, Role};
-use super::registry::Registry;
 use super::select::{LogLine, Refusal, Selection, select};
+use crate::attention::{AttentionBackend, Registry};
 use crate::dims::ModelDimensions;
 use crate::error::{Error, Result};
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use super::{Naive, plain_objections};
-use crate::attention::capability::{self, Gpu};
+use crate::attention::vllm::capability::{self, Gpu};
 use crate::attention::{
     Attended, AttentionBackend, AttentionCall, AttentionQuery, AttentionType, BackendName, Dtype,
     GrowingRow, Kv, Objection, Platform, RuleSet,
@@ -58,13 +58,13 @@ static DESIGNS: [&Design; 5] = [
 ];
 
 /// A backend of vLLM's ROCm platform, on the CPU, in one type of numbers.
-pub struct RocmBackend {
+pub struct EmulatedBackend {
     cpu: Cpu,
     design: &'static Design,
     dtype: Dtype,
 }
 
-impl RocmBackend {
+impl EmulatedBackend {
     /// All of them, in float16 until they are planned for something else.
     #[must_use]
     pub fn all(cpu: &Cpu) -> Vec<Arc<dyn AttentionBackend>> {
@@ -163,7 +163,7 @@ impl RocmBackend {
     }
 }
 
-impl AttentionBackend for RocmBackend {
+impl AttentionBackend for EmulatedBackend {
     fn name(&self) -> &str {
         self.design.name.as_str()
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::{Engine, Loaded};
 use crate::attention::{self, AttentionBackend, Registry};
-use crate::engine::{Batcher, Capacity};
+use crate::batcher::{Batcher, Capacity};
 use crate::error::{Error, Result};
 use crate::kernels::{Cpu, SimdLevel};
 use crate::mel::mel_filterbank;

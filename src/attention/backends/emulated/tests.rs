@@ -46,7 +46,7 @@ impl Errors {
     ) {
         let mut want = None;
         for design in DESIGNS {
-            let backend = RocmBackend::new(cpu.clone(), design, dtype);
+            let backend = EmulatedBackend::new(cpu.clone(), design, dtype);
             if !backend
                 .objections(&AttentionQuery::new(attn_type, HEAD_DIM, dtype))
                 .is_empty()
@@ -151,7 +151,7 @@ fn a_row_has_the_same_bits_in_every_company() {
     for design in DESIGNS {
         for dtype in DTYPES {
             let output = |cpu: &Cpu, q: &Tensor, shapes: &[(usize, usize)]| {
-                let backend = RocmBackend::new(cpu.clone(), design, dtype);
+                let backend = EmulatedBackend::new(cpu.clone(), design, dtype);
                 let rows = rows(shapes);
                 let call = call(q, Kv::Growing(&rows), true);
                 plain(&backend.attend(&call).unwrap().output)
@@ -177,7 +177,7 @@ fn numbers_are_rounded_on_the_way_in_and_out() {
     let [q, k, v] = inputs(Dtype::F32, [40; 3]);
     let cpu = Cpu::new(Some(1), None);
     for (dtype, kept_bits) in [(Dtype::F16, 13), (Dtype::Bf16, 16)] {
-        let backend = RocmBackend::new(cpu.clone(), DESIGNS[0], dtype);
+        let backend = EmulatedBackend::new(cpu.clone(), DESIGNS[0], dtype);
         let output = |[q, k, v]: [&Tensor; 3]| {
             let call = call(q, Kv::Dense { k, v }, false);
             plain(&backend.attend(&call).unwrap().output)
@@ -201,7 +201,7 @@ fn cross_attention_sees_what_was_packed_last() {
     let output = |design, dtype, cache: &CrossKv| {
         let row = CrossRow { queries: 1, cache };
         let call = call(&q, Kv::Cross(std::slice::from_ref(&row)), false);
-        let backend = RocmBackend::new(cpu.clone(), design, dtype);
+        let backend = EmulatedBackend::new(cpu.clone(), design, dtype);
         plain(&backend.attend(&call).unwrap().output)
     };
     for design in [&triton::DESIGN, &unified::DESIGN, &flash::DESIGN] {
@@ -324,7 +324,7 @@ fn limits_are_those_of_the_table() {
             "dtype not supported",
         ),
     ];
-    let all = RocmBackend::all(&Cpu::new(Some(1), None));
+    let all = EmulatedBackend::all(&Cpu::new(Some(1), None));
     let mut failures = Vec::new();
     for (name, attn_type, head_size, dtype, block_size, expected) in table {
         let mut query = AttentionQuery::new(attn_type, head_size, dtype);

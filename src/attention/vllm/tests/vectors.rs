@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::*;
-use crate::attention::vectors::{Report, check};
+use crate::attention::vllm::vectors::{Report, check};
 
 #[test]
 fn the_reference_vectors_agree() {

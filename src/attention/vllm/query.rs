@@ -208,7 +208,7 @@ pub struct AttentionQuery {
     pub block_size: Option<usize>,
     /// The rest.
     pub flags: Flags,
-    /// Whether [`super::Attended::weights`] will be asked for.
+    /// Whether [`crate::attention::Attended::weights`] will be asked for.
     pub weights: bool,
 }
 

@@ -1,7 +1,7 @@
 //! `_get_rocm_attention_config` on both dates.
 
 use super::*;
-use crate::attention::founding::{PlatformProbe, rocm_attention_config};
+use crate::attention::vllm::founding::{PlatformProbe, rocm_attention_config};
 
 const WARN_P: &str = "Could not import _ON_MI3XX from rocm platform, falling back to TRITON_ATTN \
      for Whisper.";

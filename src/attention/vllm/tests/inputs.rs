@@ -1,9 +1,11 @@
 //! Arch strings, capabilities, environment variables.
 
 use super::*;
-use crate::attention::arch::Arch;
-use crate::attention::env::{CUDA_VISIBLE_DEPRECATED, batch_invariant, flag, sync_visibility};
-use crate::attention::rocm::Gates;
+use crate::attention::vllm::arch::Arch;
+use crate::attention::vllm::env::{
+    CUDA_VISIBLE_DEPRECATED, batch_invariant, flag, sync_visibility,
+};
+use crate::attention::vllm::rocm::Gates;
 
 /// gfx9, mi3xx, gfx1x in March; cdna, its version, rdna, rdna4 in August; AITER in each.
 struct Family(
@@ -119,7 +121,7 @@ fn a_bad_arch_is_an_error_only_where_the_capability_is_asked_for() {
     let query = AttentionQuery::new(AttentionType::Decoder, 64, Dtype::F16);
     let answer = select(A, &machine, ModelKind::Decoder, None, &query);
     assert!(outcome(answer).starts_with("Parsed unknown ROCm architecture"));
-    let encoder = crate::attention::encoder::select_encoder(A, &machine, None, &query);
+    let encoder = crate::attention::vllm::encoder::select_encoder(A, &machine, None, &query);
     assert_eq!(outcome(encoder), "TORCH_SDPA");
     // No gfx arch at all: vLLM warns, asks torch and goes on.
     let machine = rocm_machine("GFX942", &[]);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::attention::*;
 use crate::dims::ModelDimensions;
 use crate::error::Error;
 
@@ -258,7 +259,10 @@ fn the_environment_at_load() {
     );
     let warned = request(mi300x(&["CUDA_VISIBLE_DEVICES=0"]), None, &[]);
     let (_, log) = answers(&warned, &registry(), &dims()).unwrap();
-    assert_eq!(log[0].text, crate::attention::env::CUDA_VISIBLE_DEPRECATED);
+    assert_eq!(
+        log[0].text,
+        crate::attention::vllm::env::CUDA_VISIBLE_DEPRECATED
+    );
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The encoder's own chooser.
 
 use super::*;
-use crate::attention::encoder::{log, select_encoder};
+use crate::attention::vllm::encoder::{log, select_encoder};
 
 const ON: &str = "VLLM_ROCM_USE_AITER=1";
 const NO_MHA: &str = "VLLM_ROCM_USE_AITER_MHA=0";
