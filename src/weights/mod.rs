@@ -18,6 +18,7 @@ mod pickle;
 mod pt;
 mod safetensors;
 mod tensor;
+mod var_builder;
 
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,7 @@ pub use self::blocks::Block;
 use self::bytes::{Mapped, bad};
 pub use self::convert::{Conversion, GgmlExtras, Numbers, Target, convert};
 pub use self::tensor::{Encoding, WeightData, WeightTensor};
+pub use self::var_builder::var_builder;
 use crate::dims::ModelDimensions;
 use crate::error::Result;
 

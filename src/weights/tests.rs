@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use super::names::{all, numbered};
 use super::*;
 
-mod files;
+pub mod files;
 
 /// The tiny random model of the repository.
-fn pico(file: &str) -> PathBuf {
+pub fn pico(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("models/pico")
         .join(file)
