@@ -92,6 +92,7 @@ pub mod mel;
 pub mod model;
 pub mod options;
 pub mod output;
+pub mod ranking;
 pub mod tokenizer;
 pub mod transcript;
 pub mod weights;

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use undertone::attention::backends::Naive;
 use undertone::attention::{
-    Attended, AttentionBackend, AttentionCall, AttentionQuery, Objection, Request,
+    Attended, AttentionBackend, AttentionCall, AttentionQuery, Kv, Objection, Request,
 };
 use undertone::batcher::{Batcher, Cancel, Capacity, Inbox, WindowJob};
 use undertone::decoding::DecodingResult;
@@ -152,7 +152,7 @@ fn run(batcher: &Batcher, jobs: &[WindowJob], order: &[usize]) -> Vec<DecodingRe
 const WINDOWS: usize = 40;
 
 fn batches_do_not_matter(engine: &Engine, mels: &[Vec<f32>]) {
-    let jobs = jobs(engine.model().dims().n_mels, mels, WINDOWS);
+    let jobs = jobs(engine.network().dims().n_mels, mels, WINDOWS);
     let mut order: Vec<usize> = (0..jobs.len()).collect();
     let alone = run(&batcher(engine, 1), &jobs, &order);
     let tokens: usize = alone.iter().map(|result| result.tokens.len()).sum();
@@ -217,7 +217,7 @@ fn real_weights_decode_each_window_the_same_in_any_batch() {
     let Some(engine) = support::engine("base") else {
         return;
     };
-    let mels = real_mels(engine.model().dims().n_mels);
+    let mels = real_mels(engine.network().dims().n_mels);
     batches_do_not_matter(engine, &mels);
     let int8 = Engine::builder()
         .model("base")
@@ -229,7 +229,9 @@ fn real_weights_decode_each_window_the_same_in_any_batch() {
 static PICO: LazyLock<Engine> = LazyLock::new(|| pico().build().unwrap());
 
 fn pico_job(i: usize) -> WindowJob {
-    jobs(PICO.model().dims().n_mels, &[], i + 1).pop().unwrap()
+    jobs(PICO.network().dims().n_mels, &[], i + 1)
+        .pop()
+        .unwrap()
 }
 
 #[test]
@@ -353,4 +355,57 @@ fn a_backend_that_fails_or_panics_fails_its_windows_and_no_others() {
             "{at} {panics}"
         );
     }
+}
+
+/// The plain backend, which fails whenever a prompt of this many tokens takes part.
+struct Picky(Naive, usize);
+
+impl AttentionBackend for Picky {
+    fn name(&self) -> &str {
+        "PICKY"
+    }
+
+    fn objections(&self, query: &AttentionQuery) -> Vec<Objection> {
+        self.0.objections(query)
+    }
+
+    fn attend(&self, call: &AttentionCall<'_>) -> undertone::Result<Attended> {
+        match &call.kv {
+            Kv::Growing(rows) if rows.iter().any(|row| row.queries == self.1) => {
+                Err(Error::Attention("such a prompt".into()))
+            }
+            _ => self.0.attend(call),
+        }
+    }
+}
+
+#[test]
+fn one_bad_window_does_not_end_its_neighbours() {
+    let prompt = vec![5; 4];
+    let picky = pico()
+        .backend(Arc::new(Picky(Naive::new(), prompt.len() + 4)))
+        .attention(Request {
+            backend: Some("PICKY".into()),
+            ..Request::default()
+        })
+        .build()
+        .unwrap();
+    let batcher = batcher(&picky, 8);
+    // Windows 0, 4 and 8 have no prompt of their own.
+    let due: Vec<_> = [0, 4, 8]
+        .map(|i| bits(&batcher.decode(pico_job(i)).unwrap()))
+        .into();
+    let inbox = Inbox::default();
+    for (tag, i) in [0, 4, 8].into_iter().enumerate() {
+        batcher.submit(pico_job(i), tag, &inbox).unwrap();
+    }
+    let failing = Inbox::default();
+    let mut bad = pico_job(0);
+    bad.options.prompt = prompt;
+    batcher.submit(bad, 9, &failing).unwrap();
+    for _ in 0..3 {
+        let (tag, result) = inbox.next().unwrap();
+        assert_eq!(bits(&result), due[tag], "window {tag}");
+    }
+    assert!(matches!(failing.next(), Err(Error::Attention(_))));
 }

@@ -10,7 +10,7 @@ use undertone::attention::backends::built_in;
 use undertone::attention::{Dtype, Machine, Platform, Registry, Request, Role, RuleSet, plan};
 use undertone::kernels::Cpu;
 use undertone::mel::log_mel_of_clip;
-use undertone::model::{ComputeType, StepWindow};
+use undertone::model::ComputeType;
 use undertone::options::{Task, TranscribeOptions};
 use undertone::weights::hub;
 
@@ -127,7 +127,7 @@ impl Case {
             .attention(self.request())
             .build()
             .unwrap();
-        let plan = engine.model().plan();
+        let plan = engine.plan();
         assert_eq!(
             Role::ALL.map(|role| plan.backend(role).name()),
             self.expected
@@ -167,7 +167,7 @@ const FILES: [(&str, &str); 12] = [
 
 /// How far apart two tokens' logits are behind a beginning of the file's first window.
 fn gap(engine: &Engine, path: &Path, language: &str, before: &[u32], pair: [u32; 2]) -> f32 {
-    let model = engine.model();
+    let network = &**engine.network();
     let limits = undertone::audio::Limits::default();
     let input = undertone::audio::Input::from(path);
     let mut stream = undertone::audio::open(input, &limits).unwrap();
@@ -175,24 +175,15 @@ fn gap(engine: &Engine, path: &Path, language: &str, before: &[u32], pair: [u32;
     while let Some(block) = stream.next_block().unwrap() {
         samples.extend_from_slice(block);
     }
-    let audio = model
-        .encode(&log_mel_of_clip(&samples, model.dims().n_mels))
-        .unwrap();
-    let (audio, mut text) = (model.audio_state(&audio).unwrap(), model.text_state(1));
+    let mel = log_mel_of_clip(&samples, network.dims().n_mels);
+    let mut audio = [network.audio_state().unwrap()];
+    network.encode(&[&mel], &mut audio).unwrap();
     let mut tokens = engine
         .tokenizer()
         .sot_sequence(Some(language), Task::Transcribe, false);
     tokens.extend(before);
-    let last = [tokens.len() - 1];
-    let mut windows = [StepWindow {
-        audio: &audio,
-        text: &mut text,
-        tokens: &tokens,
-        rows: 1,
-        logits_at: &last,
-    }];
-    let logits = model.step(&mut windows).unwrap();
-    let logits: Vec<f32> = logits.flatten_all().unwrap().to_vec1().unwrap();
+    let mut text = network.text_state(1).unwrap();
+    let logits = support::last_logits(network, &audio[0], &mut text, &tokens);
     (logits[pair[0] as usize] - logits[pair[1] as usize]).abs()
 }
 

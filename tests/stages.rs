@@ -5,69 +5,55 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use undertone::Engine;
 use undertone::mel::MelExtractor;
-use undertone::model::StepWindow;
+use undertone::model::Network;
 
 use crate::support;
 
+/// A stored tensor's numbers.
+fn numbers(tensor: &Tensor) -> Vec<f32> {
+    let flat = tensor.to_dtype(DType::F32).unwrap().flatten_all().unwrap();
+    flat.to_vec1().unwrap()
+}
+
 /// Largest absolute difference over the largest absolute value that is due.
-fn relative_error(name: &str, got: &Tensor, want: &Tensor) -> f64 {
-    let flat = |t: &Tensor| {
-        t.to_dtype(DType::F64)
-            .unwrap()
-            .flatten_all()
-            .unwrap()
-            .to_vec1::<f64>()
-            .unwrap()
-    };
-    let (got, want) = (flat(got), flat(want));
-    assert_eq!(got.len(), want.len(), "{name}: size");
-    let largest = want.iter().fold(0f64, |m, x| m.max(x.abs()));
-    let error = got
-        .iter()
-        .zip(&want)
-        .fold(0f64, |m, (g, w)| m.max((g - w).abs()));
+fn relative_error(name: &str, got: &[f32], want: &Tensor) -> f64 {
+    let want = numbers(want);
+    let largest = want.iter().fold(0f32, |m, x| m.max(x.abs()));
+    let error = support::largest_error(got, &want);
     eprintln!(
         "{name}: max abs error {error:.2e} of {largest:.3}; {:?} vs {:?}",
         &got[..3],
         &want[..3]
     );
-    error / largest
+    error / f64::from(largest)
 }
 
 fn log_mel(engine: &Engine, pcm: &Tensor) -> Vec<f32> {
-    let mut extractor = MelExtractor::new(engine.model().dims().n_mels);
+    let mut extractor = MelExtractor::new(engine.network().dims().n_mels);
     extractor.push(&pcm.flatten_all().unwrap().to_vec1::<f32>().unwrap());
-    let mut window = vec![0f32; engine.model().dims().n_mels * 3000];
+    let mut window = vec![0f32; engine.network().dims().n_mels * 3000];
     extractor.finish().write_window(0, 3000, &mut window);
     window
 }
 
-/// Greedy decoding without any filter: the prompt, then the best token until end of text.
+/// Greedy decoding without any filter: the prompt, then the best token until end of text. Gives the
+/// tokens and each step's logits.
 fn raw_greedy(
-    engine: &Engine,
-    audio: &Tensor,
+    network: &dyn Network,
+    mel: &[f32],
     prompt: &[u32],
     most: usize,
-) -> (Vec<u32>, Vec<Tensor>) {
-    let model = engine.model();
-    let audio = model.audio_state(audio).unwrap();
-    let mut text = model.text_state(1);
+) -> (Vec<u32>, Vec<Vec<f32>>) {
+    let mut audio = [network.audio_state().unwrap()];
+    network.encode(&[mel], &mut audio).unwrap();
+    let mut text = network.text_state(1).unwrap();
     let (mut tokens, mut next, mut steps) = (prompt.to_vec(), prompt.to_vec(), Vec::new());
     while tokens.len() < most {
-        let logits_at = [next.len() - 1];
-        let logits = model
-            .step(&mut [StepWindow {
-                audio: &audio,
-                text: &mut text,
-                tokens: &next,
-                rows: 1,
-                logits_at: &logits_at,
-            }])
-            .unwrap();
-        let best = logits.argmax(1).unwrap().to_vec1::<u32>().unwrap()[0];
+        let logits = support::last_logits(network, &audio[0], &mut text, &next);
+        let best = (0..logits.len()).fold(0, |a, b| if logits[b] > logits[a] { b } else { a });
         steps.push(logits);
-        tokens.push(best);
-        next = vec![best];
+        tokens.push(best as u32);
+        next = vec![best as u32];
     }
     (tokens, steps)
 }
@@ -81,24 +67,15 @@ fn check(model: &'static str) {
     let stage = |name: &str| &stored[name];
 
     let mel = log_mel(engine, stage("pcm"));
-    let want = stage("log_mel_window")
-        .flatten_all()
-        .unwrap()
-        .to_vec1::<f32>()
-        .unwrap();
-    let worst = mel
-        .iter()
-        .zip(&want)
-        .fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+    let worst = support::largest_error(&mel, &numbers(stage("log_mel_window")));
     eprintln!("{model} mel: max abs error {worst:.2e}");
     assert!(worst <= 1e-4, "mel: {worst}");
 
-    let (stem, block0) = engine.model().encoder_stages(&mel).unwrap();
-    let audio = engine.model().encode(&mel).unwrap();
+    let stages = engine.network().encoder_stages(&mel).unwrap();
     for (name, got) in [
-        ("encoder_stem", &stem),
-        ("encoder_block0", &block0),
-        ("encoder_out", &audio),
+        ("encoder_stem", &stages.stem),
+        ("encoder_block0", &stages.block0),
+        ("encoder_out", &stages.output),
     ] {
         let error = relative_error(name, got, stage(name));
         assert!(error <= 1e-4, "{model} {name}: {error}");
@@ -114,7 +91,7 @@ fn check(model: &'static str) {
             .unwrap()
     };
     let (prompt, want) = (tokens("prompt_tokens"), tokens("greedy_raw_tokens"));
-    let (got, logits) = raw_greedy(engine, &audio, &prompt, want.len());
+    let (got, logits) = raw_greedy(&**engine.network(), &mel, &prompt, want.len());
     assert_eq!(got, want, "{model}: raw greedy tokens");
     let error = relative_error(
         "prompt_logits_last",
@@ -122,7 +99,7 @@ fn check(model: &'static str) {
         stage("prompt_logits_last"),
     );
     assert!(error <= 1e-4, "{model} prompt logits: {error}");
-    let first = Tensor::cat(&logits[..3], 0).unwrap();
+    let first = logits[..3].concat();
     let error = relative_error("step_logits", &first, stage("step_logits"));
     assert!(error <= 1e-4, "{model} step logits: {error}");
 }

@@ -14,9 +14,10 @@ const IMPORT_LAW: &[(&str, &[&str])] = &[
     ("mel", &["kernels", "audio"]),
     ("weights", &["kernels"]),
     ("attention", &["kernels"]),
-    ("model", &["attention", "weights", "kernels"]),
-    ("decoding", &["model", "tokenizer", "kernels"]),
-    ("batcher", &["decoding", "model", "tokenizer"]),
+    ("ranking", &["kernels"]),
+    ("model", &["attention", "weights", "kernels", "ranking"]),
+    ("decoding", &["ranking", "tokenizer"]),
+    ("batcher", &["decoding", "model", "ranking", "tokenizer"]),
     ("longform", &["decoding", "mel", "tokenizer"]),
 ];
 const FREE: &[&str] = &["error", "options", "dims", "transcript"];

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use crate::kernels::attention::Rows;
 use crate::kernels::kv::{CrossKv, GroupKv, Lineage};
 
 /// Queries against keys and values, for any mix of rows of different lengths.
@@ -35,6 +36,16 @@ pub enum Kv<'a> {
     /// Decoder self-attention: each row's own growing cache, the new tokens already written.
     Growing(&'a [GrowingRow<'a>]),
     /// Decoder cross-attention: the window's keys and values, written once.
+    Cross(&'a [CrossRow<'a>]),
+}
+
+/// As [`Kv`], with slices instead of tensors: how the network calls the kernels of this crate.
+pub(crate) enum SliceKv<'a> {
+    /// As [`Kv::Dense`].
+    Dense { k: Rows<'a>, v: Rows<'a> },
+    /// As [`Kv::Growing`].
+    Growing(&'a [GrowingRow<'a>]),
+    /// As [`Kv::Cross`].
     Cross(&'a [CrossRow<'a>]),
 }
 

@@ -17,6 +17,7 @@ mod registry;
 pub mod vllm;
 
 pub use backends::AttentionRow;
+pub(crate) use call::SliceKv;
 pub use call::{Attended, AttentionCall, CrossRow, GrowingRow, Kv};
 pub use registry::{Registry, SERVED_BY};
 pub use vllm::{
@@ -46,10 +47,14 @@ pub trait AttentionBackend: Send + Sync {
         None
     }
 
+    /// The kernels of this crate, where it is them: the network then calls them on its own buffers. Other
+    /// backends get tensors, and leave this as it is.
+    #[doc(hidden)]
+    fn in_place(&self) -> Option<&backends::CpuAttention> {
+        None
+    }
+
     /// Computes one call. `causal` is an input of every call, and no backend may assume it.
-    ///
-    /// The network writes over the memory of the call's tensors, and of the output, as soon as it has
-    /// used them: a backend that wants to remember any copies it.
     ///
     /// # Errors
     /// What the tensor library reports, or shapes that don't fit together.

@@ -5,7 +5,10 @@ use super::intake::{Encoded, Intake, caught};
 use super::slot::Slot;
 use crate::decoding::DecodingResult;
 use crate::error::{Error, Result};
-use crate::model::TextState;
+use crate::model::{self, StepWindow, TextState};
+
+/// What a step brings a window: nothing yet, its result, or an error.
+type Outcome = Result<Option<DecodingResult>>;
 
 /// Windows in their slots.
 #[derive(Default)]
@@ -28,10 +31,12 @@ impl Batch {
     /// Gives a window a slot: it takes part from the next step on.
     pub fn open(&mut self, encoded: Encoded, intake: &Intake) {
         let Encoded { task, audio } = encoded;
+        let network = &*intake.network;
         let text = self.spare.pop();
-        let text = text.unwrap_or_else(|| intake.model.text_state(1));
-        match Slot::decoder(&intake.model, &intake.tokenizer, &task.job, 0) {
-            Ok(decoder) => self
+        let text = text.map_or_else(|| network.text_state(1), Ok);
+        let decoder = Slot::decoder(network, &intake.tokenizer, &task.job, 0);
+        match text.and_then(|text| Ok((text, decoder?))) {
+            Ok((text, decoder)) => self
                 .slots
                 .push(Slot::new(task.job, task.reply, audio, text, decoder)),
             Err(error) => {
@@ -50,67 +55,21 @@ impl Batch {
         if self.slots.is_empty() {
             return;
         }
-        if let Err(error) = caught(|| self.try_step(intake)) {
-            // A step that failed leaves no state behind that could be stepped on.
-            for slot in self.slots.drain(..) {
-                let error = Error::Engine(error.to_string());
-                close(&mut self.spare, intake, slot, Err(error));
-            }
-        }
-    }
-
-    fn try_step(&mut self, intake: &Intake) -> Result<()> {
-        let mut feeds: Vec<_> = self.slots.iter_mut().map(Slot::feed).collect();
-        let logits = intake.model.step(&mut feeds)?;
-        let (storage, layout) = logits.storage_and_layout();
-        let candle_core::Storage::Cpu(storage) = &*storage else {
-            return Err(Error::Engine(
-                "its logits are not in the processor's memory".into(),
-            ));
+        let outcomes = match step_together(intake, &mut self.slots) {
+            Ok(outcomes) => outcomes,
+            Err(error) if self.slots.len() == 1 => vec![Err(error)],
+            // One bad window does not end its neighbours: each is stepped by itself.
+            Err(_) => self
+                .slots
+                .chunks_mut(1)
+                .map(|slot| step_together(intake, slot)?.remove(0))
+                .collect(),
         };
-        let logits = &storage.as_slice::<f32>()?[layout.start_offset()..];
-        let outcomes = self.advance(intake, logits);
         self.close_done(intake, outcomes);
-        Ok(())
-    }
-
-    /// Hands each window its logits. Ranking takes long enough, with many rows, to be shared among
-    /// the kernels' threads.
-    fn advance(
-        &mut self,
-        intake: &Intake,
-        mut logits: &[f32],
-    ) -> Vec<Result<Option<DecodingResult>>> {
-        struct Turn<'a> {
-            slot: &'a mut Slot,
-            logits: &'a [f32],
-            outcome: Result<Option<DecodingResult>>,
-        }
-        let (model, tokenizer) = (&*intake.model, &intake.tokenizer);
-        let mut turns = Vec::with_capacity(self.slots.len());
-        for slot in &mut self.slots {
-            let (own, rest) = logits.split_at(slot.wanted() * model.dims().n_vocab);
-            logits = rest;
-            turns.push(Turn {
-                slot,
-                logits: own,
-                outcome: Ok(None),
-            });
-        }
-        intake
-            .model
-            .cpu()
-            .pool()
-            .run_chunks(&mut turns, 1, |_, turns| {
-                for turn in turns {
-                    turn.outcome = turn.slot.advance(model, tokenizer, turn.logits);
-                }
-            });
-        turns.into_iter().map(|turn| turn.outcome).collect()
     }
 
     /// Answers for the windows that are done and keeps the others.
-    fn close_done(&mut self, intake: &Intake, outcomes: Vec<Result<Option<DecodingResult>>>) {
+    fn close_done(&mut self, intake: &Intake, outcomes: Vec<Outcome>) {
         let mut kept = Vec::with_capacity(self.slots.len());
         for (slot, outcome) in self.slots.drain(..).zip(outcomes) {
             let answer = match outcome {
@@ -125,6 +84,24 @@ impl Batch {
         }
         self.slots = kept;
     }
+}
+
+/// A step of these windows, each handed its answers. If it fails, their states are as they were.
+fn step_together(intake: &Intake, slots: &mut [Slot]) -> Result<Vec<Outcome>> {
+    let network = &*intake.network;
+    let mut counts = Vec::with_capacity(slots.len());
+    let answers = caught(|| {
+        let mut windows: Vec<StepWindow<'_>> = slots.iter_mut().map(Slot::feed).collect();
+        counts.extend(windows.iter().map(|window| window.queries.len()));
+        model::step(network, &mut windows)
+    })?;
+    let mut answers = answers.as_slice();
+    let mut advance = |(slot, count): (&mut Slot, usize)| {
+        let (own, rest) = answers.split_at(count.min(answers.len()));
+        answers = rest;
+        caught(|| slot.advance(network, &intake.tokenizer, own))
+    };
+    Ok(slots.iter_mut().zip(counts).map(&mut advance).collect())
 }
 
 /// Answers for a slot and keeps its memory: of the text one row, so that spare states are never

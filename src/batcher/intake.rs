@@ -5,17 +5,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Capacity;
-use super::batcher::{Ask, Task};
+use super::front::{Ask, Task};
 use super::inbox::Answer;
 use super::queue::FairQueue;
-use crate::decoding::{LanguageProbabilities, detect_language};
+use crate::decoding::{LanguageProbabilities, LanguageTokens};
 use crate::error::{Error, Result};
-use crate::model::{AudioState, StepWindow, Whisper};
+use crate::model::{self, AudioState, Network, StepWindow};
 use crate::tokenizer::Tokenizer;
 
 /// Takes windows from the queue and encodes them; several threads may do so at once.
 pub(super) struct Intake {
-    pub model: Arc<Whisper>,
+    pub network: Arc<dyn Network>,
     pub tokenizer: Arc<Tokenizer>,
     queue: Arc<FairQueue<Task>>,
     capacity: Capacity,
@@ -48,13 +48,13 @@ pub(super) struct Encoded {
 impl Intake {
     pub fn new(
         queue: Arc<FairQueue<Task>>,
-        model: Arc<Whisper>,
+        network: Arc<dyn Network>,
         tokenizer: Arc<Tokenizer>,
         capacity: Capacity,
     ) -> Self {
         let state = Mutex::default();
         Self {
-            model,
+            network,
             tokenizer,
             queue,
             capacity,
@@ -94,26 +94,83 @@ impl Intake {
         Some(task)
     }
 
-    /// Encodes a window; answers at once where that is all, or where it fails.
-    pub fn encode(&self, mut task: Task) -> Option<Encoded> {
-        let rows = task.rows();
-        let mel = std::mem::take(&mut task.job.mel);
-        let audio = match task.is_cancelled() {
-            true => Err(Error::Cancelled),
-            false => caught(|| self.audio_state(task.job.source, &mel)),
-        };
-        let answer = match audio {
-            Ok(audio) if task.ask == Ask::Decode => return Some(Encoded { task, audio }),
-            Ok(audio) => {
-                let language = caught(|| self.language(&audio));
-                self.remember(task.job.source, mel, audio);
-                language.map(Answer::Language)
+    /// Encodes windows in one call; answers at once those for which that is all, or which fail.
+    pub fn encode(&self, tasks: Vec<Task>) -> Vec<Encoded> {
+        let mut encoded = Vec::with_capacity(tasks.len());
+        let mut fresh = Vec::with_capacity(tasks.len());
+        for mut task in tasks {
+            let mel = std::mem::take(&mut task.job.mel);
+            if task.is_cancelled() {
+                self.give_up(task, None, Error::Cancelled);
+            } else if let Some(audio) = self.lock().recall(task.job.source, &mel) {
+                encoded.extend(self.use_audio(task, mel, audio));
+            } else {
+                fresh.push((task, mel));
             }
-            Err(error) => Err(error),
+        }
+        let mut pending = Vec::with_capacity(fresh.len());
+        for (task, mel) in fresh {
+            let spare = self.lock().spare.pop();
+            match spare.map_or_else(|| self.network.audio_state(), Ok) {
+                Ok(audio) => pending.push((task, mel, audio)),
+                Err(error) => self.give_up(task, None, error),
+            }
+        }
+        for (task, mel, audio, outcome) in self.encode_all(pending) {
+            match outcome {
+                Ok(()) => encoded.extend(self.use_audio(task, mel, audio)),
+                Err(error) => self.give_up(task, Some(audio), error),
+            }
+        }
+        encoded
+    }
+
+    /// Encodes into the states; if a call fails, each window by itself, so that one bad window does not end
+    /// its neighbours.
+    fn encode_all(
+        &self,
+        windows: Vec<(Task, Vec<f32>, AudioState)>,
+    ) -> Vec<(Task, Vec<f32>, AudioState, Result<()>)> {
+        let (mut rest, mut mels, mut states) = (Vec::new(), Vec::new(), Vec::new());
+        for (task, mel, state) in windows {
+            rest.push(task);
+            mels.push(mel);
+            states.push(state);
+        }
+        let views: Vec<&[f32]> = mels.iter().map(Vec::as_slice).collect();
+        let encode = |mels: &[&[f32]], states: &mut [AudioState]| {
+            caught(|| self.network.encode(mels, states))
         };
-        self.release(rows, None);
-        task.reply.send(answer);
+        let outcomes: Vec<Result<()>> = match encode(&views, &mut states) {
+            Ok(()) => views.iter().map(|_| Ok(())).collect(),
+            Err(error) if views.len() == 1 => vec![Err(error)],
+            Err(_) => views
+                .chunks(1)
+                .zip(states.chunks_mut(1))
+                .map(|(mel, state)| encode(mel, state))
+                .collect(),
+        };
+        let whole = rest.into_iter().zip(mels).zip(states).zip(outcomes);
+        whole
+            .map(|(((task, mel), state), outcome)| (task, mel, state, outcome))
+            .collect()
+    }
+
+    /// A window with its audio is ready for a slot, or answered if only its language was wanted.
+    fn use_audio(&self, task: Task, mel: Vec<f32>, audio: AudioState) -> Option<Encoded> {
+        if task.ask == Ask::Decode {
+            return Some(Encoded { task, audio });
+        }
+        let language = caught(|| self.language(&audio));
+        self.remember(task.job.source, mel, audio);
+        self.release(task.rows(), None);
+        task.reply.send(language.map(Answer::Language));
         None
+    }
+
+    fn give_up(&self, task: Task, audio: Option<AudioState>, error: Error) {
+        self.release(task.rows(), audio);
+        task.reply.send(Err(error));
     }
 
     /// Gives back the room of a window, and its memory to the next one.
@@ -131,31 +188,20 @@ impl Intake {
         }
     }
 
-    fn audio_state(&self, source: u64, mel: &[f32]) -> Result<AudioState> {
-        if let Some(audio) = self.lock().recall(source, mel) {
-            return Ok(audio);
-        }
-        let encoded = self.model.encode(mel)?;
-        let spare = self.lock().spare.pop();
-        match spare {
-            Some(mut state) => {
-                self.model.refill_audio_state(&encoded, &mut state)?;
-                Ok(state)
-            }
-            None => self.model.audio_state(&encoded),
-        }
-    }
-
     fn language(&self, audio: &AudioState) -> Result<LanguageProbabilities> {
-        let mut text = self.model.text_state(1);
-        let logits = self.model.step(&mut [StepWindow {
+        let languages = LanguageTokens::new(&self.tokenizer)?;
+        let mut text = self.network.text_state(1)?;
+        let window = StepWindow {
             audio,
             text: &mut text,
             tokens: &[self.tokenizer.sot()],
             rows: 1,
-            logits_at: &[0],
-        }])?;
-        detect_language(&self.tokenizer, &logits.flatten_all()?.to_vec1::<f32>()?)
+            queries: vec![languages.query()],
+        };
+        match &*model::step(&*self.network, &mut [window])? {
+            [answer] => Ok(languages.probabilities(answer)),
+            _ => Err(Error::Engine("no answer to one question".into())),
+        }
     }
 
     /// Keeps as many as there may be windows, the oldest leaving first.

@@ -5,7 +5,7 @@
 //! never changes its result. Slots bound both the windows and the rows of beams in memory.
 
 mod batch;
-mod batcher;
+mod front;
 mod inbox;
 mod intake;
 mod queue;
@@ -17,7 +17,7 @@ mod worker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use batcher::Batcher;
+pub use front::Batcher;
 pub use inbox::Inbox;
 
 use crate::options::{DecodingOptions, Gates};
@@ -61,6 +61,14 @@ impl Capacity {
             windows,
             rows: windows * ROWS_PER_WINDOW,
         }
+    }
+}
+
+impl Capacity {
+    /// No more windows than an executor has memory for.
+    fn at_most(self, most_windows: Option<usize>) -> Self {
+        let windows = most_windows.map_or(self.windows, |most| self.windows.min(most.max(1)));
+        Self { windows, ..self }
     }
 }
 

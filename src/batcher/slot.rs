@@ -7,7 +7,8 @@ use super::inbox::Reply;
 use crate::decoding::fallback;
 use crate::decoding::{DecodingResult, Step, WindowDecoder};
 use crate::error::Result;
-use crate::model::{AudioState, StepWindow, TextState, Whisper};
+use crate::model::{AudioState, Network, StepWindow, TextState};
+use crate::ranking::Answer;
 use crate::tokenizer::Tokenizer;
 use crate::transcript::Attempt;
 
@@ -25,7 +26,6 @@ pub(super) struct Slot {
     /// The next step's tokens, row after row.
     tokens: Vec<u32>,
     rows: usize,
-    logits_at: Vec<usize>,
     parents: Vec<usize>,
 }
 
@@ -48,7 +48,6 @@ impl Slot {
             failed: Vec::new(),
             tokens: Vec::new(),
             rows: 1,
-            logits_at: Vec::new(),
             parents: Vec::new(),
         };
         slot.feed_prompt();
@@ -57,14 +56,14 @@ impl Slot {
 
     /// A window's decoder at one of its temperatures.
     pub fn decoder(
-        model: &Whisper,
+        network: &dyn Network,
         tokenizer: &Arc<Tokenizer>,
         job: &WindowJob,
         attempt: usize,
     ) -> Result<WindowDecoder> {
         let temperature = job.gates.temperatures.get(attempt).copied().unwrap_or(0.0);
         let options = fallback::at_temperature(&job.options, temperature);
-        let dims = model.dims();
+        let dims = network.dims();
         WindowDecoder::new(tokenizer.clone(), dims.n_vocab, &options, dims.n_text_ctx)
     }
 
@@ -74,10 +73,6 @@ impl Slot {
         self.tokens.clear();
         self.tokens.extend_from_slice(self.decoder.prompt());
         self.rows = 1;
-        self.logits_at.clear();
-        self.logits_at
-            .extend([self.decoder.sot_index(), self.tokens.len() - 1]);
-        self.logits_at.dedup();
     }
 
     /// Whether it was cancelled, or nobody waits for it.
@@ -92,32 +87,18 @@ impl Slot {
             text: &mut self.text,
             tokens: &self.tokens,
             rows: self.rows,
-            logits_at: &self.logits_at,
+            queries: self.decoder.queries(),
         }
     }
 
-    /// How many rows of logits the next step gives this window.
-    pub fn wanted(&self) -> usize {
-        self.rows * self.logits_at.len()
-    }
-
-    /// Takes the step's logits, `(wanted, n_vocab)`. Gives the result once a temperature passes
-    /// the gates or none is left.
+    /// Takes the step's answers. Gives the result once a temperature passes the gates or none is left.
     pub fn advance(
         &mut self,
-        model: &Whisper,
+        network: &dyn Network,
         tokenizer: &Arc<Tokenizer>,
-        logits: &[f32],
+        answers: &[Answer],
     ) -> Result<Option<DecodingResult>> {
-        let prefill = self.text.len() == self.decoder.prompt().len();
-        let step = if prefill {
-            let n_vocab = model.dims().n_vocab;
-            let last = &logits[logits.len() - n_vocab..];
-            self.decoder.start(&logits[..n_vocab], last)
-        } else {
-            self.decoder.step(logits)
-        };
-        match step {
+        match self.decoder.advance(answers) {
             Step::Continue(rows) => {
                 self.tokens.clear();
                 self.tokens.extend(rows.iter().map(|row| row.token));
@@ -125,11 +106,9 @@ impl Slot {
                 self.parents.extend(rows.iter().map(|row| row.parent));
                 self.rows = rows.len();
                 self.text.reorder(&self.parents);
-                self.logits_at.clear();
-                self.logits_at.push(0);
                 Ok(None)
             }
-            Step::Done => self.close_attempt(model, tokenizer),
+            Step::Done => self.close_attempt(network, tokenizer),
         }
     }
 
@@ -137,7 +116,7 @@ impl Slot {
     /// and nobody waits for it.
     fn close_attempt(
         &mut self,
-        model: &Whisper,
+        network: &dyn Network,
         tokenizer: &Arc<Tokenizer>,
     ) -> Result<Option<DecodingResult>> {
         let mut result = self.decoder.finish();
@@ -147,7 +126,7 @@ impl Slot {
         }
         self.failed.push(result.attempt());
         self.attempt += 1;
-        self.decoder = Self::decoder(model, tokenizer, &self.job, self.attempt)?;
+        self.decoder = Self::decoder(network, tokenizer, &self.job, self.attempt)?;
         self.feed_prompt();
         Ok(None)
     }

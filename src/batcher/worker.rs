@@ -1,29 +1,31 @@
 //! The worker: windows are encoded as slots get free, and those in slots step together.
 //!
 //! A step reads all weights once however many windows take part, so slots are filled before anybody
-//! steps. Encoding computes where stepping waits for memory: with enough windows at hand, every thread
-//! but one encodes a window of its own, and the last one steps meanwhile.
+//! steps. Encoding computes where stepping waits for memory: with enough windows at hand, every lane but
+//! one encodes, and the last one steps meanwhile. How many lanes there are, and how many windows go into one
+//! call, is the executor's word ([`Feeding`]): nothing here knows a device.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::batch::Batch;
-use super::batcher::Task;
+use super::front::Task;
 use super::intake::{Encoded, Intake};
-
-/// Windows from which on the stepping lane steps rather than encoding one more: among eight, a window
-/// costs half of what it costs alone. Slots beyond these are for the encoding lanes, which would stop at
-/// a full batch.
-const WORTH_A_STEP: usize = 8;
+use crate::model::Feeding;
 
 pub(super) struct Worker {
     intake: Intake,
     batch: Batch,
+    feeding: Feeding,
 }
 
 impl Worker {
     pub fn new(intake: Intake) -> Self {
-        let batch = Batch::default();
-        Self { intake, batch }
+        let feeding = intake.network.feeding();
+        Self {
+            intake,
+            batch: Batch::default(),
+            feeding,
+        }
     }
 
     /// Works until the queue is closed and empty.
@@ -35,37 +37,44 @@ impl Worker {
 
     /// Fills free slots; waits only when there is nothing to step. False ends the worker.
     fn admit(&mut self) -> bool {
-        let threads = self.intake.model.cpu().pool().threads();
+        let Feeding {
+            lanes,
+            windows_an_encode,
+            ..
+        } = self.feeding;
         loop {
             let stepping = !self.batch.is_empty();
-            let lanes = (threads - usize::from(stepping)).max(1);
-            let tasks = self.intake.take_up_to(lanes, !stepping);
+            let encoding = (lanes - usize::from(stepping)).max(1);
+            let tasks = self
+                .intake
+                .take_up_to(encoding * windows_an_encode, !stepping);
             if tasks.is_empty() {
                 return stepping;
             }
-            if threads > 1 && tasks.len() == lanes {
+            if lanes > 1 && tasks.len() == encoding * windows_an_encode {
                 self.overlap(tasks);
             } else {
-                // Too few to keep every thread busy: all of them work on one after the other.
-                for encoded in tasks
-                    .into_iter()
-                    .filter_map(|task| self.intake.encode(task))
-                {
-                    self.batch.open(encoded, &self.intake);
+                // Too few to keep every lane busy: the whole device works on one call after the other.
+                let mut tasks = tasks.into_iter().peekable();
+                while tasks.peek().is_some() {
+                    let call = tasks.by_ref().take(windows_an_encode).collect();
+                    for encoded in self.intake.encode(call) {
+                        self.batch.open(encoded, &self.intake);
+                    }
                 }
             }
         }
     }
 
-    /// Encodes with a thread a window, and steps on the last thread, until no window is left that
-    /// there is room for.
+    /// Encodes with a call a lane, and steps on the last lane, until no window is left that there is room
+    /// for.
     fn overlap(&mut self, tasks: Vec<Task>) {
         let intake = &self.intake;
-        let lanes = intake.model.cpu().pool().threads();
-        let round = Round::new(tasks, lanes - 1);
+        let lanes = self.feeding.lanes;
+        let round = Round::new(tasks, self.feeding);
         let batch = Mutex::new(&mut self.batch);
-        // The stepping lane is the last one: in a pool that is busy elsewhere they run one by one.
-        intake.model.cpu().pool().run(lanes, |lane| {
+        // The stepping lane is the last one: lanes that are not run side by side are run one by one.
+        intake.network.run_lanes(lanes, &|lane| {
             if lane + 1 < lanes {
                 round.encode(intake);
             } else {
@@ -81,7 +90,9 @@ impl Worker {
 /// Lanes that encode and one that steps, each on its own thread: a kernel that is called from a task
 /// of the pool does not share its work out.
 struct Round {
+    /// Lanes that encode.
     encoders: usize,
+    feeding: Feeding,
     state: Mutex<RoundState>,
     changed: Condvar,
 }
@@ -96,8 +107,9 @@ struct RoundState {
 }
 
 impl Round {
-    fn new(mut tasks: Vec<Task>, encoders: usize) -> Self {
+    fn new(mut tasks: Vec<Task>, feeding: Feeding) -> Self {
         tasks.reverse();
+        let encoders = feeding.lanes - 1;
         let state = RoundState {
             tasks,
             encoding: encoders,
@@ -105,6 +117,7 @@ impl Round {
         };
         Self {
             encoders,
+            feeding,
             state: Mutex::new(state),
             changed: Condvar::new(),
         }
@@ -113,11 +126,10 @@ impl Round {
     /// An encoding lane.
     fn encode(&self, intake: &Intake) {
         let _leaving = Leaving(self);
-        while let Some(task) = self.next(intake) {
-            if let Some(encoded) = intake.encode(task) {
-                self.lock().ready.push(encoded);
-                self.changed.notify_all();
-            }
+        while let Some(tasks) = self.next(intake) {
+            let encoded = intake.encode(tasks);
+            self.lock().ready.extend(encoded);
+            self.changed.notify_all();
         }
     }
 
@@ -134,10 +146,10 @@ impl Round {
             if encoding == 0 {
                 return;
             }
-            let small = batch.len() < WORTH_A_STEP && encoding == self.encoders;
+            let small = batch.len() < self.feeding.worth_a_step && encoding == self.encoders;
             let encodes = batch.is_empty() || small;
-            if let Some(task) = encodes.then(|| self.next(intake)).flatten() {
-                if let Some(encoded) = intake.encode(task) {
+            if let Some(tasks) = encodes.then(|| self.next(intake)).flatten() {
+                for encoded in intake.encode(tasks) {
                     batch.open(encoded, intake);
                 }
             } else if batch.is_empty() {
@@ -148,9 +160,13 @@ impl Round {
         }
     }
 
-    fn next(&self, intake: &Intake) -> Option<Task> {
-        let first = self.lock().tasks.pop();
-        first.or_else(|| intake.take())
+    /// The windows of one more call; none ends the lane.
+    fn next(&self, intake: &Intake) -> Option<Vec<Task>> {
+        let one = || self.lock().tasks.pop().or_else(|| intake.take());
+        let tasks: Vec<Task> = std::iter::from_fn(one)
+            .take(self.feeding.windows_an_encode)
+            .collect();
+        (!tasks.is_empty()).then_some(tasks)
     }
 
     /// Waits for a window that is ready, or for the last encoder to leave.

@@ -11,10 +11,11 @@ use super::{FINE, resolve};
 use crate::audio::{self, Limits};
 use crate::dims::{ModelDimensions, N_FRAMES};
 use crate::engine::Engine;
-use crate::kernels::roofline;
+use crate::kernels::{Cpu, roofline};
 use crate::mel::{self, LogMel};
-use crate::model::{StepWindow, Whisper};
+use crate::model::{self, AudioState, Network, StepWindow};
 use crate::options::TranscribeOptions;
+use crate::ranking::{AllowedRuns, Constraint, Query, Wanted};
 
 /// Runs of a stage; the median is reported.
 const RUNS: usize = 5;
@@ -26,6 +27,7 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     let started = Instant::now();
     let engine = resolve::engine(&args.run)?.build()?;
     let load_s = started.elapsed().as_secs_f64();
+    let cpu = resolve::cpu(&args.run)?;
     let language = crate::tokenizer::language_code(&args.language)?;
     let mut options = TranscribeOptions::default();
     options.decoding.language = Some(language.to_owned());
@@ -37,13 +39,13 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     }
     let report = json!({
         "model": engine.model_name(),
-        "compute_type": engine.model().compute_type().name(),
-        "threads": engine.model().cpu().threads(),
-        "vector_level": engine.model().cpu().level().to_string(),
+        "compute_type": engine.network().describe().compute.name(),
+        "threads": cpu.threads(),
+        "vector_level": cpu.level().to_string(),
         "load_s": load_s,
         "peak_memory_mb": peak_memory_mb(),
         "files": files,
-        "roofline": machine(&engine),
+        "roofline": machine(&cpu),
     });
     if args.json {
         say!("{report:#}");
@@ -56,15 +58,16 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
 fn one_file(engine: &Engine, options: &TranscribeOptions, file: &Path) -> Result<Value> {
     let (mel_s, mel) = timed(|| log_mel(engine, file));
     let mel = mel?;
-    let model = engine.model();
+    let network = &**engine.network();
     let window: Vec<f32> = mel.window(0);
-    let encoder_s = median(RUNS, || drop(model.encode(&window)));
-    let step_s = decoder_step(model, engine, &window)?;
+    let mut audio = [network.audio_state()?];
+    let encoder_s = median(RUNS, || drop(network.encode(&[&window], &mut audio)));
+    let step_s = decoder_step(network, engine, &audio[0])?;
     let (end_to_end_s, transcript) = timed(|| engine.transcribe(file, options));
     let tokens: usize = transcript?.segments.iter().map(|s| s.tokens.len()).sum();
     let audio_s = mel.content_frames() as f64 / crate::dims::FRAMES_PER_SECOND as f64;
-    let dims = model.dims();
-    let bytes = decoder_bytes(dims, model.compute_type().name());
+    let dims = network.dims();
+    let bytes = decoder_bytes(dims, network.describe().compute.name());
     Ok(json!({
         "file": file.display().to_string(),
         "audio_s": audio_s,
@@ -82,26 +85,33 @@ fn one_file(engine: &Engine, options: &TranscribeOptions, file: &Path) -> Result
 fn log_mel(engine: &Engine, file: &Path) -> crate::Result<LogMel> {
     let mut stream = audio::open(resolve::input(file), &Limits::default())?;
     mel::from_blocks(
-        engine.model().dims().n_mels,
+        engine.network().dims().n_mels,
         |block| stream.read_block(block),
         |_| {},
     )
 }
 
-/// Seconds of one step of one row, in the middle of a text.
-fn decoder_step(model: &Whisper, engine: &Engine, window: &[f32]) -> crate::Result<f64> {
-    let audio = model.audio_state(&model.encode(window)?)?;
-    let mut text = model.text_state(1);
+/// Seconds of one step of one row, in the middle of a text, its best token chosen.
+fn decoder_step(network: &dyn Network, engine: &Engine, audio: &AudioState) -> crate::Result<f64> {
+    let n_vocab = network.dims().n_vocab;
+    let allowed = AllowedRuns::new(n_vocab, &[]);
+    let mut text = network.text_state(1)?;
     let mut step = |token: u32| {
         let tokens = [token];
+        let query = Query {
+            row: 0,
+            at: 0,
+            constraint: Constraint::plain(&allowed, n_vocab),
+            want: Wanted::Best,
+        };
         let window = StepWindow {
-            audio: &audio,
+            audio,
             text: &mut text,
             tokens: &tokens,
             rows: 1,
-            logits_at: &[0],
+            queries: vec![query],
         };
-        model.step(&mut [window]).map(drop)
+        model::step(network, &mut [window]).map(drop)
     };
     step(engine.tokenizer().sot())?;
     let started = Instant::now();
@@ -109,12 +119,14 @@ fn decoder_step(model: &Whisper, engine: &Engine, window: &[f32]) -> crate::Resu
     Ok(started.elapsed().as_secs_f64() / TOKENS as f64)
 }
 
-/// Multiplications and additions of one window through the encoder.
+/// Multiplications and additions of one window through the encoder and into cross-attention's keys and
+/// values.
 fn encoder_flop(d: &ModelDimensions) -> f64 {
     let (width, positions) = (d.n_audio_state as f64, d.n_audio_ctx as f64);
     let stem = (N_FRAMES * 3 * d.n_mels) as f64 * width + positions * 3.0 * width * width;
     let block = 12.0 * positions * width * width + 2.0 * positions * positions * width;
-    2.0 * (stem + d.n_audio_layer as f64 * block)
+    let cross = 2.0 * positions * width * d.n_text_state as f64;
+    2.0 * (stem + d.n_audio_layer as f64 * block + d.n_text_layer as f64 * cross)
 }
 
 /// Bytes of weights that one decoder step reads.
@@ -126,8 +138,7 @@ fn decoder_bytes(d: &ModelDimensions, compute: &str) -> f64 {
 }
 
 /// What this processor does in plain loops, in the same run.
-fn machine(engine: &Engine) -> Value {
-    let cpu = engine.model().cpu();
+fn machine(cpu: &Cpu) -> Value {
     json!({
         "f32_gflops": roofline::peak_f32_gflops(cpu),
         "int8_gops": roofline::peak_i8_gops(cpu),

@@ -41,7 +41,7 @@ pub fn run(args: &CompareArgs) -> Result<u8> {
         .attention(Request::default())
         .backend(backends[0].clone())
         .build()?;
-    let dims = engine.model().dims().clone();
+    let dims = engine.network().dims().clone();
     let (job, reference) = reference(&engine, &args.audio)?;
     drop(engine);
     say!(
@@ -96,7 +96,7 @@ fn reference(engine: &Engine, file: &Path) -> Result<(WindowJob, DecodingResult)
     samples.truncate(N_SAMPLES);
     let batcher = engine.batcher(Capacity::of_windows(1))?;
     let mut job = WindowJob {
-        mel: mel::log_mel_of_clip(&samples, engine.model().dims().n_mels),
+        mel: mel::log_mel_of_clip(&samples, engine.network().dims().n_mels),
         options: DecodingOptions::default(),
         gates: Gates {
             temperatures: vec![0.0],

@@ -12,7 +12,8 @@ use crate::attention::vllm::detect::Detected;
 use crate::attention::{self, Registry, Role};
 use crate::batcher::Capacity;
 use crate::kernels::{Cpu, SimdLevel};
-use crate::model::{ComputeType, StateBytes};
+use crate::model::ComputeType;
+use crate::model::cpu::state_bytes;
 use crate::weights::hub;
 
 /// Prints one line a fact. Nothing is downloaded.
@@ -112,11 +113,11 @@ fn plan(args: &RunArgs, cpu: &Cpu) -> Result<()> {
         line("", note)?;
     }
     let compute = resolve::compute_type(&args.compute_type)?;
-    let mut bytes = StateBytes::new(&entry.dims(), compute);
+    let mut bytes = state_bytes(&entry.dims(), compute);
     let cross = plan.backend(Role::DecoderCross).name();
     if EmulatedBackend::all(cpu).iter().any(|b| b.name() == cross) {
         // It keeps a window's keys and values once more, as it rounds them, in 32-bit floats.
-        bytes.window += StateBytes::new(&entry.dims(), ComputeType::F32).window;
+        bytes.window += state_bytes(&entry.dims(), ComputeType::F32).window;
     }
     let mb = |bytes: usize| bytes.div_ceil(1_000_000);
     let (window, row) = (mb(bytes.window), mb(bytes.row));

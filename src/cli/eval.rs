@@ -67,7 +67,7 @@ pub fn run(args: &EvalArgs) -> Result<u8> {
             }
         }
     }
-    let compute = engine.model().compute_type().name();
+    let compute = engine.network().describe().compute.name();
     print(&scores, compute, started.elapsed().as_secs_f64(), args.json)?;
     Ok(code)
 }

@@ -72,7 +72,7 @@ fn load(job: &Job) -> Result<Engine> {
         .build_with(&mut |progress| download.update(&progress));
     download.finish();
     let engine = engine?;
-    if let Some(note) = engine.model().plan().note().filter(|_| !job.quiet) {
+    if let Some(note) = engine.plan().note().filter(|_| !job.quiet) {
         eprintln!("undertone: {note}");
     }
     Ok(engine)

@@ -7,8 +7,8 @@
 use std::cmp::Ordering;
 
 use crate::decoding::ranker::Candidate;
-use crate::decoding::rows::{NextRow, RowLogits};
-use crate::decoding::rules::LogitRules;
+use crate::decoding::rows::NextRow;
+use crate::ranking::{Answer, Wanted};
 
 /// A continuation of a row by one token.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +28,6 @@ pub struct BeamSearchDecoder {
     finished: Vec<Candidate>,
     next: Vec<NextRow>,
     continuations: Vec<Continuation>,
-    best: Vec<(u32, f32)>,
 }
 
 impl BeamSearchDecoder {
@@ -42,13 +41,20 @@ impl BeamSearchDecoder {
             finished: Vec::new(),
             next: Vec::with_capacity(beam_size),
             continuations: Vec::new(),
-            best: Vec::new(),
         }
     }
 
+    /// What each beam has sampled, and how many continuations of it are wanted.
+    pub fn wanted(&self) -> impl Iterator<Item = (&[u32], Wanted<'static>)> {
+        let wanted = Wanted::BestK(self.beam_size + 1);
+        self.rows
+            .iter()
+            .map(move |row| (row.tokens.as_slice(), wanted))
+    }
+
     /// Moves every beam on by one token; true when enough sequences have ended.
-    pub fn update(&mut self, rules: &LogitRules, logits: RowLogits<'_>) -> bool {
-        self.continue_rows(rules, logits);
+    pub fn update(&mut self, answers: &[Answer]) -> bool {
+        self.continue_rows(answers);
         let newly_finished = self.keep_best();
         let room = self.max_candidates.saturating_sub(self.finished.len());
         self.finished.extend(newly_finished.into_iter().take(room));
@@ -61,15 +67,13 @@ impl BeamSearchDecoder {
     }
 
     /// Collects the best continuations of all rows, best first; equals keep their order.
-    fn continue_rows(&mut self, rules: &LogitRules, logits: RowLogits<'_>) {
+    fn continue_rows(&mut self, answers: &[Answer]) {
         self.continuations.clear();
-        for (index, row) in self.rows.iter().enumerate() {
-            let distribution = rules.apply(logits.row(index), &row.tokens);
-            distribution.top_k(self.beam_size + 1, &mut self.best);
-            let continued = self.best.iter().map(|(token, logprob)| Continuation {
+        for (index, (row, answer)) in self.rows.iter().zip(answers).enumerate() {
+            let continued = answer.choices().iter().map(|choice| Continuation {
                 row: index,
-                token: *token,
-                score: row.sum_logprob + logprob,
+                token: choice.token,
+                score: row.sum_logprob + choice.logprob,
             });
             self.continuations.extend(continued);
         }

@@ -1,9 +1,9 @@
 //! Taking the best token or drawing one, row by row: openai/whisper's `GreedyDecoder`.
 
 use crate::decoding::ranker::Candidate;
-use crate::decoding::rows::{NextRow, RowLogits};
-use crate::decoding::rules::LogitRules;
-use crate::decoding::sampling::{Draws, sample};
+use crate::decoding::rows::{NextRow, Parents};
+use crate::decoding::sampling::Draws;
+use crate::ranking::{Answer, Choice, Wanted};
 
 /// Independent rows at one temperature. A row that reached the end of text leaves the batch.
 #[derive(Clone, Debug)]
@@ -30,18 +30,39 @@ impl GreedyDecoder {
         }
     }
 
-    /// Takes one token for every live row; true when all have ended.
-    pub fn update(&mut self, rules: &LogitRules, logits: RowLogits<'_>) -> bool {
+    /// What each live row has sampled, and how its next token is chosen.
+    pub fn wanted(&self) -> impl Iterator<Item = (&[u32], Wanted<'static>)> {
+        self.live.iter().map(|&index| {
+            let sampled = self.rows[index].tokens.as_slice();
+            let wanted = if self.temperature > 0.0 {
+                Wanted::Draw {
+                    temperature: self.temperature,
+                    uniform: self.draws.uniform(index, sampled.len()),
+                }
+            } else {
+                Wanted::Best
+            };
+            (sampled, wanted)
+        })
+    }
+
+    /// Takes one token for every live row, of which `parents` says where it was run; true when all have
+    /// ended. A row that nothing could be chosen for has failed: it ends with an impossible probability.
+    pub fn update(&mut self, answers: &[Answer], parents: Parents) -> bool {
         self.next.clear();
         let mut kept = 0;
         for place in 0..self.live.len() {
             let index = self.live[place];
-            let (token, logprob) = self.choose(rules, logits.row(place), index);
+            let choice = answers.get(place).and_then(Answer::choice);
+            let Choice { token, logprob } = choice.unwrap_or(Choice {
+                token: self.eot,
+                logprob: f32::NEG_INFINITY,
+            });
             let row = &mut self.rows[index];
             row.sum_logprob += logprob;
             if token != self.eot {
                 row.tokens.push(token);
-                let parent = if logits.is_shared() { 0 } else { place };
+                let parent = parents.of(place);
                 self.next.push(NextRow { parent, token });
                 self.live[kept] = index;
                 kept += 1;
@@ -49,22 +70,6 @@ impl GreedyDecoder {
         }
         self.live.truncate(kept);
         self.live.is_empty()
-    }
-
-    /// A row that nothing can be sampled for has failed: it ends with an impossible probability.
-    fn choose(&self, rules: &LogitRules, logits: &[f32], index: usize) -> (u32, f32) {
-        let sampled = &self.rows[index].tokens;
-        let distribution = rules.apply(logits, sampled);
-        let token = if self.temperature > 0.0 {
-            let uniform = self.draws.uniform(index, sampled.len());
-            sample(&distribution, self.temperature, uniform)
-        } else {
-            distribution.argmax()
-        };
-        match token {
-            Some(token) => (token, distribution.logprob(token)),
-            None => (self.eot, f32::NEG_INFINITY),
-        }
     }
 
     /// The rows to run next.

@@ -1,7 +1,7 @@
-//! Which language is spoken, from the logits after a lone start-of-transcript token.
+//! Which language is spoken, from what follows a lone start-of-transcript token.
 
-use crate::decoding::rank::{Constraint, runs, summarize};
 use crate::error::{Error, Result};
+use crate::ranking::{AllowedRuns, Answer, Constraint, Query, Wanted};
 use crate::tokenizer::Tokenizer;
 
 /// A probability for every language the model knows.
@@ -24,66 +24,87 @@ impl LanguageProbabilities {
     }
 }
 
-/// Reads the languages' probabilities from the logits, `(n_vocab)`, of a step that was fed the
-/// start-of-transcript token alone.
-///
-/// # Errors
-/// [`Error::ModelCannot`] for an English-only model.
-pub fn detect_language(tokenizer: &Tokenizer, logits: &[f32]) -> Result<LanguageProbabilities> {
-    let languages = tokenizer.languages();
-    if languages.is_empty() {
-        let reason = "knows only English, so it cannot tell languages apart".into();
-        return Err(Error::ModelCannot {
-            model: "this model".into(),
-            reason,
-        });
-    }
-    Ok(probabilities(languages, logits))
+/// The tokens of a vocabulary's languages: what a step that was fed the start-of-transcript token alone is
+/// asked for.
+#[derive(Clone, Debug)]
+pub struct LanguageTokens {
+    codes: Vec<String>,
+    tokens: Vec<u32>,
+    allowed: AllowedRuns,
 }
 
-fn probabilities(languages: &[(&str, u32)], logits: &[f32]) -> LanguageProbabilities {
-    let mut allowed: Vec<_> = languages
-        .iter()
-        .map(|(_, t)| *t as usize..*t as usize + 1)
-        .collect();
-    allowed.sort_unstable_by_key(|run| run.start);
-    let text = 0..logits.len();
-    let constraint = Constraint {
-        allowed: &allowed,
-        text,
-        timestamps: 0..0,
-    };
-    let part = summarize(logits, &constraint).text;
-    let log_sum = part.log_sum_exp();
-    let probability = |token: u32| {
-        let span = token as usize..token as usize + 1;
-        let logit = runs(logits, &allowed, &span).find_map(|(_, run)| run.first().copied());
-        let logit = logit.filter(|x| x.is_finite());
-        logit.map_or(0.0, |x| f64::from((f64::from(x) - log_sum).exp() as f32))
-    };
-    let all: Vec<_> = languages
-        .iter()
-        .map(|(c, t)| ((*c).to_owned(), probability(*t)))
-        .collect();
-    let best = all
-        .iter()
-        .reduce(|best, next| if next.1 > best.1 { next } else { best });
-    LanguageProbabilities {
-        best: best.map_or_else(|| "en".into(), |b| b.0.clone()),
-        all,
+impl LanguageTokens {
+    /// The languages that the model knows.
+    ///
+    /// # Errors
+    /// [`Error::ModelCannot`] for an English-only model.
+    pub fn new(tokenizer: &Tokenizer) -> Result<Self> {
+        let languages = tokenizer.languages();
+        if languages.is_empty() {
+            let reason = "knows only English, so it cannot tell languages apart".into();
+            return Err(Error::ModelCannot {
+                model: "this model".into(),
+                reason,
+            });
+        }
+        Ok(Self::of(languages))
+    }
+
+    fn of(languages: &[(&str, u32)]) -> Self {
+        let tokens: Vec<u32> = languages.iter().map(|(_, token)| *token).collect();
+        Self {
+            codes: languages.iter().map(|(code, _)| (*code).into()).collect(),
+            allowed: AllowedRuns::only(tokens.iter().copied()),
+            tokens,
+        }
+    }
+
+    /// Softmax over the languages alone, of one row with one token.
+    #[must_use]
+    pub fn query(&self) -> Query<'_> {
+        Query {
+            row: 0,
+            at: 0,
+            constraint: Constraint::plain(&self.allowed, usize::MAX),
+            want: Wanted::Probabilities(&self.tokens),
+        }
+    }
+
+    /// Reads the answer. What is no number is no candidate.
+    #[must_use]
+    pub fn probabilities(&self, answer: &Answer) -> LanguageProbabilities {
+        let given = answer.probabilities().iter().copied();
+        let given = given.map(|p| if p.is_finite() { f64::from(p) } else { 0.0 });
+        let all: Vec<_> = self
+            .codes
+            .iter()
+            .cloned()
+            .zip(given.chain(std::iter::repeat(0.0)))
+            .collect();
+        let best = all
+            .iter()
+            .reduce(|best, next| if next.1 > best.1 { next } else { best });
+        LanguageProbabilities {
+            best: best.map_or_else(|| "en".into(), |b| b.0.clone()),
+            all,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ranking::answer;
 
-    const LANGUAGES: [(&str, u32); 3] = [("en", 2), ("de", 3), ("fr", 5)];
+    fn probabilities(logits: &[f32]) -> LanguageProbabilities {
+        let languages = LanguageTokens::of(&[("en", 2), ("de", 3), ("fr", 5)]);
+        languages.probabilities(&answer(logits, &languages.query()))
+    }
 
     #[test]
     fn only_language_tokens_share_the_probability() {
         let logits = [9.0, 9.0, 1.0, 3.0, 9.0, 2.0, 9.0];
-        let found = probabilities(&LANGUAGES, &logits);
+        let found = probabilities(&logits);
         let sum = 1f64.exp() + 3f64.exp() + 2f64.exp();
         assert_eq!(found.best, "de");
         for ((code, probability), logit) in found.all.iter().zip([1f64, 3.0, 2.0]) {
@@ -101,7 +122,7 @@ mod tests {
             (&[0.0, 0.0, 4.0, 4.0, 0.0, 4.0], "en"),
         ];
         for (logits, best) in cases {
-            assert_eq!(probabilities(&LANGUAGES, logits).best, best, "{logits:?}");
+            assert_eq!(probabilities(logits).best, best, "{logits:?}");
         }
     }
 }

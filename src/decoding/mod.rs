@@ -1,16 +1,15 @@
-//! Decoding of one window: openai/whisper's `DecodingTask` as a state machine over logits.
+//! Decoding of one window: openai/whisper's `DecodingTask` as a state machine of queries and answers.
 //!
-//! In go the options of one window at one temperature and, step by step, rows of logits; out come
-//! the tokens to feed next and, at the end, a [`DecodingResult`]. The machine never sees the
-//! model, so whoever steps it may put any number of windows into one batch. What stays true: a
-//! window's result depends on its own logits, options and seed only.
+//! In go the options of one window at one temperature and, step by step, answers; out come the tokens to
+//! feed next with what is to be asked of them ([`crate::ranking`]) and, at the end, a [`DecodingResult`].
+//! The machine never sees the model, so whoever steps it may put any number of windows into one batch.
+//! What stays true: a window's result depends on its own answers, options and seed only.
 
 mod beam;
 mod compression;
 pub mod fallback;
 mod greedy;
 mod language;
-mod rank;
 mod ranker;
 mod result;
 mod rows;
@@ -23,7 +22,7 @@ mod vocabulary;
 mod window;
 
 pub use compression::compression_ratio;
-pub use language::{LanguageProbabilities, detect_language};
+pub use language::{LanguageProbabilities, LanguageTokens};
 pub use result::{DecodingResult, strip};
 pub use rows::{NextRow, Step};
 pub use task::last_tokens;

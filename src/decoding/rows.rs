@@ -9,51 +9,30 @@ pub struct NextRow {
     pub token: u32,
 }
 
-/// What a window wants after it has seen a step's logits.
+/// What a window wants after it has seen a step's answers.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// Run these rows; the next logits are expected in their order.
+    /// Run these rows; the next answers are expected in their order.
     Continue(&'a [NextRow]),
     /// Nothing more: the result is ready.
     Done,
 }
 
-/// The logits of one step, `(rows, n_vocab)`.
-#[derive(Clone, Copy)]
-pub struct RowLogits<'a> {
-    values: &'a [f32],
-    n_vocab: usize,
-    shared: bool,
+/// Which row of the last step a window's row was run as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parents {
+    /// All rows begin from the prefill's one row.
+    Prefill,
+    /// Each was a row of its own.
+    Own,
 }
 
-impl<'a> RowLogits<'a> {
-    /// One row that the whole group starts from.
-    pub fn shared(values: &'a [f32], n_vocab: usize) -> Self {
-        Self {
-            values,
-            n_vocab,
-            shared: true,
+impl Parents {
+    /// The row that the window's row `index` was run as.
+    pub fn of(self, index: usize) -> usize {
+        match self {
+            Self::Prefill => 0,
+            Self::Own => index,
         }
-    }
-
-    /// A row each.
-    pub fn each(values: &'a [f32], n_vocab: usize) -> Self {
-        Self {
-            values,
-            n_vocab,
-            shared: false,
-        }
-    }
-
-    /// Whether every row begins from the same logits.
-    pub fn is_shared(&self) -> bool {
-        self.shared
-    }
-
-    /// The logits of a row; empty where they were not delivered.
-    pub fn row(&self, index: usize) -> &'a [f32] {
-        let index = if self.shared { 0 } else { index };
-        let start = index * self.n_vocab;
-        self.values.get(start..start + self.n_vocab).unwrap_or(&[])
     }
 }

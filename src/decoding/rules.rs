@@ -1,23 +1,23 @@
 //! What may be sampled next: openai/whisper's logit filters as one constraint.
 //!
-//! In: the tokens that a row has sampled and its logits. Out: the [`Distribution`] over what
-//! `SuppressBlank`, `SuppressTokens` and `ApplyTimestampRules` leave. The logits stay untouched.
+//! In: the tokens that a row has sampled. Out: the [`Constraint`] of what `SuppressBlank`,
+//! `SuppressTokens` and `ApplyTimestampRules` leave. The logits are not looked at here.
 
 use std::ops::Range;
 
-use crate::decoding::rank::{Constraint, Part, allowed_runs, runs, summarize, top_k};
 use crate::decoding::vocabulary::Vocabulary;
 use crate::dims::TIME_PRECISION_S;
 use crate::error::{Error, Result};
 use crate::options::{DecodingOptions, SuppressTokens};
+use crate::ranking::{AllowedRuns, Constraint};
 
 /// The filters of one window.
 #[derive(Clone, Debug)]
 pub struct LogitRules {
     /// What is left at the first sampled token.
-    first: Vec<Range<usize>>,
+    first: AllowedRuns,
     /// What is left everywhere else.
-    later: Vec<Range<usize>>,
+    later: AllowedRuns,
     n_vocab: usize,
     eot: usize,
     timestamp_begin: usize,
@@ -51,13 +51,13 @@ impl LogitRules {
         if with_timestamps {
             suppressed.push(vocabulary.no_timestamps);
         }
-        let later = allowed_runs(vocabulary.n_vocab, &suppressed);
+        let later = AllowedRuns::new(vocabulary.n_vocab, &suppressed);
         if options.suppress_blank {
             suppressed.extend_from_slice(&vocabulary.blank);
             suppressed.push(vocabulary.eot);
         }
         Ok(Self {
-            first: allowed_runs(vocabulary.n_vocab, &suppressed),
+            first: AllowedRuns::new(vocabulary.n_vocab, &suppressed),
             later,
             n_vocab: vocabulary.n_vocab,
             eot: vocabulary.eot as usize,
@@ -67,51 +67,22 @@ impl LogitRules {
         })
     }
 
-    /// The distribution that a row with these sampled tokens samples from.
-    pub fn apply<'a>(&'a self, logits: &'a [f32], sampled: &[u32]) -> Distribution<'a> {
-        let constraint = self.constraint(sampled);
-        let summary = summarize(logits, &constraint);
-        let Constraint {
-            allowed,
-            mut text,
-            timestamps,
-        } = constraint;
-        // Where timestamps together are likelier than any one text token, a timestamp it is.
-        let forced =
-            self.with_timestamps && summary.timestamps.log_sum_exp() > f64::from(summary.text.max);
-        let all = if forced {
-            text = 0..0;
-            summary.timestamps
-        } else {
-            summary.text.join(summary.timestamps)
-        };
-        Distribution {
-            logits,
-            allowed,
-            spans: [text, timestamps],
-            all,
-        }
-    }
-
-    fn constraint(&self, sampled: &[u32]) -> Constraint<'_> {
+    /// What a row with these sampled tokens may choose from.
+    pub fn constraint(&self, sampled: &[u32]) -> Constraint<'_> {
         let allowed = if sampled.is_empty() {
             &self.first
         } else {
             &self.later
         };
         if !self.with_timestamps {
-            let (text, timestamps) = (0..self.n_vocab, self.n_vocab..self.n_vocab);
-            return Constraint {
-                allowed,
-                text,
-                timestamps,
-            };
+            return Constraint::plain(allowed, self.n_vocab);
         }
         let (text, timestamps) = self.timestamp_rules(sampled);
         Constraint {
             allowed,
             text,
             timestamps,
+            forced: true,
         }
     }
 
@@ -167,64 +138,4 @@ fn suppressed_tokens(vocabulary: &Vocabulary, asked: &SuppressTokens) -> Vec<u32
 fn max_initial_index(seconds: Option<f64>) -> Option<usize> {
     let seconds = seconds.filter(|s| *s > 0.0)?;
     Some((seconds / TIME_PRECISION_S).round_ties_even() as usize)
-}
-
-/// What a row may sample from: log-softmax of the logits that the filters left.
-#[derive(Clone, Debug)]
-pub struct Distribution<'a> {
-    logits: &'a [f32],
-    allowed: &'a [Range<usize>],
-    spans: [Range<usize>; 2],
-    all: Part,
-}
-
-impl<'a> Distribution<'a> {
-    /// The likeliest token, the lowest among equals; `None` where nothing can be sampled.
-    pub fn argmax(&self) -> Option<u32> {
-        (self.all.sum_exp > 0.0).then_some(self.all.argmax as u32)
-    }
-
-    /// The largest logit.
-    pub fn max(&self) -> f32 {
-        self.all.max
-    }
-
-    /// Log-probability of a logit among those that are left.
-    pub fn log_softmax(&self, logit: f32) -> f32 {
-        (logit - self.all.max) - self.all.sum_exp.ln() as f32
-    }
-
-    /// Log-probability of a token that may be sampled.
-    pub fn logprob(&self, token: u32) -> f32 {
-        self.logits
-            .get(token as usize)
-            .map_or(f32::NEG_INFINITY, |x| self.log_softmax(*x))
-    }
-
-    /// The tokens that are left, as runs of logits with their first token.
-    pub fn runs(&self) -> impl Iterator<Item = (usize, &'a [f32])> + use<'a> {
-        let [text, timestamps] = &self.spans;
-        let text = runs(self.logits, self.allowed, text);
-        text.chain(runs(self.logits, self.allowed, timestamps))
-    }
-
-    /// The `k` best tokens with their log-probabilities, descending. Where fewer can be sampled,
-    /// the lowest other tokens fill up at negative infinity, as a full-width top-k has it.
-    pub fn top_k(&self, k: usize, best: &mut Vec<(u32, f32)>) {
-        best.clear();
-        for span in &self.spans {
-            top_k(self.logits, self.allowed, span, k, best);
-        }
-        for (_, value) in best.iter_mut() {
-            *value = self.log_softmax(*value);
-        }
-        for token in 0.. {
-            if best.len() >= k {
-                break;
-            }
-            if best.iter().all(|(other, _)| *other != token) {
-                best.push((token, f32::NEG_INFINITY));
-            }
-        }
-    }
 }

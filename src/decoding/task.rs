@@ -2,13 +2,13 @@
 
 use crate::decoding::beam::BeamSearchDecoder;
 use crate::decoding::greedy::GreedyDecoder;
-use crate::decoding::rank::{Constraint, allowed_runs, summarize};
 use crate::decoding::ranker::{self, Candidate};
-use crate::decoding::rows::{RowLogits, Step};
+use crate::decoding::rows::{Parents, Step};
 use crate::decoding::rules::LogitRules;
 use crate::decoding::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
 use crate::options::DecodingOptions;
+use crate::ranking::{AllowedRuns, Answer, Constraint, Query, Wanted};
 
 /// How the next token is chosen.
 #[derive(Clone, Debug)]
@@ -29,6 +29,7 @@ pub struct DecodingTask {
     /// NaN until the prefill has been seen.
     pub no_speech_prob: f64,
     n_vocab: usize,
+    all_tokens: AllowedRuns,
     no_speech: Option<u32>,
     /// Tokens that may be sampled at most.
     budget: usize,
@@ -79,6 +80,7 @@ impl DecodingTask {
             group,
             no_speech_prob: f64::NAN,
             n_vocab: vocabulary.n_vocab,
+            all_tokens: AllowedRuns::new(vocabulary.n_vocab, &[]),
             no_speech: vocabulary.no_speech,
             // One token may go past the context: it is sampled, but not fed again.
             budget: sample_len.min(n_text_ctx + 1 - prompt.len()),
@@ -90,27 +92,66 @@ impl DecodingTask {
         })
     }
 
-    /// Takes the prefill's logits at the start of the transcript and at the last position.
-    pub fn start(&mut self, sot_logits: &[f32], last_logits: &[f32]) -> Step<'_> {
-        self.no_speech_prob = self
-            .no_speech
-            .map_or(f64::NAN, |t| probability(sot_logits, t));
-        self.update(RowLogits::shared(last_logits, self.n_vocab))
+    /// What the next step is asked: of the prefill how likely silence is where the transcript starts, and
+    /// of each row how it goes on. Rows are those that the last [`Step`] named; the prefill's is one.
+    pub fn queries(&self) -> Vec<Query<'_>> {
+        let parents = self.parents();
+        let (mut queries, at) = match parents {
+            Parents::Prefill => (self.no_speech_query(), self.prompt.len() - 1),
+            Parents::Own => (Vec::new(), 0),
+        };
+        let mut ask = |(index, (sampled, want)): (usize, (&[u32], Wanted<'static>))| {
+            queries.push(Query {
+                row: parents.of(index),
+                at,
+                constraint: self.rules.constraint(sampled),
+                want,
+            });
+        };
+        match &self.decoder {
+            TokenDecoder::Greedy(decoder) => decoder.wanted().enumerate().for_each(&mut ask),
+            TokenDecoder::Beam(decoder) => decoder.wanted().enumerate().for_each(&mut ask),
+        }
+        queries
     }
 
-    /// Takes the logits of the rows that the last step asked for.
-    pub fn step(&mut self, logits: &[f32]) -> Step<'_> {
-        self.update(RowLogits::each(logits, self.n_vocab))
+    /// Before anything was sampled, every row begins from the prompt's.
+    fn parents(&self) -> Parents {
+        match self.sampled {
+            0 => Parents::Prefill,
+            _ => Parents::Own,
+        }
     }
 
-    fn update(&mut self, logits: RowLogits<'_>) -> Step<'_> {
+    /// Softmax over the whole row, as the reference takes it.
+    fn no_speech_query(&self) -> Vec<Query<'_>> {
+        let query = |token| Query {
+            row: 0,
+            at: self.sot_index,
+            constraint: Constraint::plain(&self.all_tokens, self.n_vocab),
+            want: Wanted::Probabilities(std::slice::from_ref(token)),
+        };
+        self.no_speech.iter().map(query).collect()
+    }
+
+    /// Takes the answers to [`queries`](Self::queries), in their order.
+    pub fn advance(&mut self, mut answers: &[Answer]) -> Step<'_> {
+        let parents = self.parents();
+        if parents == Parents::Prefill
+            && self.no_speech.is_some()
+            && let Some((silence, rest)) = answers.split_first()
+        {
+            let probability = silence.probabilities().first();
+            self.no_speech_prob = probability.map_or(f64::NAN, |p| f64::from(*p));
+            answers = rest;
+        }
         if self.sampled >= self.budget {
             return Step::Done;
         }
         self.sampled += 1;
         let completed = match &mut self.decoder {
-            TokenDecoder::Greedy(decoder) => decoder.update(&self.rules, logits),
-            TokenDecoder::Beam(decoder) => decoder.update(&self.rules, logits),
+            TokenDecoder::Greedy(decoder) => decoder.update(answers, parents),
+            TokenDecoder::Beam(decoder) => decoder.update(answers),
         };
         if completed || self.sampled >= self.budget {
             return Step::Done;
@@ -197,20 +238,4 @@ pub fn last_tokens(tokens: &[u32], n: isize) -> &[u32] {
         _ => n.unsigned_abs().min(tokens.len()),
     };
     &tokens[skipped..]
-}
-
-/// Softmax probability of one token over the whole row.
-fn probability(logits: &[f32], token: u32) -> f64 {
-    let allowed = allowed_runs(logits.len(), &[]);
-    let text = 0..logits.len();
-    let constraint = Constraint {
-        allowed: &allowed,
-        text,
-        timestamps: 0..0,
-    };
-    let log_sum = summarize(logits, &constraint).text.log_sum_exp();
-    let logit = logits.get(token as usize).copied().unwrap_or(f32::NAN);
-    // Single precision, as the reference has it.
-    let probability = (f64::from(logit) - log_sum).exp() as f32;
-    f64::from(probability)
 }

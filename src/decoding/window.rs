@@ -9,13 +9,14 @@ use crate::decoding::task::DecodingTask;
 use crate::decoding::vocabulary::Vocabulary;
 use crate::error::Result;
 use crate::options::DecodingOptions;
+use crate::ranking::{Answer, Query};
 use crate::tokenizer::Tokenizer;
 
-/// One window at one temperature, as a state machine that is fed logits.
+/// One window at one temperature, as a state machine that asks and is answered.
 ///
-/// Run [`prompt`](Self::prompt) as one row, hand its logits to [`start`](Self::start), then run the
-/// rows that each [`Step`] names and hand theirs to [`step`](Self::step), until it is
-/// [`Step::Done`]. Logits come as the model gives them; filters are applied here.
+/// Run [`prompt`](Self::prompt) as one row, then the rows that each [`Step`] names; each time ask the
+/// network what [`queries`](Self::queries) says and hand the answers to [`advance`](Self::advance), until
+/// it is [`Step::Done`]. Filters are part of the queries: logits are ranked as the network gives them.
 #[derive(Clone)]
 pub struct WindowDecoder {
     task: DecodingTask,
@@ -67,15 +68,16 @@ impl WindowDecoder {
         self.task.group
     }
 
-    /// Takes the prefill's logits, `(n_vocab)` each, at [`sot_index`](Self::sot_index) and at the
-    /// last position.
-    pub fn start(&mut self, sot_logits: &[f32], last_logits: &[f32]) -> Step<'_> {
-        self.task.start(sot_logits, last_logits)
+    /// What to ask of the next step: of the prompt, run as one row, or of the rows that the last [`Step`]
+    /// named.
+    #[must_use]
+    pub fn queries(&self) -> Vec<Query<'_>> {
+        self.task.queries()
     }
 
-    /// Takes the logits, `(rows, n_vocab)`, of the rows that the last step named, in its order.
-    pub fn step(&mut self, logits: &[f32]) -> Step<'_> {
-        self.task.step(logits)
+    /// Takes the answers to [`queries`](Self::queries), in their order.
+    pub fn advance(&mut self, answers: &[Answer]) -> Step<'_> {
+        self.task.advance(answers)
     }
 
     /// The result; before [`Step::Done`], the best there is so far.

@@ -10,7 +10,8 @@ use crate::batcher::{Batcher, Capacity};
 use crate::error::{Error, Result};
 use crate::kernels::{Cpu, SimdLevel};
 use crate::mel::mel_filterbank;
-use crate::model::{ComputeType, Whisper};
+use crate::model::ComputeType;
+use crate::model::cpu::{self, CpuNetwork};
 use crate::tokenizer::Tokenizer;
 use crate::weights::hub::{self, HubConfig, ModelFiles};
 use crate::weights::{GgmlExtras, WeightSource};
@@ -151,7 +152,7 @@ impl EngineBuilder {
         let cpu = Cpu::new(self.threads, self.level);
         let registry = Registry::new(attention::backends::built_in_with(
             &cpu,
-            self.compute.encoder_attention(),
+            cpu::encoder_attention(self.compute),
         ))
         .with_front(self.backends.clone());
         let plan = attention::plan(&self.attention, &registry, &dims)?;
@@ -159,22 +160,23 @@ impl EngineBuilder {
         let packed = packed
             .as_ref()
             .map(|(path, key)| (path.as_path(), key.as_str()));
-        let model = Arc::new(Whisper::load(
+        let network = Arc::new(CpuNetwork::load(
             source.as_ref(),
             self.compute,
             cpu,
-            plan,
+            plan.clone(),
             packed,
         )?);
         let capacity = Capacity::of_windows(self.slots);
-        let batcher = Batcher::new(model.clone(), tokenizer.clone(), capacity)?;
+        let batcher = Batcher::new(network.clone(), tokenizer.clone(), capacity)?;
         let sources = AtomicU64::new(0);
         let any_task = self.any_task;
         let name = self.model.clone();
         Ok(Engine(Arc::new(Loaded {
             name,
             files,
-            model,
+            network,
+            plan,
             tokenizer,
             batcher,
             any_task,

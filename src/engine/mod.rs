@@ -5,6 +5,7 @@ mod builder;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::attention::Plan;
 use crate::audio::{self, Input, Limits};
 use crate::batcher::{Batcher, Cancel, Capacity, Inbox, WindowJob};
 use crate::decoding::{DecodingResult, LanguageProbabilities};
@@ -14,7 +15,7 @@ use crate::longform::{
     DecodeWindow, DecodeWindows, WindowRequest, transcribe_batched, transcribe_sequential,
 };
 use crate::mel::{self, LogMel};
-use crate::model::Whisper;
+use crate::model::Network;
 use crate::options::{DecodingOptions, Gates, Task, TranscribeOptions};
 use crate::tokenizer::Tokenizer;
 use crate::transcript::{Segment, SegmentSink, Transcript};
@@ -29,7 +30,8 @@ pub struct Engine(Arc<Loaded>);
 struct Loaded {
     name: String,
     files: ModelFiles,
-    model: Arc<Whisper>,
+    network: Arc<dyn Network>,
+    plan: Plan,
     tokenizer: Arc<Tokenizer>,
     batcher: Batcher,
     any_task: bool,
@@ -208,7 +210,7 @@ impl Engine {
             return Err(self.cannot("knows only English, so there is nothing to detect"));
         }
         let samples = first_window(input.into())?;
-        let mel = mel::log_mel_of_clip(&samples, self.0.model.dims().n_mels);
+        let mel = mel::log_mel_of_clip(&samples, self.0.network.dims().n_mels);
         let job = WindowJob {
             mel,
             options: DecodingOptions::default(),
@@ -224,7 +226,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Engine`] where the system refuses a thread.
     pub fn batcher(&self, capacity: Capacity) -> Result<Batcher> {
-        Batcher::new(self.0.model.clone(), self.0.tokenizer.clone(), capacity)
+        Batcher::new(self.0.network.clone(), self.0.tokenizer.clone(), capacity)
     }
 
     /// The model's name as it was asked for.
@@ -241,8 +243,14 @@ impl Engine {
 
     /// The network.
     #[must_use]
-    pub fn model(&self) -> &Whisper {
-        &self.0.model
+    pub fn network(&self) -> &Arc<dyn Network> {
+        &self.0.network
+    }
+
+    /// The attention backends that it computes with, and why.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.0.plan
     }
 
     /// The tokenizer.
@@ -254,7 +262,7 @@ impl Engine {
     /// The spectrogram, and what was wrong with the recording.
     fn log_mel(&self, input: Input, cancel: &Cancel) -> Result<(LogMel, Vec<String>)> {
         let mut stream = audio::open(input, &Limits::default())?;
-        let n_mels = self.0.model.dims().n_mels;
+        let n_mels = self.0.network.dims().n_mels;
         let next_block = |block: &mut Vec<f32>| match cancel.is_cancelled() {
             true => Err(Error::Cancelled),
             false => stream.read_block(block),
@@ -264,7 +272,7 @@ impl Engine {
     }
 
     fn check_task(&self, task: Task) -> Result<()> {
-        let trained = || translates(&self.0.files, self.0.model.dims());
+        let trained = || translates(&self.0.files, self.0.network.dims());
         if task == Task::Transcribe || self.0.any_task || trained() {
             return Ok(());
         }
@@ -346,7 +354,7 @@ impl DecodeWindow for Client<'_> {
     }
 
     fn n_text_ctx(&self) -> usize {
-        self.engine.model().dims().n_text_ctx
+        self.engine.network().dims().n_text_ctx
     }
 }
 
@@ -363,6 +371,6 @@ impl DecodeWindows for Client<'_> {
     }
 
     fn n_text_ctx(&self) -> usize {
-        self.engine.model().dims().n_text_ctx
+        self.engine.network().dims().n_text_ctx
     }
 }

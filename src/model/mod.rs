@@ -1,32 +1,20 @@
-//! The network: immutable once loaded, shared by everybody, without any cache of its own.
+//! The network behind one seam: what encodes windows, steps rows and ranks what comes out.
 //!
-//! In: windows of log-mel and rows of tokens. Out: encoder vectors and logits. What belongs to a
-//! window while it is decoded is in [`AudioState`] and [`TextState`].
+//! In: windows of log-mel, rows of tokens and queries. Out: opaque states of windows, and answers.
+//! [`Network`] is what the batcher, and with it everything else, knows of an executor. A network is
+//! immutable once loaded and shared by everybody; what belongs to a window while it is decoded is in
+//! [`AudioState`] and [`TextState`]. [`cpu`] is this crate's kernels.
 
-mod block;
-mod decoder;
-mod embedding;
-mod encoder;
-mod load;
-mod ops;
-mod packed;
+pub mod cpu;
 mod state;
 
-use std::path::Path;
+use std::any::Any;
 
-use candle_core::Tensor;
+pub use state::{AudioState, StateBytes, TextMemory, TextState};
 
-pub use decoder::StepWindow;
-pub use state::{AudioState, StateBytes, TextState};
-
-use crate::attention::{KvFormat, Plan};
 use crate::dims::ModelDimensions;
 use crate::error::{Error, Result};
-use crate::kernels::Cpu;
-use crate::kernels::attention::Precision;
-use crate::weights::WeightSource;
-use decoder::{Decoder, StepAttention};
-use encoder::Encoder;
+use crate::ranking::{Answer, Query};
 
 /// In what precision the network computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -49,159 +37,181 @@ impl ComputeType {
             Self::Int8 => "int8",
         }
     }
-
-    /// How precisely the encoder attends.
-    #[must_use]
-    pub fn encoder_attention(self) -> Precision {
-        match self {
-            Self::F32 => Precision::F32,
-            Self::Int8 => Precision::I8,
-        }
-    }
-
-    /// How the text's keys and values are kept.
-    #[must_use]
-    pub fn text_kv(self) -> KvFormat {
-        match self {
-            Self::F32 => KvFormat::F32,
-            Self::Int8 => KvFormat::F16,
-        }
-    }
-
-    /// How the audio's keys and values are kept: every step reads all of them for every window.
-    #[must_use]
-    pub fn audio_kv(self) -> KvFormat {
-        match self {
-            Self::F32 => KvFormat::F32,
-            Self::Int8 => KvFormat::I8,
-        }
-    }
 }
 
-/// A loaded Whisper network.
-pub struct Whisper {
-    dims: ModelDimensions,
-    compute: ComputeType,
-    cpu: Cpu,
-    plan: Plan,
-    encoder: Encoder,
-    decoder: Decoder,
-}
-
-impl Whisper {
-    /// Loads every tensor and packs it for `compute`. With `packed`, a path and a key to the weights,
-    /// what packing gives is kept in that file and mapped the next time.
-    ///
-    /// # Errors
-    /// Sizes that no Whisper has; a tensor that is missing, damaged or of the wrong shape.
-    pub fn load(
-        source: &dyn WeightSource,
-        compute: ComputeType,
-        cpu: Cpu,
-        plan: Plan,
-        packed: Option<(&Path, &str)>,
-    ) -> Result<Self> {
-        let dims = source.dims().clone();
-        dims.check().map_err(|reason| Error::Weights {
-            file: source.file().to_owned(),
-            tensor: None,
-            reason,
-        })?;
-        let loader = load::Loader::new(source, compute, &cpu, packed);
-        let (encoder, decoder) = loader.network(&dims)?;
-        Ok(Self {
-            dims,
-            compute,
-            cpu,
-            plan,
-            encoder,
-            decoder,
-        })
-    }
-
+/// An executor: one Whisper network on one device.
+///
+/// What is true of every executor: a row's answer does not depend on what shares its step (to the bit on
+/// the CPU); `f32` gives openai/whisper's tokens; a step that fails leaves the text states as they were,
+/// so that its windows can be stepped again one by one.
+pub trait Network: Send + Sync {
     /// The network's sizes.
-    #[must_use]
-    pub fn dims(&self) -> &ModelDimensions {
-        &self.dims
-    }
+    fn dims(&self) -> &ModelDimensions;
 
-    /// In what precision it computes.
-    #[must_use]
-    pub fn compute_type(&self) -> ComputeType {
-        self.compute
-    }
+    /// What computes, and what a window costs on it.
+    fn describe(&self) -> Description;
 
-    /// The attention backends it computes with.
-    #[must_use]
-    pub fn plan(&self) -> &Plan {
-        &self.plan
-    }
+    /// How it likes to be fed: all that a scheduler needs to know of a device.
+    fn feeding(&self) -> Feeding;
 
-    /// The processor handle its kernels run on.
-    #[must_use]
-    pub fn cpu(&self) -> &Cpu {
-        &self.cpu
-    }
-
-    /// Encodes one window: `mel` `(n_mels, frames)` row-major, `frames` even → `(frames / 2,
-    /// n_audio_state)`.
+    /// An empty place for a window's audio.
     ///
     /// # Errors
-    /// An attention backend that fails.
-    pub fn encode(&self, mel: &[f32]) -> Result<Tensor> {
-        let frames = mel.len() / self.dims.n_mels;
-        self.encoder
-            .forward(&self.cpu, self.plan.encoder(), mel, frames)
-    }
+    /// Where the device's memory is full.
+    fn audio_state(&self) -> Result<AudioState>;
 
-    /// The encoder after its convolutions and positions, and after its first block: for comparing
-    /// with stored tensors.
+    /// An empty text of `beams` rows.
     ///
     /// # Errors
-    /// An attention backend that fails.
-    pub fn encoder_stages(&self, mel: &[f32]) -> Result<(Tensor, Tensor)> {
-        let frames = mel.len() / self.dims.n_mels;
-        let stem = self.encoder.stem(&self.cpu, mel, frames)?;
-        let heads = self.encoder.heads;
-        let block0 = &self.encoder.blocks[0];
-        let block0 = block0.forward(&self.cpu, self.plan.encoder(), heads, &stem)?;
-        Ok((stem, block0))
-    }
+    /// Where the device's memory is full.
+    fn text_state(&self, beams: usize) -> Result<TextState>;
 
-    /// Projects encoder output `(positions, n_audio_state)` into the decoder's keys and values.
+    /// Encodes windows, `(n_mels, frames)` row-major each with `frames` even, into the cross-attention's
+    /// keys and values. A state's memory is used again, whatever it held.
     ///
     /// # Errors
-    /// Tensor arithmetic that fails.
-    pub fn audio_state(&self, audio: &Tensor) -> Result<AudioState> {
-        self.decoder
-            .audio_state(&self.cpu, self.compute.audio_kv(), audio)
-    }
+    /// An attention backend that fails; a state of another executor.
+    fn encode(&self, mels: &[&[f32]], into: &mut [AudioState]) -> Result<()>;
 
-    /// As [`audio_state`](Self::audio_state), into the memory of a state that is not needed any more.
+    /// One decoder step over any mix of windows, prompts (prefill) and single tokens alike. A device may
+    /// still be computing when this returns.
     ///
     /// # Errors
-    /// Tensor arithmetic that fails.
-    pub fn refill_audio_state(&self, audio: &Tensor, state: &mut AudioState) -> Result<()> {
-        self.decoder
-            .fill_audio_state(&self.cpu, self.compute.audio_kv(), audio, state)
-    }
+    /// An attention backend that fails; a state of another executor; a query of a row that is not there.
+    fn step(&self, windows: &mut [StepWindow<'_>]) -> Result<Pending>;
 
-    /// An empty text state for `beams` rows.
+    /// Waits for a step and appends its answers: window after window, in the order of their queries.
+    ///
+    /// # Errors
+    /// A device that fails.
+    fn collect(&self, step: Pending, answers: &mut Vec<Answer>) -> Result<()>;
+
+    /// The cross-attention weights that a beam's tokens had on the audio's positions, for the heads that
+    /// the text state [watches](TextState::watch): what word timing aligns by.
+    ///
+    /// # Errors
+    /// States of another executor.
+    fn cross_weights(
+        &self,
+        audio: &AudioState,
+        text: &TextState,
+        beam: usize,
+    ) -> Result<CrossWeights>;
+
+    /// The encoder's stages for one window: for judging an executor by another, or by stored tensors.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    fn encoder_stages(&self, mel: &[f32]) -> Result<EncoderStages>;
+
+    /// Runs `lane(0)`, `lane(1)`, … `lane(count - 1)` side by side and waits for all of them; each may call the
+    /// network. An executor whose kernels have threads of their own runs the lanes on those.
+    fn run_lanes(&self, count: usize, lane: &(dyn Fn(usize) + Sync)) {
+        std::thread::scope(|scope| {
+            for i in 1..count {
+                scope.spawn(move || lane(i));
+            }
+            lane(0);
+        });
+    }
+}
+
+/// Steps windows and waits for the answers.
+///
+/// # Errors
+/// As [`Network::step`] and [`Network::collect`].
+pub fn step(network: &dyn Network, windows: &mut [StepWindow<'_>]) -> Result<Vec<Answer>> {
+    let mut answers = Vec::new();
+    let pending = network.step(windows)?;
+    network.collect(pending, &mut answers)?;
+    Ok(answers)
+}
+
+/// One window's part of a step: its rows, all with the same number of new tokens.
+pub struct StepWindow<'a> {
+    /// The window's audio.
+    pub audio: &'a AudioState,
+    /// The window's text so far; the step appends to it.
+    pub text: &'a mut TextState,
+    /// New tokens, row after row.
+    pub tokens: &'a [u32],
+    /// How many rows (beams) there are; row `i` is beam `i` of the text state.
+    pub rows: usize,
+    /// What is wanted of the rows.
+    pub queries: Vec<Query<'a>>,
+}
+
+/// A step under way; its answers are [collected](Network::collect).
+pub struct Pending(Box<dyn Any + Send>);
+
+impl Pending {
+    /// Wraps what an executor needs to find its step again.
     #[must_use]
-    pub fn text_state(&self, beams: usize) -> TextState {
-        TextState::new(&self.dims, self.compute.text_kv(), beams)
+    pub fn new<T: Any + Send>(step: T) -> Self {
+        Self(Box::new(step))
     }
 
-    /// One decoder step over any mix of windows: `(wanted, n_vocab)` logits, window after window,
-    /// row after row, position after position of `logits_at`.
+    /// What was wrapped.
     ///
     /// # Errors
-    /// An attention backend that fails.
-    pub fn step(&self, windows: &mut [StepWindow<'_>]) -> Result<Tensor> {
-        let attention = StepAttention {
-            text: self.plan.decoder(),
-            cross: self.plan.cross(),
-        };
-        self.decoder.step(&self.cpu, &attention, windows)
+    /// [`Error::Engine`] where it is another executor's.
+    pub fn into_inner<T: Any>(self) -> Result<T> {
+        let step = self.0.downcast().map_err(|_| foreign("step"))?;
+        Ok(*step)
     }
+}
+
+/// A state or a step that another executor made.
+fn foreign(what: &str) -> Error {
+    Error::Engine(format!("a {what} of another executor"))
+}
+
+/// How an executor likes to be fed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Feeding {
+    /// Lanes that work side by side: all but one encode while the last one steps. 1: everything in turn.
+    pub lanes: usize,
+    /// Windows that one call of [`Network::encode`] takes best.
+    pub windows_an_encode: usize,
+    /// Windows in slots from which on a step is worth its cost, rather than encoding one more first.
+    pub worth_a_step: usize,
+    /// Windows that its memory has room for, where that is bounded.
+    pub most_windows: Option<usize>,
+}
+
+/// What an executor is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// Its name: `cpu`.
+    pub executor: &'static str,
+    /// The device: `2 threads, avx512-vnni`.
+    pub device: String,
+    /// The precision.
+    pub compute: ComputeType,
+    /// What a window and a row cost while they are decoded.
+    pub state: StateBytes,
+}
+
+/// Cross-attention weights of one beam's tokens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CrossWeights {
+    /// Layer and head of each plane.
+    pub heads: Vec<(usize, usize)>,
+    /// Tokens that were fed, the prompt's among them.
+    pub tokens: usize,
+    /// Positions of the audio.
+    pub positions: usize,
+    /// `(heads, tokens, positions)`; each token's sum to 1.
+    pub weights: Vec<f32>,
+}
+
+/// What the encoder makes of one window, `(positions, n_audio_state)` each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EncoderStages {
+    /// After both convolutions, with the positions.
+    pub stem: Vec<f32>,
+    /// After the first block.
+    pub block0: Vec<f32>,
+    /// What cross-attention hears.
+    pub output: Vec<f32>,
 }

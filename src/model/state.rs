@@ -1,67 +1,115 @@
-//! What belongs to one window while it is decoded: the keys and values of its text and its audio.
+//! What belongs to one window while it is decoded, as the batcher sees it: opaque.
 
-use super::ComputeType;
-use crate::attention::KvFormat;
-use crate::dims::ModelDimensions;
-use crate::kernels::kv::{CrossKv, GroupKv, Lineage};
+use std::any::Any;
 
-/// The audio of one window as the decoder's cross-attention sees it, per layer. Written once.
-pub struct AudioState {
-    pub(crate) layers: Vec<CrossKv>,
-}
+use super::foreign;
+use crate::error::Result;
 
-/// The text of one window as the decoder's self-attention sees it: one row per beam.
-///
-/// All beams are equally long. What they share is stored once: `lineage` says for each beam and
-/// position which row holds it.
-pub struct TextState {
-    pub(crate) layers: Vec<GroupKv>,
-    pub(crate) lineage: Lineage,
-    pub(crate) len: usize,
-}
+/// The audio of one window as the decoder's cross-attention sees it: written by
+/// [`Network::encode`](super::Network::encode), then only read.
+pub struct AudioState(Box<dyn Any + Send + Sync>);
 
-impl TextState {
-    /// An empty state for `beams` rows of at most `n_text_ctx` tokens.
+impl AudioState {
+    /// Wraps an executor's memory.
     #[must_use]
-    pub fn new(dims: &ModelDimensions, format: KvFormat, beams: usize) -> Self {
-        let head_dim = dims.n_text_state / dims.n_text_head;
-        let layer = || GroupKv::new(format, dims.n_text_head, head_dim, beams, dims.n_text_ctx);
-        Self {
-            layers: (0..dims.n_text_layer).map(|_| layer()).collect(),
-            lineage: Lineage::new(beams, dims.n_text_ctx),
-            len: 0,
-        }
+    pub fn new<T: Any + Send + Sync>(memory: T) -> Self {
+        Self(Box::new(memory))
     }
 
-    /// Ready for another prompt, with `beams` rows; keeps the memory of as many rows as there were.
+    /// The executor's memory.
+    ///
+    /// # Errors
+    /// [`Error::Engine`](crate::Error::Engine) where it is another executor's.
+    pub fn memory<T: Any>(&self) -> Result<&T> {
+        self.0.downcast_ref().ok_or_else(|| foreign("audio state"))
+    }
+
+    /// As [`memory`](Self::memory), to be written.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn memory_mut<T: Any>(&mut self) -> Result<&mut T> {
+        self.0.downcast_mut().ok_or_else(|| foreign("audio state"))
+    }
+}
+
+/// An executor's side of a [`TextState`].
+pub trait TextMemory: Any + Send + Sync {
+    /// Tokens that each beam has seen.
+    fn len(&self) -> usize;
+
+    /// Whether no token has been seen.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// As [`TextState::reset`].
+    fn reset(&mut self, beams: usize);
+
+    /// As [`TextState::reorder`].
+    fn reorder(&mut self, parents: &[usize]);
+
+    /// As [`TextState::watch`].
+    fn watch(&mut self, heads: &[(usize, usize)]);
+}
+
+/// The text of one window as the decoder's self-attention sees it (its KV cache): one row per beam.
+///
+/// All beams are equally long. The prompt is fed as one row, which all beams fork from without a copy.
+pub struct TextState(Box<dyn TextMemory>);
+
+impl TextState {
+    /// Wraps an executor's memory.
+    #[must_use]
+    pub fn new(memory: impl TextMemory) -> Self {
+        Self(Box::new(memory))
+    }
+
+    /// Ready for another prompt, with `beams` rows; keeps the memory of as many rows as there were. No head
+    /// is watched any more.
     pub fn reset(&mut self, beams: usize) {
-        for layer in &mut self.layers {
-            layer.reset(beams);
-        }
-        if self.lineage.beams() == beams.max(1) {
-            self.lineage.reset();
-        } else {
-            let capacity = self.layers.first().map_or(0, GroupKv::capacity);
-            self.lineage = Lineage::new(beams, capacity);
-        }
-        self.len = 0;
+        self.0.reset(beams);
     }
 
     /// Tokens each beam has seen.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.len
+        self.0.len()
     }
 
     /// Whether no token has been seen.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.0.is_empty()
     }
 
     /// Beam `i` continues what beam `parents[i]` was.
     pub fn reorder(&mut self, parents: &[usize]) {
-        self.lineage.reorder(parents);
+        self.0.reorder(parents);
+    }
+
+    /// From the next step on, keeps what [`Network::cross_weights`](super::Network::cross_weights) needs of
+    /// these heads: `(layer, head)` each. Only to be called while the text is empty.
+    pub fn watch(&mut self, heads: &[(usize, usize)]) {
+        self.0.watch(heads);
+    }
+
+    /// The executor's memory.
+    ///
+    /// # Errors
+    /// [`Error::Engine`](crate::Error::Engine) where it is another executor's.
+    pub fn memory<T: Any>(&self) -> Result<&T> {
+        let memory: &dyn Any = &*self.0;
+        memory.downcast_ref().ok_or_else(|| foreign("text state"))
+    }
+
+    /// As [`memory`](Self::memory), to be written.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn memory_mut<T: Any>(&mut self) -> Result<&mut T> {
+        let memory: &mut dyn Any = &mut *self.0;
+        memory.downcast_mut().ok_or_else(|| foreign("text state"))
     }
 }
 
@@ -75,56 +123,9 @@ pub struct StateBytes {
 }
 
 impl StateBytes {
-    /// The cost in a network of these sizes that computes in `compute`.
-    #[must_use]
-    pub fn new(dims: &ModelDimensions, compute: ComputeType) -> Self {
-        let numbers = 2 * dims.n_text_layer * dims.n_text_state;
-        Self {
-            window: numbers * bytes(compute.audio_kv()) * dims.n_audio_ctx,
-            row: numbers * bytes(compute.text_kv()) * dims.n_text_ctx,
-        }
-    }
-
     /// What `windows` of `rows` in all cost, at most; language detection holds as many windows more.
     #[must_use]
     pub fn of(self, windows: usize, rows: usize) -> usize {
         2 * windows * self.window + (windows + rows) * self.row
-    }
-}
-
-/// Bytes a number takes, scales not counted.
-fn bytes(format: KvFormat) -> usize {
-    match format {
-        KvFormat::F32 => 4,
-        KvFormat::F16 => 2,
-        KvFormat::I8 => 1,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::StateBytes;
-    use crate::dims::ModelDimensions;
-    use crate::model::ComputeType;
-
-    #[test]
-    fn bytes_follow_the_sizes() {
-        let base = ModelDimensions {
-            n_mels: 80,
-            n_audio_ctx: 1500,
-            n_audio_state: 512,
-            n_audio_head: 8,
-            n_audio_layer: 6,
-            n_vocab: 51_865,
-            n_text_ctx: 448,
-            n_text_state: 512,
-            n_text_head: 8,
-            n_text_layer: 6,
-        };
-        let bytes = StateBytes::new(&base, ComputeType::Int8);
-        assert_eq!((bytes.window, bytes.row), (9_216_000, 5_505_024));
-        let floats = StateBytes::new(&base, ComputeType::F32);
-        assert_eq!((floats.window, floats.row), (36_864_000, 11_010_048));
-        assert_eq!(bytes.of(1, 1), 2 * bytes.window + 2 * bytes.row);
     }
 }

@@ -2,12 +2,13 @@
 //! take more than a gigabyte.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use undertone::attention::{self, Registry, backends};
 use undertone::engine::load_tokenizer;
 use undertone::kernels::Cpu;
-use undertone::model::{ComputeType, StepWindow, Whisper};
+use undertone::model::cpu::CpuNetwork;
+use undertone::model::{self, ComputeType, Network, StepWindow};
+use undertone::ranking::{AllowedRuns, Constraint, Query, Wanted};
 use undertone::tokenizer::Tokenizer;
 use undertone::weights::hub::{self, HubConfig};
 use undertone::weights::{Target as Format, open};
@@ -288,7 +289,7 @@ const NARROW: Sizes = Sizes {
 };
 const KEY: &str = "a key";
 
-fn load(dir: &Path) -> Whisper {
+fn load(dir: &Path) -> CpuNetwork {
     let source = open(&dir.join("model.safetensors")).expect("the model is whole");
     let cpu = Cpu::new(Some(1), None);
     let registry = Registry::new(backends::built_in(&cpu));
@@ -296,7 +297,7 @@ fn load(dir: &Path) -> Whisper {
     let plan = attention::plan(&request, &registry, source.dims()).expect("auto has a plan");
     let packed = dir.join("packed.int8");
     let place = Some((packed.as_path(), KEY));
-    Whisper::load(source.as_ref(), ComputeType::Int8, cpu, plan, place)
+    CpuNetwork::load(source.as_ref(), ComputeType::Int8, cpu, plan, place)
         .expect("a damaged copy is made again")
 }
 
@@ -310,19 +311,27 @@ fn packed_seeds(dir: &Path) -> Vec<Vec<u8>> {
 fn packed(dir: &Path, bytes: &[u8]) -> bool {
     let file = dir.join("packed.int8");
     std::fs::write(&file, bytes).expect("the folder can be written");
-    let model = Arc::new(load(dir));
+    let network = load(dir);
     let accepted = std::fs::read(&file).is_ok_and(|now| now == bytes);
-    let audio = model
-        .encode(&vec![0.25; NARROW.mels * 3000])
-        .expect("it computes");
-    let audio = model.audio_state(&audio).expect("it computes");
+    let (mel, mut audio) = (
+        vec![0.25; NARROW.mels * 3000],
+        [network.audio_state().expect("memory")],
+    );
+    network.encode(&[&mel], &mut audio).expect("it computes");
+    let allowed = AllowedRuns::new(network.dims().n_vocab, &[]);
+    let query = Query {
+        row: 0,
+        at: 1,
+        constraint: Constraint::plain(&allowed, network.dims().n_vocab),
+        want: Wanted::Best,
+    };
     let mut windows = [StepWindow {
-        audio: &audio,
-        text: &mut model.text_state(1),
+        audio: &audio[0],
+        text: &mut network.text_state(1).expect("memory"),
         tokens: &[1, 2],
         rows: 1,
-        logits_at: &[1],
+        queries: vec![query],
     }];
-    model.step(&mut windows).expect("it computes");
+    model::step(&network, &mut windows).expect("it computes");
     accepted
 }

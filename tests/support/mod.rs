@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use undertone::Engine;
-use undertone::model::ComputeType;
+use undertone::model::{self, AudioState, ComputeType, Network, StepWindow, TextState};
 use undertone::options::Gates;
+use undertone::ranking::{AllowedRuns, Answer, Constraint, Query, Wanted};
 use undertone::weights::hub::HubConfig;
 
 /// The folder of stored references, or `None` with a loud line.
@@ -80,4 +81,46 @@ pub fn recordings(folder: &Path) -> Vec<Recording> {
         }
     };
     text.lines().skip(1).map(row).collect()
+}
+
+/// Feeds one row and gives the logits, `(n_vocab)`, behind its last token.
+pub fn last_logits(
+    network: &dyn Network,
+    audio: &AudioState,
+    text: &mut TextState,
+    tokens: &[u32],
+) -> Vec<f32> {
+    let n_vocab = network.dims().n_vocab;
+    let allowed = AllowedRuns::new(n_vocab, &[]);
+    let query = Query {
+        row: 0,
+        at: tokens.len() - 1,
+        constraint: Constraint::plain(&allowed, n_vocab),
+        want: Wanted::Logits,
+    };
+    let window = StepWindow {
+        audio,
+        text,
+        tokens,
+        rows: 1,
+        queries: vec![query],
+    };
+    let mut answers = model::step(network, &mut [window]).unwrap();
+    answers.pop().map(Answer::into_logits).unwrap()
+}
+
+/// The largest difference; infinite where either is no number or the sizes differ.
+pub fn largest_error(got: &[f32], want: &[f32]) -> f64 {
+    if got.len() != want.len() {
+        return f64::INFINITY;
+    }
+    let error = |(g, w): (&f32, &f32)| (f64::from(*g) - f64::from(*w)).abs();
+    let errors = got.iter().zip(want).map(error);
+    errors.fold(0.0, |most, e| {
+        if e.is_nan() {
+            f64::INFINITY
+        } else {
+            most.max(e)
+        }
+    })
 }

@@ -6,7 +6,10 @@ use candle_core::{CpuStorage, DType, Device, Storage, Tensor};
 
 use super::naive::Naive;
 use super::plain_objections;
-use crate::attention::{Attended, AttentionBackend, AttentionCall, AttentionQuery, Kv, Objection};
+use crate::attention::{
+    Attended, AttentionBackend, AttentionCall, AttentionQuery, CrossRow, GrowingRow, Kv, Objection,
+    SliceKv,
+};
 use crate::error::Result;
 use crate::kernels::Cpu;
 use crate::kernels::attention::{self, CrossQueries, GrowingQueries, Precision, Rows, Workspace};
@@ -33,37 +36,60 @@ impl CpuAttention {
         }
     }
 
-    fn dense(
+    /// The kernels on slices: what [`AttentionBackend::attend`] computes, without a tensor. `out` is
+    /// `(q.count, heads × head_dim)`.
+    ///
+    /// # Panics
+    /// Where a slice is too short or a cache has other heads.
+    pub(crate) fn attend_slices<'a>(
         &self,
-        call: &AttentionCall<'_>,
-        [q, k, v]: [&Tensor; 3],
+        q: Rows<'_>,
+        shape: (usize, usize),
+        kv: &SliceKv<'a>,
+        causal: bool,
         out: &mut [f32],
-    ) -> Result<()> {
+    ) {
+        match kv {
+            SliceKv::Dense { k, v } => self.dense([q, *k, *v], shape, causal, out),
+            SliceKv::Growing(rows) => {
+                let row = |row: &GrowingRow<'a>| GrowingQueries {
+                    cache: row.cache,
+                    lineage: row.lineage,
+                    beam: row.beam,
+                    count: row.queries,
+                    kv_len: row.kv_len,
+                };
+                let rows: Vec<_> = rows.iter().map(row).collect();
+                attention::growing(&self.cpu, q, shape, &rows, causal, out);
+            }
+            SliceKv::Cross(rows) => {
+                let row = |row: &CrossRow<'a>| CrossQueries {
+                    cache: row.cache,
+                    count: row.queries,
+                };
+                let rows: Vec<_> = rows.iter().map(row).collect();
+                attention::cross(&self.cpu, q, shape, &rows, causal, out);
+            }
+        }
+    }
+
+    fn dense(&self, qkv: [Rows<'_>; 3], shape: (usize, usize), causal: bool, out: &mut [f32]) {
         let lock = || {
             self.workspaces
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
         };
         let mut workspace = lock().pop().unwrap_or_default();
-        let shape = (call.heads, call.head_dim);
-        let (cpu, encoder) = (&self.cpu, self.encoder);
-        with_rows(q, |q| {
-            with_rows(k, |k| {
-                with_rows(v, |v| {
-                    attention::dense(
-                        cpu,
-                        encoder,
-                        [q, k, v],
-                        shape,
-                        call.causal,
-                        &mut workspace,
-                        out,
-                    );
-                })
-            })
-        })???;
+        attention::dense(
+            &self.cpu,
+            self.encoder,
+            qkv,
+            shape,
+            causal,
+            &mut workspace,
+            out,
+        );
         lock().push(workspace);
-        Ok(())
     }
 }
 
@@ -76,44 +102,30 @@ impl AttentionBackend for CpuAttention {
         plain_objections(query)
     }
 
+    fn in_place(&self) -> Option<&CpuAttention> {
+        Some(self)
+    }
+
     fn attend(&self, call: &AttentionCall<'_>) -> Result<Attended> {
         if call.weights {
             // Word timing looks at whole matrices of weights, once per window.
             return Naive::new().attend(call);
         }
         call.check()?;
-        let mut out = self.cpu.spare().take(call.queries.elem_count());
+        let mut out = vec![0.0; call.queries.elem_count()];
         let shape = (call.heads, call.head_dim);
-        match &call.kv {
-            Kv::Dense { k, v } => self.dense(call, [call.queries, k, v], &mut out)?,
-            Kv::Growing(rows) => {
-                let rows: Vec<GrowingQueries> = rows
-                    .iter()
-                    .map(|row| GrowingQueries {
-                        cache: row.cache,
-                        lineage: row.lineage,
-                        beam: row.beam,
-                        count: row.queries,
-                        kv_len: row.kv_len,
-                    })
-                    .collect();
-                with_rows(call.queries, |q| {
-                    attention::growing(&self.cpu, q, shape, &rows, call.causal, &mut out);
-                })?;
+        with_rows(call.queries, |q| {
+            let mut attend =
+                |kv: &SliceKv<'_>| self.attend_slices(q, shape, kv, call.causal, &mut out);
+            match &call.kv {
+                Kv::Dense { k, v } => {
+                    with_rows(k, |k| with_rows(v, |v| attend(&SliceKv::Dense { k, v })))??;
+                }
+                Kv::Growing(rows) => attend(&SliceKv::Growing(rows)),
+                Kv::Cross(rows) => attend(&SliceKv::Cross(rows)),
             }
-            Kv::Cross(rows) => {
-                let rows: Vec<CrossQueries> = rows
-                    .iter()
-                    .map(|row| CrossQueries {
-                        cache: row.cache,
-                        count: row.queries,
-                    })
-                    .collect();
-                with_rows(call.queries, |q| {
-                    attention::cross(&self.cpu, q, shape, &rows, call.causal, &mut out);
-                })?;
-            }
-        }
+            Ok::<_, crate::Error>(())
+        })??;
         let output = Tensor::from_vec(out, call.queries.shape(), &Device::Cpu)?;
         Ok(Attended {
             output,

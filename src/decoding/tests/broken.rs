@@ -1,5 +1,6 @@
 //! Logits that no sound model gives: nothing panics, nothing runs on, and the gates see a failure.
 
+use super::feed::Decoder;
 use super::plain::random_row;
 use super::search::{run, task};
 use crate::decoding::rows::Step;
@@ -91,7 +92,7 @@ fn missing_logits_end_the_rows() {
             "{options:?}"
         );
         assert!(task.no_speech_prob.is_nan());
-        assert_eq!(task.step(&[1.0, 2.0]), Step::Done, "{options:?}");
+        assert_eq!(task.step(&[1.0, 2.0], 64), Step::Done, "{options:?}");
         assert_eq!(task.best().sum_logprob, f32::NEG_INFINITY, "{options:?}");
     }
 }

@@ -2,6 +2,7 @@
 //! version of every rule, and on input that no sound model gives.
 
 mod broken;
+mod feed;
 mod gates;
 mod golden;
 mod plain;

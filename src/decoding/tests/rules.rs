@@ -5,6 +5,7 @@ use crate::decoding::rules::LogitRules;
 use crate::decoding::sampling::mix;
 use crate::error::Error;
 use crate::options::{DecodingOptions, SuppressTokens};
+use crate::ranking::{Choice, Distribution};
 
 fn rules(options: &DecodingOptions) -> LogitRules {
     LogitRules::new(&small_vocabulary(), options).expect("the options are sound")
@@ -13,7 +14,7 @@ fn rules(options: &DecodingOptions) -> LogitRules {
 /// Every token that may be sampled after these, by equal logits.
 fn allowed(options: &DecodingOptions, logits: &[f32], sampled: &[u32]) -> Vec<usize> {
     let rules = rules(options);
-    let distribution = rules.apply(logits, sampled);
+    let distribution = Distribution::new(logits, &rules.constraint(sampled));
     distribution
         .runs()
         .flat_map(|(start, run)| start..start + run.len())
@@ -112,7 +113,7 @@ fn timestamps_win_together() {
             "even the end of text gives way: {best_text}"
         );
         let rules = rules(&options);
-        let distribution = rules.apply(&logits, &[49, 1]);
+        let distribution = Distribution::new(&logits, &rules.constraint(&[49, 1]));
         let expected = if forced {
             -(14f32.ln())
         } else {
@@ -216,10 +217,8 @@ fn all_rules_together_equal_the_plain_version() {
         let logits = random_row(seed, &sampled, 6.0);
         let expected = log_softmax(&masked(&vocabulary, &options, &logits, &sampled));
         let rules = rules(&options);
-        let distribution = rules.apply(&logits, &sampled);
-        let mut best = Vec::new();
-        distribution.top_k(64, &mut best);
-        for (token, logprob) in best {
+        let distribution = Distribution::new(&logits, &rules.constraint(&sampled));
+        for Choice { token, logprob } in distribution.top_k(64) {
             let expected = expected[token as usize];
             let same =
                 f64::from(logprob) == expected || (f64::from(logprob) - expected).abs() < 1e-5;

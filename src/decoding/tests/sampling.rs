@@ -3,8 +3,9 @@
 use super::plain::{log_softmax, masked, random_row, small_vocabulary};
 use super::search::{run, task};
 use crate::decoding::rules::LogitRules;
-use crate::decoding::sampling::{Draws, mix, sample};
+use crate::decoding::sampling::{Draws, mix};
 use crate::options::DecodingOptions;
+use crate::ranking::Distribution;
 
 #[test]
 fn the_generator_is_splitmix64() {
@@ -30,16 +31,12 @@ fn frequencies_follow_the_tempered_softmax() {
             .iter()
             .map(|x| x / temperature)
             .collect();
-        let distribution = rules.apply(&logits, &[50]);
+        let distribution = Distribution::new(&logits, &rules.constraint(&[50]));
         let draws = Draws::new(3, f64::from(temperature));
         let n = 40_000;
         let mut counts = [0.0; 64];
         for i in 0..n {
-            let token = sample(
-                &distribution,
-                f64::from(temperature),
-                draws.uniform(i % 7, i / 7),
-            );
+            let token = distribution.draw(f64::from(temperature), draws.uniform(i % 7, i / 7));
             counts[token.expect("there are candidates") as usize] += 1.0;
         }
         for (token, logprob) in log_softmax(&tempered).into_iter().enumerate() {
@@ -59,12 +56,12 @@ fn the_ends_of_the_unit_interval_give_tokens() {
     let options = DecodingOptions::default();
     let rules = LogitRules::new(&small_vocabulary(), &options).expect("the options are sound");
     let logits = random_row(5, &[50], 4.0);
-    let distribution = rules.apply(&logits, &[50]);
-    assert_eq!(sample(&distribution, 1.0, 0.0), Some(0));
-    assert_eq!(sample(&distribution, 1.0, 0.999_999_9), Some(42));
-    assert!(sample(&distribution, 1.0, 1.0).is_some());
+    let distribution = Distribution::new(&logits, &rules.constraint(&[50]));
+    assert_eq!(distribution.draw(1.0, 0.0), Some(0));
+    assert_eq!(distribution.draw(1.0, 0.999_999_9), Some(42));
+    assert!(distribution.draw(1.0, 1.0).is_some());
     // So cold that only the best has any weight.
-    assert_eq!(sample(&distribution, 1e-9, 0.999), distribution.argmax());
+    assert_eq!(distribution.draw(1e-9, 0.999), distribution.argmax());
 }
 
 fn sampled(best_of: Option<usize>, temperature: f64, seed: u64) -> (Vec<u32>, Vec<usize>) {
@@ -126,8 +123,8 @@ fn alone(
     let (mut tokens, mut sum) = (Vec::new(), 0.0);
     for step in 0..25 {
         let logits = row(&tokens);
-        let distribution = rules.apply(&logits, &tokens);
-        let drawn = sample(&distribution, temperature, draws.uniform(index, step));
+        let distribution = Distribution::new(&logits, &rules.constraint(&tokens));
+        let drawn = distribution.draw(temperature, draws.uniform(index, step));
         let token = drawn.expect("there are candidates");
         sum += f64::from(distribution.logprob(token));
         if token == 40 {

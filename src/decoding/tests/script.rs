@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::feed::Decoder;
 use crate::decoding::sampling::mix;
 use crate::decoding::{DecodingResult, Step, WindowDecoder};
 use crate::tokenizer::Tokenizer;
@@ -96,7 +97,7 @@ impl<'a> Scripted<'a> {
             };
             rows = next.iter().map(follow).collect();
             let logits: Vec<f32> = rows.iter().flat_map(|row| self.at(row)).collect();
-            step = decoder.step(&logits);
+            step = decoder.step(&logits, self.base.len());
         }
         decoder.finish()
     }

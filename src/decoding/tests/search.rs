@@ -1,5 +1,6 @@
 //! Beam search and greedy search over a small vocabulary against the plain version.
 
+use super::feed::Decoder;
 use super::plain::{PlainBeams, log_softmax, masked, random_row, small_vocabulary};
 use crate::decoding::ranker::Candidate;
 use crate::decoding::rows::Step;
@@ -26,7 +27,7 @@ pub fn run(task: &mut DecodingTask, row: impl Fn(&[u32]) -> Vec<f32>) -> (Candid
         rows = next.iter().map(follow).collect();
         widths.push(rows.len());
         let logits: Vec<f32> = rows.iter().flat_map(|sampled| row(sampled)).collect();
-        step = task.step(&logits);
+        step = task.step(&logits, 64);
     }
     (task.best(), widths)
 }

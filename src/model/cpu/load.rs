@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::path::Path;
 
-use super::ComputeType;
 use super::block::{LayerNorm, Mlp};
 use super::decoder::{Decoder, DecoderBlock};
 use super::embedding::Embedding;
@@ -14,10 +13,11 @@ use crate::error::{Error, Result};
 use crate::kernels::Cpu;
 use crate::kernels::conv::PackedConv;
 use crate::kernels::linear::PackedLinear;
+use crate::model::ComputeType;
 use crate::weights::WeightSource;
 
 /// Builds layers from a checkpoint, or takes them from a packed file made of it earlier.
-pub(crate) struct Loader<'a> {
+pub(super) struct Loader<'a> {
     source: &'a dyn WeightSource,
     compute: ComputeType,
     cpu: &'a Cpu,

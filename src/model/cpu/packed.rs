@@ -27,7 +27,7 @@ struct Index {
 }
 
 /// A packed model that is mapped.
-pub(crate) struct PackedFile {
+pub(super) struct PackedFile {
     path: PathBuf,
     owner: Owner,
     sections: HashMap<String, Range<usize>>,
@@ -95,7 +95,7 @@ impl PackedFile {
 }
 
 /// Writes a packed model while it is being loaded.
-pub(crate) struct Recorder {
+pub(super) struct Recorder {
     temporary: tempfile::NamedTempFile,
     path: PathBuf,
     written: usize,

@@ -5,18 +5,8 @@
 
 use std::ops::Range;
 
+use super::Constraint;
 use crate::kernels::{SimdLevel, rank};
-
-/// Which tokens may be chosen now.
-#[derive(Clone, Debug)]
-pub struct Constraint<'a> {
-    /// Runs of tokens that are not suppressed, ascending.
-    pub allowed: &'a [Range<usize>],
-    /// Text and special tokens that the timestamp rules leave; empty where they forbid all.
-    pub text: Range<usize>,
-    /// Timestamp tokens that the timestamp rules leave.
-    pub timestamps: Range<usize>,
-}
 
 /// The candidates of one kind, summed up.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -131,41 +121,13 @@ pub fn top_k(
     }
 }
 
-/// The runs of tokens below `n_vocab` that are left when some are suppressed.
-pub fn allowed_runs(n_vocab: usize, suppressed: &[u32]) -> Vec<Range<usize>> {
-    let mut suppressed: Vec<usize> = suppressed.iter().map(|t| *t as usize).collect();
-    suppressed.sort_unstable();
-    let mut runs = Vec::with_capacity(suppressed.len() + 1);
-    let mut start = 0;
-    for token in suppressed.into_iter().chain([n_vocab]) {
-        let end = token.min(n_vocab);
-        if start < end {
-            runs.push(start..end);
-        }
-        start = start.max(end + 1);
-    }
-    runs
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ranking::AllowedRuns;
 
-    #[test]
-    fn runs_leave_out_what_is_suppressed() {
-        type Runs = &'static [(usize, usize)];
-        let cases: [(&[u32], Runs); 5] = [
-            (&[], &[(0, 10)]),
-            (&[0, 9], &[(1, 9)]),
-            (&[5, 4, 5, 7], &[(0, 4), (6, 7), (8, 10)]),
-            (&[12], &[(0, 10)]),
-            (&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], &[]),
-        ];
-        for (suppressed, expected) in cases {
-            let runs = allowed_runs(10, suppressed);
-            let runs: Vec<_> = runs.into_iter().map(|run| (run.start, run.end)).collect();
-            assert_eq!(runs, expected, "{suppressed:?}");
-        }
+    fn allowed_runs(n_vocab: usize, suppressed: &[u32]) -> AllowedRuns {
+        AllowedRuns::new(n_vocab, suppressed)
     }
 
     #[test]
@@ -178,6 +140,7 @@ mod tests {
             allowed: &allowed,
             text: 2..140,
             timestamps: 141..190,
+            forced: false,
         };
         let summary = summarize(&logits, &constraint);
         for (part, span) in [(summary.text, 2..140), (summary.timestamps, 141..190)] {
@@ -203,6 +166,7 @@ mod tests {
             allowed: &allowed,
             text: 0..6,
             timestamps: 6..6,
+            forced: false,
         };
         let summary = summarize(&logits, &constraint);
         assert_eq!(
@@ -237,6 +201,7 @@ mod tests {
             allowed: &allowed,
             text: 0..50,
             timestamps: 50..100,
+            forced: false,
         };
         let summary = summarize(&[1.0, 2.0], &constraint);
         assert_eq!((summary.text.argmax, summary.timestamps), (1, Part::NONE));

@@ -1,4 +1,4 @@
-//! The engine's front: windows go into its queue, and a thread behind it decodes them.
+//! The batcher's front: windows go into its queue, and a thread behind it decodes them.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -10,7 +10,7 @@ use super::worker::Worker;
 use super::{Capacity, WindowJob};
 use crate::decoding::{DecodingResult, LanguageProbabilities};
 use crate::error::{Error, Result};
-use crate::model::Whisper;
+use crate::model::Network;
 use crate::tokenizer::Tokenizer;
 
 /// A queue of windows and the thread that decodes them. As many windows may wait as may be decoded
@@ -54,9 +54,14 @@ impl Batcher {
     ///
     /// # Errors
     /// [`Error::Engine`] where the system refuses a thread.
-    pub fn new(model: Arc<Whisper>, tokenizer: Arc<Tokenizer>, capacity: Capacity) -> Result<Self> {
+    pub fn new(
+        network: Arc<dyn Network>,
+        tokenizer: Arc<Tokenizer>,
+        capacity: Capacity,
+    ) -> Result<Self> {
+        let capacity = capacity.at_most(network.feeding().most_windows);
         let queue = Arc::new(FairQueue::new(capacity.windows.max(2)));
-        let worker = Worker::new(Intake::new(queue.clone(), model, tokenizer, capacity));
+        let worker = Worker::new(Intake::new(queue.clone(), network, tokenizer, capacity));
         let closing = CloseAtEnd(queue.clone());
         let body = move || {
             // Moved in as a whole, so that it is dropped even if the worker panics.

@@ -7,7 +7,7 @@ use super::packed::Recorder;
 use crate::kernels::storage::Store;
 
 /// `(n_vocab, width)`, in 16 bits where that loses nothing, as in every published checkpoint.
-pub(crate) struct Embedding {
+pub(super) struct Embedding {
     width: usize,
     rows: Rows,
 }
