@@ -234,10 +234,9 @@ impl Container {
                 Err(MediaError::ResetRequired) => self.reset()?,
                 Err(error) if is_end(&error) => return Ok(None),
                 Err(MediaError::IoError(error)) => {
-                    let reason = error.to_string();
                     return Err(Error::Input {
                         input: self.name.clone(),
-                        reason,
+                        source: error,
                     });
                 }
                 Err(error) => {

@@ -1,7 +1,9 @@
 //! The bytes of a recording: always seekable, with the header repairs of [`riff`] laid over them.
 
 use std::fs::File;
-use std::io::{Cursor, Read, Result as IoResult, Seek, SeekFrom};
+use std::io::{
+    BufRead, BufReader, Cursor, ErrorKind, Read, Result as IoResult, Seek, SeekFrom, Write,
+};
 use std::path::Path;
 
 use symphonia::core::io::MediaSource;
@@ -13,6 +15,8 @@ use crate::error::{Error, Result};
 
 /// Bytes of a forward-only reader that stay in memory; beyond that they go to a temporary file.
 const SPOOL_BYTES: usize = 8 << 20;
+/// Bytes that are copied there at a time.
+const SPOOL_BLOCK: usize = 64 << 10;
 /// Bytes at the start that are looked at for repairs.
 const HEAD_BYTES: u64 = 64 << 10;
 
@@ -39,11 +43,9 @@ impl Source {
     pub(super) fn open(input: Input, limits: &Limits) -> Result<(Self, Vec<String>)> {
         let name = input.name();
         let inner = match input {
-            Input::Path(path) => open_path(&path, limits).map_err(|e| unreadable(&name, &e))?,
+            Input::Path(path) => open_path(&name, &path, limits)?,
             Input::Bytes { data, .. } => Box::new(Cursor::new(data)),
-            Input::Reader { reader, .. } => {
-                spool(reader, limits).map_err(|e| unreadable(&name, &e))?
-            }
+            Input::Reader { reader, .. } => spool(&name, reader, limits)?,
             Input::Samples { .. } => Box::new(Cursor::new([0u8; 0])),
         };
         let mut source = Self {
@@ -57,28 +59,23 @@ impl Source {
     }
 
     fn measure(&mut self, name: &str, limits: &Limits) -> Result<Vec<String>> {
-        let fail = |e: &std::io::Error| unreadable(name, e);
-        self.len = self.inner.seek(SeekFrom::End(0)).map_err(|e| fail(&e))?;
-        self.inner.rewind().map_err(|e| fail(&e))?;
+        let fail = |e| unreadable(name, e);
+        self.len = self.inner.seek(SeekFrom::End(0)).map_err(fail)?;
+        self.inner.rewind().map_err(fail)?;
         if self.len == 0 {
-            return Err(Error::Input {
-                input: name.to_owned(),
-                reason: "it is empty".to_owned(),
-            });
+            let empty = std::io::Error::new(ErrorKind::UnexpectedEof, "it is empty");
+            return Err(fail(empty));
         }
         if limits.max_bytes.is_some_and(|max| self.len > max) {
             let reason = format!("{} bytes are more than the limit allows", self.len);
-            return Err(Error::Input {
-                input: name.to_owned(),
-                reason,
-            });
+            return Err(fail(std::io::Error::new(ErrorKind::FileTooLarge, reason)));
         }
         let mut head = Vec::new();
         (&mut self.inner)
             .take(HEAD_BYTES)
             .read_to_end(&mut head)
-            .map_err(|e| fail(&e))?;
-        self.inner.rewind().map_err(|e| fail(&e))?;
+            .map_err(fail)?;
+        self.inner.rewind().map_err(fail)?;
         let (patches, warnings) = riff::repairs(&head, self.len);
         self.patches = patches;
         Ok(warnings)
@@ -123,32 +120,48 @@ impl MediaSource for Source {
     }
 }
 
-fn open_path(path: &Path, limits: &Limits) -> IoResult<Box<dyn SeekRead>> {
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
+fn open_path(name: &str, path: &Path, limits: &Limits) -> Result<Box<dyn SeekRead>> {
+    let fail = |e| unreadable(name, e);
+    let file = File::open(path).map_err(fail)?;
+    let metadata = file.metadata().map_err(fail)?;
     if metadata.is_dir() {
-        return Err(std::io::Error::other("it is a folder"));
+        let folder = std::io::Error::new(ErrorKind::IsADirectory, "it is a folder");
+        return Err(fail(folder));
     }
     if metadata.is_file() {
         Ok(Box::new(file))
     } else {
-        spool(Box::new(file), limits)
+        spool(name, Box::new(file), limits)
     }
 }
 
-fn spool(reader: Box<dyn Read + Send>, limits: &Limits) -> IoResult<Box<dyn SeekRead>> {
+/// Keeps what can be read but once: in memory, past [`SPOOL_BYTES`] in a temporary file.
+fn spool(name: &str, reader: Box<dyn Read + Send>, limits: &Limits) -> Result<Box<dyn SeekRead>> {
     let mut file = SpooledTempFile::new(SPOOL_BYTES);
     let most = limits
         .max_bytes
         .map_or(u64::MAX, |max| max.saturating_add(1));
-    std::io::copy(&mut reader.take(most), &mut file)?;
-    file.rewind()?;
+    let mut reader = BufReader::with_capacity(SPOOL_BLOCK, reader.take(most));
+    loop {
+        let block = match reader.fill_buf() {
+            Ok(block) => block,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(unreadable(name, error)),
+        };
+        let len = block.len();
+        if len == 0 {
+            break;
+        }
+        file.write_all(block).map_err(Error::Temporary)?;
+        reader.consume(len);
+    }
+    file.rewind().map_err(Error::Temporary)?;
     Ok(Box::new(file))
 }
 
-fn unreadable(name: &str, error: &std::io::Error) -> Error {
+fn unreadable(name: &str, source: std::io::Error) -> Error {
     Error::Input {
         input: name.to_owned(),
-        reason: error.to_string(),
+        source,
     }
 }

@@ -53,7 +53,7 @@ impl Batcher {
     /// Starts a worker with room for `capacity`.
     ///
     /// # Errors
-    /// [`Error::Engine`] where the system refuses a thread.
+    /// [`Error::Thread`] where the system refuses a thread.
     pub fn new(
         network: Arc<dyn Network>,
         tokenizer: Arc<Tokenizer>,
@@ -70,9 +70,7 @@ impl Batcher {
             drop(closing);
         };
         let thread = std::thread::Builder::new().name("undertone-batcher".into());
-        let worker = thread
-            .spawn(body)
-            .map_err(|error| Error::Engine(error.to_string()))?;
+        let worker = thread.spawn(body).map_err(Error::Thread)?;
         Ok(Self {
             queue,
             worker: Some(worker),

@@ -113,14 +113,49 @@ fn report(error: &anyhow::Error) -> ExitCode {
     if broken_pipe(error) {
         return ExitCode::from(FINE);
     }
-    eprintln!("undertone: {error:#}");
+    eprintln!("undertone: {}", said(error));
     let usage = error.is::<resolve::Usage>()
         || matches!(error.downcast_ref(), Some(crate::Error::Option { .. }));
     ExitCode::from(if usage { USAGE } else { FAILED })
+}
+
+/// An error and its causes in one line. Ours say their cause themselves, so what the text already
+/// ends with is left out.
+fn said(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// Whoever read our output has seen enough: that is no failure.
 fn broken_pipe(error: &anyhow::Error) -> bool {
     let io = error.downcast_ref::<std::io::Error>();
     io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn causes_are_said_once() {
+        let io = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let ours = crate::Error::File {
+            file: "here".into(),
+            source: io(),
+        };
+        let ours = anyhow::Error::new(ours).context("model");
+        assert_eq!(
+            said(&ours),
+            format!("model: here: cannot be read: {}", io())
+        );
+        let plain = Err::<(), _>(io()).context("there").unwrap_err();
+        assert_eq!(said(&plain), format!("there: {}", io()));
+    }
 }

@@ -269,7 +269,8 @@ impl Desk<'_> {
                     left.push(file.display().to_string());
                 }
                 Err(error) => {
-                    self.lines.suspend(|| eprintln!("undertone: {error:#}"));
+                    self.lines
+                        .suspend(|| eprintln!("undertone: {}", super::said(&error)));
                     code = FAILED;
                 }
             }

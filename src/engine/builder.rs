@@ -234,17 +234,22 @@ fn token_strings(path: &Path) -> Result<Vec<String>> {
         tensor: None,
         reason,
     };
-    let length = std::fs::metadata(path)
-        .map_err(|e| bad(e.to_string()))?
-        .len();
+    let unread = |source| Error::File {
+        file: path.to_owned(),
+        source,
+    };
+    let length = std::fs::metadata(path).map_err(unread)?.len();
     if length > MOST_VOCABULARY_BYTES {
         return Err(bad(format!(
             "{length} bytes are too many for a list of tokens"
         )));
     }
-    let text = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
+    let text = std::fs::read_to_string(path).map_err(unread)?;
     if path.extension().is_some_and(|ending| ending == "json") {
-        return serde_json::from_str(&text).map_err(|e| bad(e.to_string()));
+        return serde_json::from_str(&text).map_err(|error| Error::Json {
+            file: path.to_owned(),
+            source: error.into(),
+        });
     }
     Ok(text.lines().map(str::to_owned).collect())
 }

@@ -224,7 +224,7 @@ impl Engine {
     /// A queue and a worker of the caller's own over the same model, for windows of its own making.
     ///
     /// # Errors
-    /// [`Error::Engine`] where the system refuses a thread.
+    /// [`Error::Thread`] where the system refuses a thread.
     pub fn batcher(&self, capacity: Capacity) -> Result<Batcher> {
         Batcher::new(self.0.network.clone(), self.0.tokenizer.clone(), capacity)
     }

@@ -159,11 +159,11 @@ struct StoredWord {
 /// as Python and the writer here print them, is refused.
 ///
 /// # Errors
-/// [`Error::Input`] saying what is wrong and where.
+/// [`Error::Json`] saying what is wrong and where.
 pub fn read_json(name: &str, json: &[u8]) -> Result<Transcript> {
-    let stored: Stored = serde_json::from_slice(json).map_err(|error| Error::Input {
-        input: name.to_owned(),
-        reason: error.to_string(),
+    let stored: Stored = serde_json::from_slice(json).map_err(|error| Error::Json {
+        file: name.into(),
+        source: error.into(),
     })?;
     let segments = stored.segments.into_iter().map(Segment::from).collect();
     Ok(Transcript {

@@ -125,9 +125,9 @@ pub fn write_file(
     options: &WriterOptions,
     path: &Path,
 ) -> Result<()> {
-    let failed = |error: io::Error| Error::Output {
+    let failed = |source: io::Error| Error::Output {
         file: path.to_owned(),
-        reason: error.to_string(),
+        source,
     };
     let folder = path
         .parent()

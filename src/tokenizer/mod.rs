@@ -50,10 +50,13 @@ impl Tokenizer {
     /// Reads a `tokenizer.json`; `n_vocab` is the network's, where it is known.
     ///
     /// # Errors
-    /// [`Error::Weights`] naming the file where it cannot be read, and as [`Tokenizer::from_bytes`].
+    /// [`Error::File`] where it cannot be read, and as [`Tokenizer::from_bytes`].
     pub fn from_file(path: &Path, n_vocab: impl Into<Option<usize>>) -> Result<Self> {
         let name = path.display().to_string();
-        let json = std::fs::read(path).map_err(|error| damaged(&name, None, error.to_string()))?;
+        let json = std::fs::read(path).map_err(|source| Error::File {
+            file: path.to_owned(),
+            source,
+        })?;
         Self::from_bytes(&name, &json, n_vocab.into())
     }
 
@@ -62,11 +65,13 @@ impl Tokenizer {
     /// Timestamp tokens are added after `<|notimestamps|>` where the file stops before them.
     ///
     /// # Errors
-    /// [`Error::Weights`] where the bytes are no byte-level BPE vocabulary, a special token that decoding needs is missing,
+    /// [`Error::Json`] where the bytes are not that; [`Error::Weights`] where they are no byte-level BPE vocabulary, a special token that decoding needs is missing,
     /// or there are more tokens than the network's `n_vocab`.
     pub fn from_bytes(name: &str, json: &[u8], n_vocab: Option<usize>) -> Result<Self> {
-        let file: TokenizerJson =
-            serde_json::from_slice(json).map_err(|error| damaged(name, None, error.to_string()))?;
+        let file: TokenizerJson = serde_json::from_slice(json).map_err(|error| Error::Json {
+            file: name.into(),
+            source: error.into(),
+        })?;
         if let Some(kind) = file.model.kind.filter(|kind| kind != "BPE") {
             return Err(damaged(
                 name,

@@ -27,6 +27,14 @@ pub(super) fn bad(file: &Path, tensor: impl Into<Option<String>>, reason: String
     }
 }
 
+/// An error about a file that the system does not let us read.
+pub(super) fn unread(file: &Path, source: std::io::Error) -> Error {
+    Error::File {
+        file: file.to_owned(),
+        source,
+    }
+}
+
 /// A read-only file in memory.
 pub(super) struct Mapped {
     path: PathBuf,
@@ -38,9 +46,9 @@ impl Mapped {
     /// Maps a file that holds at least one byte.
     ///
     /// # Errors
-    /// [`Error::Weights`] where the file cannot be opened, is a folder or is empty.
+    /// [`Error::File`] where the file cannot be read, [`Error::Weights`] where it is a folder or empty.
     pub fn open(path: &Path) -> Result<Self> {
-        let io = |e: std::io::Error| bad(path, None, format!("cannot be read: {e}"));
+        let io = |source| unread(path, source);
         let file = File::open(path).map_err(io)?;
         let meta = file.metadata().map_err(io)?;
         if !meta.is_file() {

@@ -23,7 +23,7 @@ mod var_builder;
 use std::path::{Path, PathBuf};
 
 pub use self::blocks::Block;
-use self::bytes::{Mapped, bad};
+use self::bytes::{Mapped, bad, unread};
 pub use self::convert::{Conversion, GgmlExtras, Numbers, Target, convert};
 pub use self::tensor::{Encoding, WeightData, WeightTensor};
 pub use self::var_builder::var_builder;
@@ -81,8 +81,9 @@ const KNOWN_ENDINGS: [&str; 5] = ["safetensors", "bin", "pt", "gguf", "ggml"];
 /// Opens a file of weights, or the one in a folder.
 ///
 /// # Errors
-/// [`Error::Weights`](crate::error::Error::Weights) naming the file, and the tensor where one is
-/// at fault.
+/// [`Error::File`](crate::error::Error::File) where it cannot be read, else
+/// [`Error::Weights`](crate::error::Error::Weights) naming the file, and the tensor where one is at
+/// fault.
 pub fn open(path: &Path) -> Result<Box<dyn WeightSource>> {
     let file = weights_file(path)?;
     let mut parts = if file.extension().is_some_and(|ending| ending == "json") {
@@ -145,7 +146,7 @@ pub fn weights_file(path: &Path) -> Result<PathBuf> {
     {
         return Ok(file);
     }
-    let entries = std::fs::read_dir(path).map_err(|e| bad(path, None, e.to_string()))?;
+    let entries = std::fs::read_dir(path).map_err(|e| unread(path, e))?;
     let mut candidates: Vec<PathBuf> = entries
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .filter(|file| {

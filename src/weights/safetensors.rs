@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
-use super::bytes::{Mapped, bad};
+use super::bytes::{Mapped, bad, unread};
 use super::checkpoint::{Dialect, Found, Parts};
 use super::tensor::Encoding;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 const FORMAT: &str = "safetensors";
 /// Largest JSON file that is read beside the weights.
@@ -136,15 +136,14 @@ fn tensor(
 
 /// Reads a small JSON file.
 pub(super) fn json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
-    let unreadable = |why: String| bad(path, None, why);
-    let len = std::fs::metadata(path)
-        .map_err(|e| unreadable(e.to_string()))?
-        .len();
+    let len = std::fs::metadata(path).map_err(|e| unread(path, e))?.len();
     if len > MAX_JSON_BYTES {
-        return Err(unreadable(format!(
-            "{len} bytes are too many for a JSON file"
-        )));
+        let reason = format!("{len} bytes are too many for a JSON file");
+        return Err(bad(path, None, reason));
     }
-    let text = std::fs::read(path).map_err(|e| unreadable(e.to_string()))?;
-    serde_json::from_slice(&text).map_err(|e| unreadable(format!("is not the JSON expected: {e}")))
+    let text = std::fs::read(path).map_err(|e| unread(path, e))?;
+    serde_json::from_slice(&text).map_err(|error| Error::Json {
+        file: path.to_owned(),
+        source: error.into(),
+    })
 }

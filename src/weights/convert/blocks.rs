@@ -1,7 +1,7 @@
 //! Writes whisper.cpp's `ggml-….bin`, and GGUF: the same numbers in the same blocks, with another
 //! index and other names.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use half::f16;
 
@@ -27,9 +27,9 @@ fn encoding(row: &NameRow, shape: &[usize], numbers: Numbers) -> Encoding {
     }
 }
 
-fn encoded(encoding: Encoding, floats: Vec<f32>) -> Result<Vec<u8>, String> {
+fn encoded(encoding: Encoding, floats: Vec<f32>) -> io::Result<Vec<u8>> {
     match encoding {
-        Encoding::Block(block) => block.encode(floats),
+        Encoding::Block(block) => block.encode(floats).map_err(io::Error::other),
         Encoding::F16 => Ok(floats
             .iter()
             .flat_map(|&x| f16::from_f32(x).to_le_bytes())
@@ -38,23 +38,21 @@ fn encoded(encoding: Encoding, floats: Vec<f32>) -> Result<Vec<u8>, String> {
     }
 }
 
-fn word(out: &mut impl Write, n: usize) -> Result<(), String> {
-    let word = u32::try_from(n).map_err(|e| e.to_string())?;
+fn word(out: &mut impl Write, n: usize) -> io::Result<()> {
+    let word = u32::try_from(n).map_err(io::Error::other)?;
     out.write_all(&word.to_le_bytes())
-        .map_err(|e| e.to_string())
 }
 
-fn long(out: &mut impl Write, n: usize) -> Result<(), String> {
+fn long(out: &mut impl Write, n: usize) -> io::Result<()> {
     out.write_all(&(n as u64).to_le_bytes())
-        .map_err(|e| e.to_string())
 }
 
-fn raw(out: &mut impl Write, bytes: &[u8]) -> Result<(), String> {
-    out.write_all(bytes).map_err(|e| e.to_string())
+fn raw(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    out.write_all(bytes)
 }
 
-fn number_of(encoding: Encoding) -> Result<usize, String> {
-    let number = ggml::number(encoding).ok_or("has no number in ggml")?;
+fn number_of(encoding: Encoding) -> io::Result<usize> {
+    let number = ggml::number(encoding).ok_or_else(|| io::Error::other("has no number in ggml"))?;
     Ok(number as usize)
 }
 
@@ -64,7 +62,7 @@ pub(super) fn write_ggml(
     out: &mut impl Write,
     numbers: Numbers,
     extras: &GgmlExtras,
-) -> Result<(), String> {
+) -> io::Result<()> {
     let dims = weights.dims();
     raw(out, ggml::MAGIC)?;
     for name in ggml::SIZES {
@@ -124,7 +122,7 @@ pub(super) fn write_gguf(
     weights: &dyn WeightSource,
     out: &mut impl Write,
     numbers: Numbers,
-) -> Result<(), String> {
+) -> io::Result<()> {
     let dims = weights.dims();
     let mut index = Vec::new();
     raw(&mut index, gguf::MAGIC)?;
@@ -151,7 +149,8 @@ pub(super) fn write_gguf(
         }
         word(&mut index, number_of(encoding)?)?;
         long(&mut index, offset)?;
-        let len = ggml::byte_len(encoding, &shape).ok_or("a tensor is too large")?;
+        let len = ggml::byte_len(encoding, &shape)
+            .ok_or_else(|| io::Error::other("a tensor is too large"))?;
         offset += len.next_multiple_of(gguf::DEFAULT_ALIGNMENT);
     }
     aligned(out, index)?;
@@ -162,12 +161,12 @@ pub(super) fn write_gguf(
     Ok(())
 }
 
-fn text(out: &mut impl Write, text: &str) -> Result<(), String> {
+fn text(out: &mut impl Write, text: &str) -> io::Result<()> {
     long(out, text.len())?;
     raw(out, text.as_bytes())
 }
 
-fn aligned(out: &mut impl Write, mut bytes: Vec<u8>) -> Result<(), String> {
+fn aligned(out: &mut impl Write, mut bytes: Vec<u8>) -> io::Result<()> {
     bytes.resize(bytes.len().next_multiple_of(gguf::DEFAULT_ALIGNMENT), 0);
     raw(out, &bytes)
 }

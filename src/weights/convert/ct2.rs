@@ -1,7 +1,7 @@
 //! Writes CTranslate2's `model.bin`, version 6, with the projections joined as it has them.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{self, Write};
 
 use super::{Numbers, floats_of, width, write_floats};
 use crate::dims::ModelDimensions;
@@ -22,7 +22,7 @@ pub(super) fn write(
     weights: &dyn WeightSource,
     out: &mut impl Write,
     numbers: Numbers,
-) -> Result<(), String> {
+) -> io::Result<()> {
     let dims = weights.dims();
     let mut joined = Joined::new();
     for (row, block) in names::all(dims) {
@@ -36,31 +36,30 @@ pub(super) fn write(
         .keys()
         .filter(|name| is_quantized(name, numbers))
         .count();
-    let count = u32::try_from(joined.len() + scalars.len() + scales).map_err(|e| e.to_string())?;
-    let fail = |e: std::io::Error| e.to_string();
-    out.write_all(&6_u32.to_le_bytes()).map_err(fail)?;
-    write_name(out, "WhisperSpec").map_err(fail)?;
-    out.write_all(&3_u32.to_le_bytes()).map_err(fail)?;
-    out.write_all(&count.to_le_bytes()).map_err(fail)?;
+    let count = u32::try_from(joined.len() + scalars.len() + scales).map_err(io::Error::other)?;
+    out.write_all(&6_u32.to_le_bytes())?;
+    write_name(out, "WhisperSpec")?;
+    out.write_all(&3_u32.to_le_bytes())?;
+    out.write_all(&count.to_le_bytes())?;
     for (name, kind, bytes) in &scalars {
-        write_variable(out, name, &[], *kind, bytes).map_err(fail)?;
+        write_variable(out, name, &[], *kind, bytes)?;
     }
     for (name, rows) in &joined {
         let (shape, floats) = join(weights, rows)?;
         write_tensor(out, name, &shape, &floats, numbers)?;
     }
-    out.write_all(&1_u32.to_le_bytes()).map_err(fail)?;
-    write_name(out, "decoder/projection/weight").map_err(fail)?;
-    write_name(out, "decoder/embeddings/weight").map_err(fail)
+    out.write_all(&1_u32.to_le_bytes())?;
+    write_name(out, "decoder/projection/weight")?;
+    write_name(out, "decoder/embeddings/weight")
 }
 
 /// Name, type and bytes.
 type Scalar = (&'static str, u8, Vec<u8>);
 
 /// What CTranslate2 wants to know beside the tensors.
-fn scalars(dims: &ModelDimensions) -> Result<Vec<Scalar>, String> {
+fn scalars(dims: &ModelDimensions) -> io::Result<Vec<Scalar>> {
     let short = |n: usize| i16::try_from(n).map(|n| n.to_le_bytes().to_vec());
-    let heads = |n| short(n).map_err(|e| e.to_string());
+    let heads = |n| short(n).map_err(io::Error::other);
     // 3 is GELU by the error function.
     Ok(vec![
         ("decoder/activation", INT8, vec![3]),
@@ -85,7 +84,7 @@ fn is_quantized(name: &str, numbers: Numbers) -> bool {
 fn join(
     weights: &dyn WeightSource,
     rows: &[(&'static NameRow, usize)],
-) -> Result<(Vec<usize>, Vec<f32>), String> {
+) -> io::Result<(Vec<usize>, Vec<f32>)> {
     let of = rows.first().map_or(1, |(row, _)| row.part.of);
     let (mut shape, mut all) = (Vec::new(), Vec::new());
     let mut part_len = 0;
@@ -109,14 +108,13 @@ fn write_tensor(
     shape: &[usize],
     floats: &[f32],
     numbers: Numbers,
-) -> Result<(), String> {
-    let fail = |e: std::io::Error| e.to_string();
+) -> io::Result<()> {
     if is_quantized(name, numbers) {
         let (bytes, scales) = quantize_rows(floats, shape.first().copied().unwrap_or(1));
-        write_variable(out, name, shape, INT8, &bytes).map_err(fail)?;
+        write_variable(out, name, shape, INT8, &bytes)?;
         let scales: Vec<u8> = scales.iter().flat_map(|x| x.to_le_bytes()).collect();
         let rows = shape.get(..1).unwrap_or_default();
-        return write_variable(out, &format!("{name}_scale"), rows, FLOAT32, &scales).map_err(fail);
+        return write_variable(out, &format!("{name}_scale"), rows, FLOAT32, &scales);
     }
     let kind = match numbers {
         Numbers::F16 | Numbers::Int8Float16 => FLOAT16,
@@ -125,7 +123,7 @@ fn write_tensor(
     };
     let mut bytes = Vec::with_capacity(floats.len() * width(numbers));
     write_floats(&mut bytes, floats, numbers)?;
-    write_variable(out, name, shape, kind, &bytes).map_err(fail)
+    write_variable(out, name, shape, kind, &bytes)
 }
 
 /// Each row times what makes its largest number 127. A row of zeros has the scale 1.
@@ -145,8 +143,8 @@ fn quantize_rows(floats: &[f32], rows: usize) -> (Vec<u8>, Vec<f32>) {
     (bytes, scales)
 }
 
-fn write_name(out: &mut impl Write, name: &str) -> std::io::Result<()> {
-    let len = u16::try_from(name.len() + 1).map_err(std::io::Error::other)?;
+fn write_name(out: &mut impl Write, name: &str) -> io::Result<()> {
+    let len = u16::try_from(name.len() + 1).map_err(io::Error::other)?;
     out.write_all(&len.to_le_bytes())?;
     out.write_all(name.as_bytes())?;
     out.write_all(&[0])
@@ -158,10 +156,10 @@ fn write_variable(
     shape: &[usize],
     kind: u8,
     bytes: &[u8],
-) -> std::io::Result<()> {
-    let short = |n: usize| u32::try_from(n).map_err(std::io::Error::other);
+) -> io::Result<()> {
+    let short = |n: usize| u32::try_from(n).map_err(io::Error::other);
     write_name(out, name)?;
-    out.write_all(&[u8::try_from(shape.len()).map_err(std::io::Error::other)?])?;
+    out.write_all(&[u8::try_from(shape.len()).map_err(io::Error::other)?])?;
     for &size in shape {
         out.write_all(&short(size)?.to_le_bytes())?;
     }

@@ -8,7 +8,7 @@ mod ct2;
 mod safetensors;
 
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
@@ -160,7 +160,10 @@ pub fn convert(source: &Path, folder: &Path, conversion: &Conversion) -> Result<
         return Err(not_taken(target, numbers));
     }
     if folder.exists() {
-        return Err(failed(folder, "is already there".into()));
+        return Err(failed(
+            folder,
+            io::Error::new(ErrorKind::AlreadyExists, "is already there"),
+        ));
     }
     let parent = folder
         .parent()
@@ -168,7 +171,7 @@ pub fn convert(source: &Path, folder: &Path, conversion: &Conversion) -> Result<
     let made = tempfile::Builder::new()
         .prefix(".convert-")
         .tempdir_in(parent.unwrap_or(Path::new(".")))
-        .map_err(|e| failed(folder, e.to_string()))?;
+        .map_err(|e| failed(folder, e))?;
     let written = write(weights.as_ref(), made.path(), target, numbers);
     written
         .and_then(|()| copy_companions(&from, made.path()))
@@ -177,7 +180,7 @@ pub fn convert(source: &Path, folder: &Path, conversion: &Conversion) -> Result<
     let made = made.keep();
     std::fs::rename(&made, folder).map_err(|e| {
         let _ = std::fs::remove_dir_all(&made);
-        failed(folder, e.to_string())
+        failed(folder, e)
     })
 }
 
@@ -191,10 +194,10 @@ fn not_taken(target: &Target, numbers: Numbers) -> Error {
     }
 }
 
-fn failed(file: &Path, reason: String) -> Error {
+fn failed(file: &Path, source: io::Error) -> Error {
     Error::Output {
         file: file.to_owned(),
-        reason,
+        source,
     }
 }
 
@@ -221,8 +224,8 @@ fn write(
     dir: &Path,
     target: &Target,
     numbers: Numbers,
-) -> Result<(), String> {
-    let file = File::create(dir.join(target.file_name())).map_err(|e| e.to_string())?;
+) -> io::Result<()> {
+    let file = File::create(dir.join(target.file_name()))?;
     let mut out = BufWriter::new(file);
     match target {
         Target::Safetensors => safetensors::write(weights, &mut out, numbers)?,
@@ -230,17 +233,16 @@ fn write(
         Target::Ggml(extras) => blocks::write_ggml(weights, &mut out, numbers, extras)?,
         Target::Gguf => blocks::write_gguf(weights, &mut out, numbers)?,
     }
-    let file = out.into_inner().map_err(|e| e.to_string())?;
-    file.sync_all().map_err(|e| e.to_string())?;
-    let config = serde_json::to_vec_pretty(&config(weights.dims())).map_err(|e| e.to_string())?;
-    std::fs::write(dir.join(config::NAME), config).map_err(|e| e.to_string())
+    out.into_inner()?.sync_all()?;
+    let config = serde_json::to_vec_pretty(&config(weights.dims()))?;
+    std::fs::write(dir.join(config::NAME), config)
 }
 
-fn copy_companions(from: &Path, dir: &Path) -> Result<(), String> {
+fn copy_companions(from: &Path, dir: &Path) -> io::Result<()> {
     for name in COMPANIONS {
         let companion: PathBuf = from.with_file_name(name);
         if companion.is_file() {
-            std::fs::copy(&companion, dir.join(name)).map_err(|e| format!("{name}: {e}"))?;
+            std::fs::copy(&companion, dir.join(name))?;
         }
     }
     Ok(())
@@ -266,13 +268,13 @@ fn config(dims: &ModelDimensions) -> serde_json::Value {
 }
 
 /// Shape and numbers of a tensor.
-fn floats_of(weights: &dyn WeightSource, name: &str) -> Result<(Vec<usize>, Vec<f32>), String> {
-    let tensor = weights.tensor(name).map_err(|e| e.to_string())?;
+fn floats_of(weights: &dyn WeightSource, name: &str) -> io::Result<(Vec<usize>, Vec<f32>)> {
+    let tensor = weights.tensor(name).map_err(io::Error::other)?;
     Ok((tensor.shape().to_vec(), tensor.to_f32().into_owned()))
 }
 
 /// Writes what is not quantized: 16-bit floats where `numbers` are made of them, else 32-bit ones.
-fn write_floats(out: &mut impl Write, floats: &[f32], numbers: Numbers) -> Result<(), String> {
+fn write_floats(out: &mut impl Write, floats: &[f32], numbers: Numbers) -> io::Result<()> {
     let bytes: Vec<u8> = match numbers {
         Numbers::F32 | Numbers::Int8 | Numbers::Blocks(_) => {
             floats.iter().flat_map(|x| x.to_le_bytes()).collect()
@@ -286,7 +288,7 @@ fn write_floats(out: &mut impl Write, floats: &[f32], numbers: Numbers) -> Resul
             .flat_map(|&x| bf16::from_f32(x).to_le_bytes())
             .collect(),
     };
-    out.write_all(&bytes).map_err(|e| e.to_string())
+    out.write_all(&bytes)
 }
 
 /// Bytes of a number that [`write_floats`] writes.

@@ -1,6 +1,6 @@
 //! Writes `model.safetensors` under Hugging Face's names.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use super::{Numbers, floats_of, width, write_floats};
 use crate::weights::WeightSource;
@@ -11,7 +11,7 @@ pub(super) fn write(
     weights: &dyn WeightSource,
     out: &mut impl Write,
     numbers: Numbers,
-) -> Result<(), String> {
+) -> io::Result<()> {
     let dims = weights.dims();
     let kind = match numbers {
         Numbers::F16 => "F16",
@@ -26,12 +26,11 @@ pub(super) fn write(
         let info = serde_json::json!({"dtype": kind, "shape": shape, "data_offsets": [start, end]});
         header.insert(format!("model.{}", names::numbered(row.hf, block)), info);
     }
-    let mut text = serde_json::to_vec(&header).map_err(|e| e.to_string())?;
+    let mut text = serde_json::to_vec(&header)?;
     text.resize(text.len().next_multiple_of(8), b' ');
     let len = (text.len() as u64).to_le_bytes();
-    out.write_all(&len)
-        .and_then(|()| out.write_all(&text))
-        .map_err(|e| e.to_string())?;
+    out.write_all(&len)?;
+    out.write_all(&text)?;
     for (row, block) in names::all(dims) {
         let (_, floats) = floats_of(weights, &names::numbered(row.openai, block))?;
         write_floats(out, &floats, numbers)?;

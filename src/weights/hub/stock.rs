@@ -123,9 +123,9 @@ pub fn remove(model: &str, config: &HubConfig) -> Result<Vec<Removed>> {
     let wanted = wanted(model)?;
     let slug = wanted.slug();
     let ours = config.models_dir.join(&slug);
-    let failed = |file: &Path, e: std::io::Error| Error::Output {
+    let failed = |file: &Path, source| Error::Output {
         file: file.to_owned(),
-        reason: e.to_string(),
+        source,
     };
     let mut removed = Vec::new();
     if ours.exists() {
