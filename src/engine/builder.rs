@@ -200,7 +200,7 @@ pub fn load_tokenizer(files: &ModelFiles, source: &dyn WeightSource) -> Result<T
         return Tokenizer::from_file(path, n_vocab);
     }
     if let Some(tokens) = source.vocabulary() {
-        return Tokenizer::from_parts(&name, tokens.to_vec(), Vec::new(), Some(n_vocab));
+        return Tokenizer::from_parts(&name, tokens.to_vec(), Some(n_vocab));
     }
     for list in ["vocabulary.txt", "vocabulary.json"] {
         let path = files.dir.join(list);

@@ -8,7 +8,7 @@ use std::collections::{BinaryHeap, HashMap};
 
 use fancy_regex::Regex;
 
-use super::vocabulary::TokenBytes;
+use super::vocabulary::{Kind, TokenBytes};
 
 /// GPT-2's pieces, which no token crosses: contractions, words, numbers, other signs, white space.
 const PIECES: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
@@ -20,9 +20,9 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
-    /// Builds from all tokens that are not special.
-    pub(super) fn new(tokens: &TokenBytes, is_special: impl Fn(u32) -> bool) -> Self {
-        let ordinary = (0..tokens.len() as u32).filter(|id| !is_special(*id));
+    /// Builds from the ordinary tokens.
+    pub(super) fn new(tokens: &TokenBytes) -> Self {
+        let ordinary = (0..tokens.len() as u32).filter(|id| tokens.kind(*id) == Kind::Ordinary);
         let mut ranks = HashMap::with_capacity(tokens.len());
         ranks.extend(ordinary.filter_map(|id| Some((tokens.token(id)?.to_vec(), id))));
         let pieces = Regex::new(PIECES).expect("the pattern is constant and tested");

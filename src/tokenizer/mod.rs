@@ -1,28 +1,26 @@
 //! Text ↔ tokens, and the ids of the tokens that steer the decoder.
 //!
 //! In: `tokenizer.json`, or the tokens of another format as bytes. Out: one immutable [`Tokenizer`]. It stays true that
-//! special tokens are known by their content and not by their number, that timestamps are the highest ids, and that
-//! [`Tokenizer::encode`] never makes a special token. Names are openai/whisper's.
+//! special tokens are known by their content and not by their number, that timestamps are 1,501 ids in a row (or none at
+//! all), and that [`Tokenizer::encode`] never makes a special token. Names are openai/whisper's.
 
 mod bpe;
 mod languages;
+mod read;
 mod special;
 #[cfg(test)]
 mod tests;
 mod vocabulary;
 
-use std::collections::HashSet;
-use std::path::Path;
 use std::sync::OnceLock;
 
 pub use languages::{LANGUAGES, TO_LANGUAGE_CODE, language_code, language_name};
 pub use special::N_TIMESTAMPS;
 
-use crate::error::{Error, Result};
 use crate::options::Task;
 use bpe::Encoder;
 use special::SpecialTokens;
-use vocabulary::{ByteLevel, TokenBytes, TokenizerJson};
+use vocabulary::{Kind, TokenBytes};
 
 /// Marks that Whisper writes around what is not speech; each is suppressed where it is one token.
 const NON_SPEECH_SYMBOLS: &str = "\" # ( ) * + / : ; < = > @ [ \\ ] ^ _ ` { | } ~ 「 」 『 』 \
@@ -36,214 +34,19 @@ const ENGLISH_ONLY_EOT: u32 = 50_256;
 pub struct Tokenizer {
     tokens: TokenBytes,
     special: SpecialTokens,
-    special_ids: HashSet<u32>,
+    /// Ids below others that no token has.
+    holes: Vec<u32>,
     encoder: OnceLock<Encoder>,
 }
 
-/// What a vocabulary is made from, whatever its format.
-struct Parts {
-    ordinary: Vec<(Vec<u8>, u32)>,
-    special: Vec<(String, u32)>,
-}
-
 impl Tokenizer {
-    /// Reads a `tokenizer.json`; `n_vocab` is the network's, where it is known.
-    ///
-    /// # Errors
-    /// [`Error::File`] where it cannot be read, and as [`Tokenizer::from_bytes`].
-    pub fn from_file(path: &Path, n_vocab: impl Into<Option<usize>>) -> Result<Self> {
-        let name = path.display().to_string();
-        let json = std::fs::read(path).map_err(|source| Error::File {
-            file: path.to_owned(),
-            source,
-        })?;
-        Self::from_bytes(&name, &json, n_vocab.into())
-    }
-
-    /// Reads the bytes of a `tokenizer.json`; `name` is what errors call it.
-    ///
-    /// Timestamp tokens are added after `<|notimestamps|>` where the file stops before them.
-    ///
-    /// # Errors
-    /// [`Error::Json`] where the bytes are not that; [`Error::Weights`] where they are no byte-level BPE vocabulary, a special token that decoding needs is missing,
-    /// or there are more tokens than the network's `n_vocab`.
-    pub fn from_bytes(name: &str, json: &[u8], n_vocab: Option<usize>) -> Result<Self> {
-        let file: TokenizerJson = serde_json::from_slice(json).map_err(|error| Error::Json {
-            file: name.into(),
-            source: error.into(),
-        })?;
-        if let Some(kind) = file.model.kind.filter(|kind| kind != "BPE") {
-            return Err(damaged(
-                name,
-                Some("model.type"),
-                format!("{kind} is not BPE"),
-            ));
-        }
-        let special: Vec<_> = file
-            .added_tokens
-            .into_iter()
-            .map(|added| (added.content, added.id))
-            .collect();
-        let byte_level = ByteLevel::new();
-        let bytes_of = |(token, id): (String, u32)| match byte_level.decode(&token) {
-            Some(bytes) => Ok((bytes, id)),
-            None => Err(damaged(
-                name,
-                Some("model.vocab"),
-                format!("{token:?} is not written in bytes"),
-            )),
-        };
-        let is_special: HashSet<u32> = special.iter().map(|(_, id)| *id).collect();
-        let ordinary = file
-            .model
-            .vocab
-            .into_iter()
-            .filter(|(_, id)| !is_special.contains(id));
-        let ordinary = ordinary.map(bytes_of).collect::<Result<Vec<_>>>()?;
-        Self::build(name, Parts { ordinary, special }, n_vocab)
-    }
-
-    /// Makes a tokenizer from the bytes of the tokens in the order of their ids, for formats that carry nothing else.
-    ///
-    /// Special tokens come with their ids, after or among the others; where there are none, they are numbered after the
-    /// last token as openai/whisper does, with as many languages as `n_vocab` leaves room for (99 if it is not given).
-    /// Ids are ranks, as in openai's vocabularies: in one whose ids are in another order, a text may be encoded in
-    /// other pieces than it was in training; decoding is not affected.
-    ///
-    /// # Errors
-    /// As [`Tokenizer::from_bytes`].
-    pub fn from_parts(
-        name: &str,
-        tokens: Vec<Vec<u8>>,
-        special: Vec<(String, u32)>,
-        n_vocab: Option<usize>,
-    ) -> Result<Self> {
-        let special = if special.is_empty() {
-            let others = special::N_CONTROL + N_TIMESTAMPS + tokens.len();
-            let n_languages = n_vocab.map_or(99, |n| n.saturating_sub(others));
-            special::openai_layout(id_of_index(tokens.len()), n_languages)
-        } else {
-            special
-        };
-        let ids = 0..id_of_index(tokens.len());
-        Self::build(
-            name,
-            Parts {
-                ordinary: tokens.into_iter().zip(ids).collect(),
-                special,
-            },
-            n_vocab,
-        )
-    }
-
-    /// The vocabulary that openai/whisper uses for a network of `n_vocab` tokens, for checkpoints that carry none.
-    ///
-    /// # Errors
-    /// [`Error::Weights`] where `n_vocab` is none of openai's sizes (51,864 English-only, 51,865 and 51,866 multilingual).
-    pub fn openai(name: &str, n_vocab: usize) -> Result<Self> {
-        let stored: &[u8] = match n_vocab {
-            51_864 => include_bytes!("../../models/vocabulary/english.zz"),
-            51_865 | 51_866 => include_bytes!("../../models/vocabulary/multilingual.zz"),
-            _ => {
-                return Err(damaged(
-                    name,
-                    Some("n_vocab"),
-                    format!("{n_vocab} tokens are none of openai's vocabularies"),
-                ));
-            }
-        };
-        let tokens = vocabulary::stored_tokens(stored)
-            .map_err(|error| damaged(name, None, error.to_string()))?;
-        Self::from_parts(name, tokens, Vec::new(), Some(n_vocab))
-    }
-
-    /// As [`Tokenizer::from_parts`], from tokens written as `tokenizer.json` writes them (`Ġthe`, `<|en|>`), special ones
-    /// among them: what CTranslate2's `vocabulary.txt` and `vocabulary.json` hold.
-    ///
-    /// # Errors
-    /// As [`Tokenizer::from_bytes`].
-    pub fn from_token_strings(
-        name: &str,
-        tokens: Vec<String>,
-        n_vocab: Option<usize>,
-    ) -> Result<Self> {
-        let byte_level = ByteLevel::new();
-        let (mut ordinary, mut special) = (Vec::new(), Vec::new());
-        for (token, id) in tokens.into_iter().zip(0u32..) {
-            if token.len() > 4 && token.starts_with("<|") && token.ends_with("|>") {
-                special.push((token, id));
-            } else {
-                let bytes = byte_level.decode(&token);
-                let reason = || damaged(name, None, format!("{token:?} is not written in bytes"));
-                ordinary.push((bytes.ok_or_else(reason)?, id));
-            }
-        }
-        Self::build(name, Parts { ordinary, special }, n_vocab)
-    }
-
-    fn build(name: &str, parts: Parts, n_vocab: Option<usize>) -> Result<Self> {
-        let most = n_vocab
-            .unwrap_or(TokenBytes::MOST_IDS)
-            .min(TokenBytes::MOST_IDS);
-        let ids = parts
-            .ordinary
-            .iter()
-            .map(|(_, id)| id)
-            .chain(parts.special.iter().map(|(_, id)| id));
-        let highest = ids.copied().max().unwrap_or(0);
-        let mut special = parts.special;
-        let id_of = |special: &[(String, u32)], content: &str| {
-            special
-                .iter()
-                .find(|(known, _)| known == content)
-                .map(|(_, id)| *id)
-        };
-        let timestamp_begin = id_of(&special, "<|0.00|>").unwrap_or(highest.saturating_add(1));
-        let end = (timestamp_begin as usize + N_TIMESTAMPS).max(highest as usize + 1);
-        if end > most {
-            return Err(damaged(
-                name,
-                None,
-                format!("{end} tokens, but the network has {most}"),
-            ));
-        }
-        special.extend(
-            (0..N_TIMESTAMPS)
-                .map(special::timestamp_content)
-                .zip(timestamp_begin..),
-        );
-        let by_content: std::collections::HashMap<&str, u32> = special
-            .iter()
-            .map(|(content, id)| (content.as_str(), *id))
-            .collect();
-        let found =
-            SpecialTokens::find(|content| by_content.get(content).copied(), timestamp_begin)
-                .map_err(|content| {
-                    damaged(name, Some("added_tokens"), format!("has no {content}"))
-                })?;
-        let mut tokens = TokenBytes::default();
-        parts
-            .ordinary
-            .iter()
-            .for_each(|(bytes, id)| tokens.set(*id, bytes));
-        special
-            .iter()
-            .for_each(|(content, id)| tokens.set(*id, content.as_bytes()));
-        Ok(Self {
-            tokens,
-            special: found,
-            special_ids: special.iter().map(|(_, id)| *id).collect(),
-            encoder: OnceLock::new(),
-        })
-    }
-
     /// Whether the model knows more languages than English, and the task tokens.
     #[must_use]
     pub fn is_multilingual(&self) -> bool {
         !self.special.languages.is_empty() && self.special.eot != ENGLISH_ONLY_EOT
     }
 
-    /// One past the highest id, timestamps included.
+    /// One past the highest id that has a token.
     #[must_use]
     pub fn n_vocab(&self) -> usize {
         self.tokens.len()
@@ -288,7 +91,38 @@ impl Tokenizer {
     /// `<|0.00|>`, the first of the timestamps.
     #[must_use]
     pub fn timestamp_begin(&self) -> u32 {
-        self.special.timestamp_begin
+        self.special.timestamps.start
+    }
+
+    /// One past `<|30.00|>`, the last of the timestamps; equal to [`Tokenizer::timestamp_begin`] where the vocabulary has
+    /// none. Ids from here on are text or special tokens that a fine-tune added.
+    #[must_use]
+    pub fn timestamp_end(&self) -> u32 {
+        self.special.timestamps.end
+    }
+
+    /// Whether a token is a timestamp.
+    #[must_use]
+    pub fn is_timestamp(&self, id: u32) -> bool {
+        self.special.timestamps.contains(&id)
+    }
+
+    /// Whether a token is part of what is said: no special token, no timestamp, no id without a token.
+    #[must_use]
+    pub fn is_text(&self, id: u32) -> bool {
+        matches!(self.tokens.kind(id), Kind::Ordinary | Kind::Added)
+    }
+
+    /// Special tokens behind the timestamps, which openai/whisper does not have.
+    pub fn added_specials(&self) -> impl Iterator<Item = u32> + '_ {
+        let behind = self.timestamp_end()..self.tokens.len() as u32;
+        behind.filter(|id| self.tokens.kind(*id) == Kind::Special)
+    }
+
+    /// The ids of a network with `n_vocab` logits that no token has.
+    pub fn unused(&self, n_vocab: usize) -> impl Iterator<Item = u32> + '_ {
+        let behind = self.tokens.len() as u32..n_vocab as u32;
+        self.holes.iter().copied().chain(behind)
     }
 
     /// `<|transcribe|>`. English-only vocabularies carry it too, unused (openai suppresses it there as well).
@@ -349,7 +183,7 @@ impl Tokenizer {
     /// The tokens of a text. What looks like a special token is ordinary text here (openai/whisper raises an error).
     #[must_use]
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        let build = || Encoder::new(&self.tokens, |id| self.special_ids.contains(&id));
+        let build = || Encoder::new(&self.tokens);
         self.encoder.get_or_init(build).encode(text)
     }
 
@@ -357,7 +191,7 @@ impl Tokenizer {
     /// and what is not UTF-8 becomes U+FFFD as Python's `errors="replace"` has it.
     #[must_use]
     pub fn decode(&self, tokens: &[u32]) -> String {
-        let text = tokens.iter().filter(|id| **id < self.timestamp_begin());
+        let text = tokens.iter().filter(|id| !self.is_timestamp(**id));
         self.join(text)
     }
 
@@ -425,17 +259,5 @@ impl std::fmt::Debug for Tokenizer {
             .field("n_vocab", &self.n_vocab())
             .field("special", &self.special)
             .finish_non_exhaustive()
-    }
-}
-
-fn id_of_index(index: usize) -> u32 {
-    u32::try_from(index).unwrap_or(u32::MAX)
-}
-
-fn damaged(name: &str, field: Option<&str>, reason: String) -> Error {
-    Error::Weights {
-        file: name.into(),
-        tensor: field.map(str::to_owned),
-        reason,
     }
 }

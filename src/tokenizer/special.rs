@@ -1,5 +1,7 @@
 //! The special tokens, found by their content so that reduced vocabularies work too.
 
+use std::ops::Range;
+
 use super::languages::LANGUAGES;
 
 /// Timestamp tokens in every Whisper vocabulary: `<|0.00|>` to `<|30.00|>` in steps of 0.02 s.
@@ -12,7 +14,8 @@ pub(super) struct SpecialTokens {
     pub(super) sot: u32,
     pub(super) sot_prev: u32,
     pub(super) no_timestamps: u32,
-    pub(super) timestamp_begin: u32,
+    /// `<|0.00|>` to `<|30.00|>`; empty where the vocabulary has none.
+    pub(super) timestamps: Range<u32>,
     pub(super) translate: Option<u32>,
     pub(super) transcribe: Option<u32>,
     pub(super) sot_lm: Option<u32>,
@@ -22,14 +25,10 @@ pub(super) struct SpecialTokens {
 }
 
 impl SpecialTokens {
-    /// Picks the ids out of a way to look them up by content.
+    /// Picks the ids out of a way to look them up by content; where the timestamps are is left open.
     ///
-    /// `timestamp_begin` is where the timestamps start, whether the vocabulary lists them or not.
     /// On failure the content of the first missing token is returned.
-    pub(super) fn find(
-        id_of: impl Fn(&str) -> Option<u32>,
-        timestamp_begin: u32,
-    ) -> Result<Self, &'static str> {
+    pub(super) fn find(id_of: impl Fn(&str) -> Option<u32>) -> Result<Self, &'static str> {
         let need = |content: &'static str| id_of(content).ok_or(content);
         let mut languages: Vec<_> = LANGUAGES
             .iter()
@@ -41,7 +40,7 @@ impl SpecialTokens {
             sot: need("<|startoftranscript|>")?,
             sot_prev: need("<|startofprev|>")?,
             no_timestamps: need("<|notimestamps|>")?,
-            timestamp_begin,
+            timestamps: 0..0,
             translate: id_of("<|translate|>"),
             transcribe: id_of("<|transcribe|>"),
             sot_lm: id_of("<|startoflm|>"),

@@ -20,6 +20,8 @@ pub(super) struct TokenizerJson {
 pub(super) struct AddedToken {
     pub(super) id: u32,
     pub(super) content: String,
+    #[serde(default)]
+    pub(super) special: bool,
 }
 
 /// The byte-level BPE model.
@@ -49,11 +51,25 @@ fn entries<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, u32)>, D::
     from.deserialize_map(Entries)
 }
 
+/// What an id stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Nothing.
+    None,
+    /// A piece of text that encoding makes.
+    Ordinary,
+    /// Text that a fine-tune added: decoded, but never made by encoding.
+    Added,
+    /// A token that steers the decoder, timestamps among them.
+    Special,
+}
+
 /// The bytes of every token, one after the other; ids without a token have none.
 #[derive(Clone, Default, Debug)]
 pub(super) struct TokenBytes {
     bytes: Vec<u8>,
     spans: Vec<(u32, u32)>,
+    kinds: Vec<Kind>,
 }
 
 impl TokenBytes {
@@ -63,12 +79,14 @@ impl TokenBytes {
     /// No token: a span that lies in no bytes. (openai's token 50256 is there, and empty.)
     const NONE: (u32, u32) = (u32::MAX, u32::MAX);
 
-    /// Sets the bytes of an id, which must be below [`Self::MOST_IDS`].
-    pub(super) fn set(&mut self, id: u32, token: &[u8]) {
+    /// Sets what an id, which must be below [`Self::MOST_IDS`], stands for.
+    pub(super) fn set(&mut self, id: u32, token: &[u8], kind: Kind) {
         let index = id as usize;
         if self.spans.len() <= index {
             self.spans.resize(index + 1, Self::NONE);
+            self.kinds.resize(index + 1, Kind::None);
         }
+        self.kinds[index] = kind;
         let start = self.bytes.len();
         self.bytes.extend_from_slice(token);
         self.spans[index] = (start as u32, self.bytes.len() as u32);
@@ -78,6 +96,11 @@ impl TokenBytes {
     pub(super) fn token(&self, id: u32) -> Option<&[u8]> {
         let (start, end) = *self.spans.get(id as usize)?;
         self.bytes.get(start as usize..end as usize)
+    }
+
+    /// What an id stands for.
+    pub(super) fn kind(&self, id: u32) -> Kind {
+        self.kinds.get(id as usize).copied().unwrap_or(Kind::None)
     }
 
     /// One past the highest id.
