@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 use crate::options::{DecodingOptions, SuppressTokens};
 use crate::ranking::{AllowedRuns, Constraint};
 
+const NO_TIMESTAMPS: &str = "the model's vocabulary has no timestamps: it can only do without";
+
 /// The filters of one window.
 #[derive(Clone, Debug)]
 pub struct LogitRules {
@@ -20,7 +22,7 @@ pub struct LogitRules {
     later: AllowedRuns,
     n_vocab: usize,
     eot: usize,
-    timestamp_begin: usize,
+    timestamps: Range<usize>,
     /// Whether timestamps are sampled by rule; without them they are tokens like any other.
     with_timestamps: bool,
     /// Last timestamp that may come first.
@@ -31,7 +33,8 @@ impl LogitRules {
     /// Reads the filters from a window's options.
     ///
     /// # Errors
-    /// [`Error::Option`] where `suppress_tokens` names a token that the vocabulary lacks.
+    /// [`Error::Option`] where `suppress_tokens` names a token that the vocabulary lacks, or where
+    /// timestamps are asked for and it has none.
     pub fn new(vocabulary: &Vocabulary, options: &DecodingOptions) -> Result<Self> {
         let mut suppressed = suppressed_tokens(vocabulary, &options.suppress_tokens);
         if let Some(token) = suppressed
@@ -47,8 +50,16 @@ impl LogitRules {
                 reason,
             });
         }
+        suppressed.extend_from_slice(&vocabulary.unused);
+        let timestamps = vocabulary.timestamp_begin as usize..vocabulary.timestamp_end as usize;
         let with_timestamps = !options.without_timestamps;
         if with_timestamps {
+            if timestamps.is_empty() {
+                return Err(Error::Option {
+                    option: "without_timestamps",
+                    reason: NO_TIMESTAMPS.into(),
+                });
+            }
             suppressed.push(vocabulary.no_timestamps);
         }
         let later = AllowedRuns::new(vocabulary.n_vocab, &suppressed);
@@ -61,7 +72,7 @@ impl LogitRules {
             later,
             n_vocab: vocabulary.n_vocab,
             eot: vocabulary.eot as usize,
-            timestamp_begin: vocabulary.timestamp_begin as usize,
+            timestamps,
             with_timestamps,
             max_initial: max_initial_index(options.max_initial_timestamp),
         })
@@ -77,21 +88,23 @@ impl LogitRules {
         if !self.with_timestamps {
             return Constraint::plain(allowed, self.n_vocab);
         }
-        let (text, timestamps) = self.timestamp_rules(sampled);
+        let [text, timestamps, added] = self.timestamp_rules(sampled);
         Constraint {
             allowed,
             text,
             timestamps,
+            added,
             forced: true,
         }
     }
 
     /// openai's `ApplyTimestampRules`: timestamps come in pairs except before the end of text,
     /// never step back, and come first.
-    fn timestamp_rules(&self, sampled: &[u32]) -> (Range<usize>, Range<usize>) {
-        let is_timestamp = |token: &u32| *token as usize >= self.timestamp_begin;
-        let mut text = 0..self.timestamp_begin;
-        let mut timestamps = self.timestamp_begin..self.n_vocab;
+    fn timestamp_rules(&self, sampled: &[u32]) -> [Range<usize>; 3] {
+        let is_timestamp = |token: &u32| self.timestamps.contains(&(*token as usize));
+        let mut text = 0..self.timestamps.start;
+        let mut timestamps = self.timestamps.clone();
+        let mut added = self.timestamps.end..self.n_vocab;
         let last_was = sampled.last().is_some_and(is_timestamp);
         // Too short to have a token before the last counts as a pair already closed.
         let penultimate_was = sampled
@@ -99,8 +112,8 @@ impl LogitRules {
             .checked_sub(2)
             .is_none_or(|i| is_timestamp(&sampled[i]));
         match (last_was, penultimate_was) {
-            (true, true) => timestamps.start = self.n_vocab,
-            (true, false) => text.start = self.eot,
+            (true, true) => timestamps.start = timestamps.end,
+            (true, false) => (text.start, added.end) = (self.eot, added.start),
             (false, _) => {}
         }
         if let Some(last) = sampled.iter().rev().find(|t| is_timestamp(t)) {
@@ -111,12 +124,14 @@ impl LogitRules {
             timestamps.start = timestamps.start.max(floor);
         }
         if sampled.is_empty() {
-            text = 0..0;
+            (text, added) = (0..0, 0..0);
             if let Some(index) = self.max_initial {
-                timestamps.end = timestamps.end.min(self.timestamp_begin + index + 1);
+                timestamps.end = timestamps
+                    .end
+                    .min(timestamps.start.saturating_add(index).saturating_add(1));
             }
         }
-        (text, timestamps)
+        [text, timestamps, added]
     }
 }
 

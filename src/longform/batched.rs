@@ -236,7 +236,7 @@ impl<'a> Recording<'a> {
             let is_open = result
                 .tokens
                 .last()
-                .is_some_and(|t| *t < self.tokenizer.timestamp_begin());
+                .is_some_and(|t| !self.tokenizer.is_timestamp(*t));
             if end - next < LEAST_REST_FRAMES && !is_open {
                 next = end;
             }

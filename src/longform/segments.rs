@@ -34,8 +34,8 @@ pub fn segments_from_tokens(
     span: WindowSpan,
     result: &DecodingResult,
 ) -> WindowSegments {
-    let begin = tokenizer.timestamp_begin();
-    let is_timestamp: Vec<bool> = result.tokens.iter().map(|t| *t >= begin).collect();
+    let kinds = result.tokens.iter().map(|t| tokenizer.is_timestamp(*t));
+    let is_timestamp: Vec<bool> = kinds.collect();
     let single_timestamp_ending = is_timestamp.ends_with(&[false, true]);
     let mut cuts: Vec<usize> = (1..is_timestamp.len())
         .filter(|i| is_timestamp[i - 1] && is_timestamp[*i])
@@ -47,8 +47,10 @@ pub fn segments_from_tokens(
         cuts.push(result.tokens.len());
         (between_cuts(tokenizer, span, result, &cuts), end)
     } else {
-        let closing = cuts.last().map_or(begin, |cut| result.tokens[cut - 1]);
-        let seek_frames = span.seek_frames + position(closing, begin) * INPUT_STRIDE;
+        let closing = cuts
+            .last()
+            .map_or(0, |cut| position(tokenizer, result.tokens[cut - 1]));
+        let seek_frames = span.seek_frames + closing * INPUT_STRIDE;
         // Sampling without timestamp rules can close a segment at 0, which would never end.
         let next = if seek_frames > span.seek_frames {
             seek_frames
@@ -70,9 +72,8 @@ fn between_cuts(
     result: &DecodingResult,
     cuts: &[usize],
 ) -> Vec<Segment> {
-    let begin = tokenizer.timestamp_begin();
     let offset_s = seconds(span.seek_frames);
-    let time_s = |token: u32| offset_s + position(token, begin) as f64 * TIME_PRECISION_S;
+    let time_s = |token: u32| offset_s + position(tokenizer, token) as f64 * TIME_PRECISION_S;
     let starts = [0].into_iter().chain(cuts.iter().copied());
     let slices = starts
         .zip(cuts)
@@ -92,11 +93,13 @@ fn between_cuts(
 }
 
 fn whole_window(tokenizer: &Tokenizer, span: WindowSpan, result: &DecodingResult) -> Segment {
-    let begin = tokenizer.timestamp_begin();
     let offset_s = seconds(span.seek_frames);
-    let last_timestamp = result.tokens.iter().rev().find(|t| **t >= begin);
+    let mut from_end = result.tokens.iter().rev();
+    let last_timestamp = from_end.find(|t| tokenizer.is_timestamp(**t));
     let duration_s = match last_timestamp {
-        Some(token) if *token != begin => position(*token, begin) as f64 * TIME_PRECISION_S,
+        Some(token) if *token != tokenizer.timestamp_begin() => {
+            position(tokenizer, *token) as f64 * TIME_PRECISION_S
+        }
         _ => seconds(span.segment_frames),
     };
     segment(
@@ -118,7 +121,7 @@ fn segment(
     let text: Vec<u32> = tokens
         .iter()
         .copied()
-        .filter(|t| *t < tokenizer.eot())
+        .filter(|t| tokenizer.is_text(*t))
         .collect();
     Segment {
         id: 0,
@@ -136,8 +139,12 @@ fn segment(
 }
 
 /// Timestamp steps from the window's start; 0 for what is no timestamp.
-fn position(token: u32, timestamp_begin: u32) -> usize {
-    token.saturating_sub(timestamp_begin) as usize
+fn position(tokenizer: &Tokenizer, token: u32) -> usize {
+    if tokenizer.is_timestamp(token) {
+        (token - tokenizer.timestamp_begin()) as usize
+    } else {
+        0
+    }
 }
 
 fn seconds(frames: usize) -> f64 {

@@ -310,6 +310,38 @@ fn tokens_become_segments_and_the_next_window() {
     }
 }
 
+#[test]
+fn added_text_behind_the_timestamps_is_text() {
+    let specials = [
+        "endoftext",
+        "startoftranscript",
+        "startofprev",
+        "notimestamps",
+    ];
+    let specials = specials.iter().zip(1..);
+    let mut added: Vec<_> = specials
+        .map(|(name, id)| serde_json::json!({"id": id, "content": format!("<|{name}|>")}))
+        .collect();
+    added.push(serde_json::json!({"id": 5 + 1501, "content": " added"}));
+    let json = serde_json::json!({"added_tokens": added, "model": {"vocab": {"a": 0}}}).to_string();
+    let tokenizer = Tokenizer::from_bytes("v", json.as_bytes(), Some(1520)).expect("a good file");
+    let (at, new) = (|steps: u32| 5 + steps, 5 + 1501);
+    let span = WindowSpan {
+        seek_frames: 0,
+        segment_frames: 3000,
+    };
+    let cut = segments_from_tokens(&tokenizer, span, &result(&[at(0), 0, new, at(100)]));
+    assert!(cut.single_timestamp_ending);
+    assert_eq!(
+        (cut.segments[0].text.as_str(), cut.segments[0].end),
+        ("a added", 2.0)
+    );
+    let tokens = [at(0), new, at(100), at(100), new];
+    let cut = segments_from_tokens(&tokenizer, span, &result(&tokens));
+    assert_eq!((cut.segments.len(), cut.next_seek_frames), (1, 200));
+    assert_eq!(cut.segments[0].text, " added");
+}
+
 /// Runs a recording of 70 s with the same tokens in every window; gives the seeks and prefixes.
 fn seeks(options: &TranscribeOptions, tokens: &[u32]) -> Vec<(usize, Vec<u32>, u64)> {
     let mut asked = Vec::new();

@@ -14,7 +14,8 @@ const BLOCK: usize = 512;
 pub struct Distribution<'a> {
     logits: &'a [f32],
     allowed: &'a [Range<usize>],
-    spans: [Range<usize>; 2],
+    /// Text, timestamps, added text.
+    spans: [Range<usize>; 3],
     all: Part,
 }
 
@@ -23,12 +24,12 @@ impl<'a> Distribution<'a> {
     #[must_use]
     pub fn new(logits: &'a [f32], constraint: &Constraint<'a>) -> Self {
         let summary = summarize(logits, constraint);
-        let mut text = constraint.text.clone();
+        let (mut text, mut added) = (constraint.text.clone(), constraint.added.clone());
         // Where timestamps together are likelier than any one text token, a timestamp it is.
         let forced =
             constraint.forced && summary.timestamps.log_sum_exp() > f64::from(summary.text.max);
         let all = if forced {
-            text = 0..0;
+            (text, added) = (0..0, 0..0);
             summary.timestamps
         } else {
             summary.text.join(summary.timestamps)
@@ -36,7 +37,7 @@ impl<'a> Distribution<'a> {
         Self {
             logits,
             allowed: constraint.allowed,
-            spans: [text, constraint.timestamps.clone()],
+            spans: [text, constraint.timestamps.clone(), added],
             all,
         }
     }
@@ -68,9 +69,9 @@ impl<'a> Distribution<'a> {
 
     /// The tokens that are left, as runs of logits with their first token.
     pub fn runs(&self) -> impl Iterator<Item = (usize, &'a [f32])> + use<'a> {
-        let [text, timestamps] = &self.spans;
-        let text = runs(self.logits, self.allowed, text);
-        text.chain(runs(self.logits, self.allowed, timestamps))
+        let [text, timestamps, added] = &self.spans;
+        let of = |span| runs(self.logits, self.allowed, span);
+        of(text).chain(of(timestamps)).chain(of(added))
     }
 
     /// The `k` best tokens, descending. Where fewer can be chosen, the lowest other tokens fill up at

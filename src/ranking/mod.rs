@@ -72,6 +72,8 @@ pub struct Constraint<'a> {
     pub text: Range<usize>,
     /// Timestamp tokens that the timestamp rules leave.
     pub timestamps: Range<usize>,
+    /// What lies behind the timestamps and counts as text, where a fine-tune has added some.
+    pub added: Range<usize>,
     /// Whether a timestamp is due where timestamps together are likelier than any one text token.
     pub forced: bool,
 }
@@ -84,6 +86,7 @@ impl<'a> Constraint<'a> {
             allowed,
             text: 0..n_vocab,
             timestamps: n_vocab..n_vocab,
+            added: n_vocab..n_vocab,
             forced: false,
         }
     }

@@ -38,7 +38,8 @@ impl Part {
 
     /// Both kinds taken as one; where the maxima are equal the lower token leads.
     pub fn join(self, later: Part) -> Part {
-        let (lead, other) = if later.max > self.max {
+        let is_lower = later.max == self.max && later.argmax < self.argmax;
+        let (lead, other) = if later.max > self.max || is_lower {
             (later, self)
         } else {
             (self, later)
@@ -59,7 +60,7 @@ impl Part {
 /// What one row says about text and about timestamps.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Summary {
-    /// The text and special tokens.
+    /// The text and special tokens, added ones among them.
     pub text: Part,
     /// The timestamp tokens.
     pub timestamps: Part,
@@ -67,9 +68,10 @@ pub struct Summary {
 
 /// Finds the maxima and sums of a row under a constraint.
 pub fn summarize(logits: &[f32], constraint: &Constraint<'_>) -> Summary {
+    let of = |span| part(logits, constraint.allowed, span);
     Summary {
-        text: part(logits, constraint.allowed, &constraint.text),
-        timestamps: part(logits, constraint.allowed, &constraint.timestamps),
+        text: of(&constraint.text).join(of(&constraint.added)),
+        timestamps: of(&constraint.timestamps),
     }
 }
 
@@ -140,11 +142,17 @@ mod tests {
             allowed: &allowed,
             text: 2..140,
             timestamps: 141..190,
+            added: 195..199,
             forced: false,
         };
         let summary = summarize(&logits, &constraint);
-        for (part, span) in [(summary.text, 2..140), (summary.timestamps, 141..190)] {
-            let tokens: Vec<usize> = span.filter(|t| ![3, 64, 65, 150].contains(t)).collect();
+        let text: Vec<usize> = (2..140).chain(195..199).collect();
+        for (part, span) in [
+            (summary.text, text),
+            (summary.timestamps, (141..190).collect()),
+        ] {
+            let left = |t: &usize| ![3, 64, 65, 150].contains(t);
+            let tokens: Vec<usize> = span.into_iter().filter(left).collect();
             let best = tokens.iter().copied().fold(tokens[0], |best, t| {
                 if logits[t] > logits[best] { t } else { best }
             });
@@ -166,6 +174,7 @@ mod tests {
             allowed: &allowed,
             text: 0..6,
             timestamps: 6..6,
+            added: 6..6,
             forced: false,
         };
         let summary = summarize(&logits, &constraint);
@@ -201,6 +210,7 @@ mod tests {
             allowed: &allowed,
             text: 0..50,
             timestamps: 50..100,
+            added: 0..0,
             forced: false,
         };
         let summary = summarize(&[1.0, 2.0], &constraint);

@@ -14,9 +14,21 @@ pub fn small_vocabulary() -> Vocabulary {
         no_speech: Some(47),
         no_timestamps: 48,
         timestamp_begin: 49,
+        timestamp_end: 64,
         blank: vec![7],
         non_speech: vec![3, 9],
         specials: vec![41, 43, 44, 45, 46, 47],
+        unused: Vec::new(),
+    }
+}
+
+/// The same with what a fine-tune added: text 64–67, two special tokens, two logits without a token.
+pub fn fine_tuned_vocabulary() -> Vocabulary {
+    Vocabulary {
+        n_vocab: 72,
+        specials: vec![41, 43, 44, 45, 46, 47, 68, 69],
+        unused: vec![70, 71],
+        ..small_vocabulary()
     }
 }
 
@@ -52,7 +64,7 @@ pub fn masked(
         ]
         .concat(),
     };
-    ban(&mut banned.into_iter());
+    ban(&mut banned.into_iter().chain(vocabulary.unused.iter().copied()));
     if !options.without_timestamps {
         timestamp_rules(vocabulary, options, &mut x, sampled);
     }
@@ -65,20 +77,22 @@ fn timestamp_rules(
     x: &mut [f32],
     sampled: &[u32],
 ) {
-    let begin = vocabulary.timestamp_begin;
+    let (begin, end) = (vocabulary.timestamp_begin, vocabulary.timestamp_end);
+    let is_timestamp = |t: &u32| (begin..end).contains(t);
     let n_vocab = vocabulary.n_vocab as u32;
     let mut ban = |ids: std::ops::Range<u32>| ids.for_each(|t| x[t as usize] = -f32::INFINITY);
     ban(vocabulary.no_timestamps..vocabulary.no_timestamps + 1);
     let n = sampled.len();
-    let last = n >= 1 && sampled[n - 1] >= begin;
-    let penultimate = n < 2 || sampled[n - 2] >= begin;
+    let last = n >= 1 && is_timestamp(&sampled[n - 1]);
+    let penultimate = n < 2 || is_timestamp(&sampled[n - 2]);
     if last && penultimate {
-        ban(begin..n_vocab);
+        ban(begin..end);
     }
     if last && !penultimate {
         ban(0..vocabulary.eot);
+        ban(end..n_vocab);
     }
-    let timestamps: Vec<u32> = sampled.iter().copied().filter(|t| *t >= begin).collect();
+    let timestamps: Vec<u32> = sampled.iter().copied().filter(is_timestamp).collect();
     if let Some(latest) = timestamps.last() {
         ban(begin..if last && !penultimate {
             *latest
@@ -88,15 +102,19 @@ fn timestamp_rules(
     }
     if n == 0 {
         ban(0..begin);
+        ban(end..n_vocab);
         if let Some(seconds) = options.max_initial_timestamp.filter(|s| *s != 0.0) {
-            ban((begin + (seconds * 50.0).round() as u32 + 1).min(n_vocab)..n_vocab);
+            ban((begin + (seconds * 50.0).round() as u32 + 1).min(end)..end);
         }
     }
     let logprobs = log_softmax(x);
     let (text, times) = logprobs.split_at(begin as usize);
+    let (times, added) = times.split_at((end - begin) as usize);
     let together: f64 = times.iter().map(|p| p.exp()).sum();
-    if together.ln() > text.iter().copied().fold(f64::NEG_INFINITY, f64::max) {
+    let text = text.iter().chain(added).copied();
+    if together.ln() > text.fold(f64::NEG_INFINITY, f64::max) {
         x[..begin as usize].fill(f32::NEG_INFINITY);
+        x[end as usize..].fill(f32::NEG_INFINITY);
     }
 }
 

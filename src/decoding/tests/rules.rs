@@ -1,8 +1,9 @@
 //! Each filter by itself, then all of them against the plain version.
 
-use super::plain::{log_softmax, masked, random_row, small_vocabulary};
+use super::plain::{fine_tuned_vocabulary, log_softmax, masked, random_row, small_vocabulary};
 use crate::decoding::rules::LogitRules;
 use crate::decoding::sampling::mix;
+use crate::decoding::vocabulary::Vocabulary;
 use crate::error::Error;
 use crate::options::{DecodingOptions, SuppressTokens};
 use crate::ranking::{Choice, Distribution};
@@ -13,7 +14,10 @@ fn rules(options: &DecodingOptions) -> LogitRules {
 
 /// Every token that may be sampled after these, by equal logits.
 fn allowed(options: &DecodingOptions, logits: &[f32], sampled: &[u32]) -> Vec<usize> {
-    let rules = rules(options);
+    left(&rules(options), logits, sampled)
+}
+
+fn left(rules: &LogitRules, logits: &[f32], sampled: &[u32]) -> Vec<usize> {
     let distribution = Distribution::new(logits, &rules.constraint(sampled));
     distribution
         .runs()
@@ -194,9 +198,71 @@ fn a_token_outside_the_vocabulary_is_an_error() {
 }
 
 #[test]
+fn added_text_behind_the_timestamps_is_text() {
+    let vocabulary = fine_tuned_vocabulary();
+    let mut logits = vec![20.0; 72];
+    logits[49..64].fill(0.0);
+    let with = |times: std::ops::Range<usize>| text().into_iter().chain(times).chain(64..68);
+    let cases: [(&[u32], Vec<usize>); 6] = [
+        (&[], (49..64).collect()),
+        (&[50], with(0..0).collect()),
+        (&[50, 65], with(51..64).collect()),
+        (&[50, 65, 52], [40, 42].into_iter().chain(52..64).collect()),
+        (&[50, 1, 52, 52], with(0..0).collect()),
+        (&[50, 67, 67], with(51..64).collect()),
+    ];
+    let rules = LogitRules::new(&vocabulary, &DecodingOptions::default()).expect("sound");
+    for (sampled, expected) in cases {
+        assert_eq!(left(&rules, &logits, sampled), expected, "{sampled:?}");
+    }
+    // Where timestamps win together, added text gives way too.
+    let times: Vec<usize> = (51..64).collect();
+    assert_eq!(left(&rules, &[0.0; 72], &[50, 65]), times);
+}
+
+#[test]
+fn what_has_no_token_is_never_sampled() {
+    let cases = [
+        (SuppressTokens::Only(vec![]), vec![70, 71]),
+        (
+            SuppressTokens::Only(vec![5]),
+            vec![5, 41, 43, 44, 45, 46, 47, 68, 69, 70, 71],
+        ),
+    ];
+    for (suppress_tokens, banned) in cases {
+        let options = DecodingOptions {
+            suppress_tokens,
+            without_timestamps: true,
+            ..Default::default()
+        };
+        let rules = LogitRules::new(&fine_tuned_vocabulary(), &options).expect("sound");
+        let expected: Vec<usize> = (0..72).filter(|t| !banned.contains(t)).collect();
+        assert_eq!(left(&rules, &[0.0; 72], &[1]), expected);
+    }
+}
+
+#[test]
+fn a_vocabulary_without_timestamps_does_without() {
+    let vocabulary = Vocabulary {
+        timestamp_end: 49,
+        n_vocab: 52,
+        ..small_vocabulary()
+    };
+    let mut options = DecodingOptions::default();
+    let error = LogitRules::new(&vocabulary, &options).expect_err("no timestamps");
+    assert!(
+        error.to_string().contains("has no timestamps"),
+        "{error}: says what is missing"
+    );
+    options.without_timestamps = true;
+    let rules = LogitRules::new(&vocabulary, &options).expect("sound");
+    assert!(left(&rules, &[0.0; 52], &[1]).contains(&51), "text");
+}
+
+#[test]
 fn all_rules_together_equal_the_plain_version() {
-    let vocabulary = small_vocabulary();
-    for seed in 0..3000_u64 {
+    let vocabularies = [small_vocabulary(), fine_tuned_vocabulary()];
+    for (seed, vocabulary) in (0..3000_u64).zip(vocabularies.iter().cycle()) {
         let draw = |what: u64| mix(seed.wrapping_mul(31).wrapping_add(what));
         let options = DecodingOptions {
             without_timestamps: draw(0).is_multiple_of(5),
@@ -206,19 +272,18 @@ fn all_rules_together_equal_the_plain_version() {
         };
         let length = draw(3) % 6;
         let timestamp = |i: u64| draw(100 + i).is_multiple_of(2);
-        let token = |i: u64| {
-            if timestamp(i) {
-                49 + draw(i + 9) % 15
-            } else {
-                draw(i + 9) % 40
-            }
+        let token = |i: u64| match draw(i + 9) {
+            time if timestamp(i) => 49 + time % 15,
+            text if vocabulary.n_vocab > 64 && text % 7 == 0 => 64 + text % 4,
+            text => text % 40,
         };
         let sampled: Vec<u32> = (10..10 + length).map(|i| token(i) as u32).collect();
-        let logits = random_row(seed, &sampled, 6.0);
-        let expected = log_softmax(&masked(&vocabulary, &options, &logits, &sampled));
-        let rules = rules(&options);
+        let mut logits = random_row(seed, &sampled, 6.0);
+        logits.extend_from_within(..vocabulary.n_vocab - 64);
+        let expected = log_softmax(&masked(vocabulary, &options, &logits, &sampled));
+        let rules = LogitRules::new(vocabulary, &options).expect("the options are sound");
         let distribution = Distribution::new(&logits, &rules.constraint(&sampled));
-        for Choice { token, logprob } in distribution.top_k(64) {
+        for Choice { token, logprob } in distribution.top_k(vocabulary.n_vocab) {
             let expected = expected[token as usize];
             let same =
                 f64::from(logprob) == expected || (f64::from(logprob) - expected).abs() < 1e-5;
