@@ -51,7 +51,11 @@
 //! themselves with serde. Write option structs with `..Default::default()`: a new option is no
 //! breaking change. The other modules are open for tests and tools and may change with any version.
 //!
-//! The feature `cli` (on by default) adds the program; without it nothing of clap is built.
+//! # Features
+//!
+//! All are on by default and only add: `cli` is the program, `hub` finds and fetches models by name
+//! (without it a model is a folder or a file), `eval` measures error rates. With
+//! `default-features = false` the crate is the engine alone, for embedders.
 //!
 //! # The flow
 //!
@@ -85,6 +89,7 @@ pub mod decoding;
 pub mod dims;
 pub mod engine;
 pub mod error;
+#[cfg(feature = "eval")]
 pub mod eval;
 pub mod kernels;
 pub mod longform;

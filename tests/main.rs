@@ -1,15 +1,27 @@
-//! All integration tests in one binary.
+//! All integration tests in one binary. Those of the program need all its parts, those that ask for
+//! models by name need the Hub's; the others hold for the library alone.
 
 mod audio;
 mod batching;
+#[cfg(all(feature = "cli", feature = "hub", feature = "eval"))]
 mod cli;
+#[cfg(all(feature = "cli", feature = "hub", feature = "eval"))]
 mod cli_tools;
+#[cfg(feature = "hub")]
 mod fuzz;
 mod library;
+#[cfg(feature = "hub")]
 mod parity;
+#[cfg(all(feature = "cli", feature = "hub", feature = "eval"))]
 mod readme;
+#[cfg(all(feature = "cli", feature = "hub"))]
 mod rocm;
+#[cfg(feature = "hub")]
 mod stages;
+#[cfg_attr(
+    not(feature = "hub"),
+    expect(dead_code, reason = "for tests that need the Hub")
+)]
 mod support;
 mod tidy;
 mod weights;

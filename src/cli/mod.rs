@@ -17,10 +17,15 @@ mod completions;
 mod config;
 mod detect;
 mod doctor;
+#[cfg(feature = "eval")]
 mod eval;
 mod interrupt;
 mod models;
 mod progress;
+#[cfg(feature = "hub")]
+mod reach;
+#[cfg(not(feature = "hub"))]
+#[path = "no_reach.rs"]
 mod reach;
 mod resolve;
 mod trace;
@@ -79,6 +84,7 @@ fn dispatch(command: &Command) -> anyhow::Result<u8> {
         Command::Completions(args) => completions::completions(args),
         Command::Man => completions::man(),
         Command::Bench(args) => bench::run(args),
+        #[cfg(feature = "eval")]
         Command::Eval(args) => eval::run(args),
     }
 }

