@@ -122,3 +122,45 @@ fn work_stops_when_it_is_cancelled_or_the_sink_has_enough() {
     // The engine goes on for others.
     assert!(engine.transcribe(SPANISH, &options()).is_ok());
 }
+
+#[test]
+fn segments_end_with_the_whole_transcript() {
+    let engine = engine();
+    // Cut off: the header promises more.
+    let mut recording = std::fs::read(SPANISH).unwrap();
+    recording.truncate(recording.len() / 2);
+    let whole = engine.transcribe(recording.clone(), &options()).unwrap();
+    assert_eq!(whole.warnings.len(), 1, "{:?}", whole.warnings);
+    let mut segments = engine.segments(recording, &options());
+    let first = segments.next().unwrap().unwrap();
+    assert_eq!(first, whole.segments[0]);
+    assert_eq!(segments.finish().unwrap(), whole);
+}
+
+#[test]
+fn segments_obey_their_control_and_leave_it_to_others() {
+    let engine = engine();
+    let mut control = Control::default();
+    drop(engine.segments_with(SPANISH, &options(), &control));
+    assert!(!control.cancel.is_cancelled());
+    let stop = control.cancel.clone();
+    control.progress = Some(Arc::new(move |_| stop.cancel()));
+    let mut segments = engine.segments_with(long_recording(), &options(), &control);
+    let ended = segments.by_ref().find_map(Result::err);
+    assert!(matches!(ended, Some(Error::Cancelled)), "{ended:?}");
+    assert!(segments.next().is_none());
+    assert!(matches!(segments.finish(), Err(Error::Cancelled)));
+}
+
+#[test]
+fn what_cannot_be_begun_is_the_only_item() {
+    let mut nonsense = options();
+    nonsense.gates.temperatures.clear();
+    let mut segments = engine().segments(SPANISH, &nonsense);
+    let error = segments.next().unwrap().unwrap_err();
+    assert!(matches!(error, Error::Option { .. }), "{error}");
+    assert!(segments.next().is_none());
+    let missing = engine().segments("no-such-file.wav", &options()).finish();
+    let error = missing.unwrap_err().to_string();
+    assert!(error.contains("no-such-file.wav"), "{error}");
+}

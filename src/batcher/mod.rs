@@ -27,18 +27,35 @@ const ROWS_PER_WINDOW: usize = 5;
 
 /// Asks running work to stop; clones share the request.
 #[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel(Arc<Request>);
+
+#[derive(Debug, Default)]
+struct Request {
+    asked: AtomicBool,
+    /// Stops this work too.
+    parent: Option<Cancel>,
+}
 
 impl Cancel {
-    /// Asks the work to stop at its next step.
+    /// Asks the work to stop at its next step. It ends with
+    /// [`Error::Cancelled`](crate::Error::Cancelled).
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.asked.store(true, Ordering::Relaxed);
     }
 
     /// Whether it was asked to.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        let parent = self.0.parent.as_ref();
+        self.0.asked.load(Ordering::Relaxed) || parent.is_some_and(Self::is_cancelled)
+    }
+
+    /// A request of its own, which this one includes.
+    pub(crate) fn child(&self) -> Self {
+        Self(Arc::new(Request {
+            asked: AtomicBool::new(false),
+            parent: Some(self.clone()),
+        }))
     }
 }
 

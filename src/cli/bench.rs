@@ -25,6 +25,7 @@ const TOKENS: usize = 64;
 /// Loads the model, times every stage on each file and prints a table or JSON.
 pub fn run(args: &BenchArgs) -> Result<u8> {
     let started = Instant::now();
+    super::print_notes(resolve::notes(&args.run));
     let engine = resolve::engine(&args.run)?.build()?;
     let load_s = started.elapsed().as_secs_f64();
     let cpu = resolve::cpu(&args.run)?;

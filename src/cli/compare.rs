@@ -35,6 +35,7 @@ const KINDS: [&str; 3] = ["encoder", "full_attention", "cross_attention"];
 /// Runs the command: the table, line by line as it grows. No difference is a failure, so the code is 0.
 pub fn run(args: &CompareArgs) -> Result<u8> {
     let asked = resolve::attention(&args.run.attention)?.dtype;
+    super::print_notes(resolve::notes(&args.run));
     let backends = built_in(&resolve::cpu(&args.run)?);
     // In 32-bit floats whatever the engine computes in: the first of the backends, as it is judged below.
     let engine = resolve::engine(&args.run)?

@@ -10,6 +10,7 @@ use crate::tokenizer::language_name;
 
 /// Prints each file's language: 0 if every file went well, 1 if some did not.
 pub fn run(args: &DetectArgs) -> Result<u8> {
+    super::print_notes(resolve::notes(&args.run));
     let engine = resolve::engine(&args.run)?.build()?;
     let mut code = FINE;
     for file in &args.audio {

@@ -50,6 +50,7 @@ impl Score {
 /// rates.
 pub fn run(args: &EvalArgs) -> Result<u8> {
     let rows = manifest(&args.manifest)?;
+    super::print_notes(resolve::notes(&args.run));
     let engine = resolve::engine(&args.run)?.build()?;
     let folder = args.manifest.parent().unwrap_or(Path::new("."));
     let wanted = |row: &&Row| args.languages.is_empty() || args.languages.contains(&row.language);

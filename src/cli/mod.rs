@@ -114,6 +114,13 @@ fn attention_command(command: &AttentionCommand) -> anyhow::Result<u8> {
     Ok(outcome.code)
 }
 
+/// Prints what the user should know, on stderr.
+fn print_notes(notes: impl IntoIterator<Item = String>) {
+    for note in notes {
+        eprintln!("undertone: {note}");
+    }
+}
+
 /// Prints why nothing could be done, and says whose fault it was by the exit code.
 fn report(error: &anyhow::Error) -> ExitCode {
     if broken_pipe(error) {

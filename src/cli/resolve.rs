@@ -265,19 +265,23 @@ pub fn input(file: &Path) -> Input {
     }
 }
 
-/// What depends on the model: an English-only one takes no other language.
-pub fn for_model(mut job: Job, engine: &Engine) -> Job {
-    if !engine.tokenizer().is_multilingual() {
-        let language = &mut job.options.decoding.language;
-        if language.as_deref().is_some_and(|l| l != "en") {
-            eprintln!(
-                "undertone: {} is an English-only model; using English",
-                engine.model_name()
-            );
-        }
-        *language = Some("en".into());
+/// What depends on the model: an English-only one takes no other language. A note where that is not
+/// what was asked for.
+pub fn for_model(job: &mut Job, engine: &Engine) -> Option<String> {
+    if engine.tokenizer().is_multilingual() {
+        return None;
     }
-    job
+    let asked = job.options.decoding.language.replace("en".into());
+    let other = asked.is_some_and(|language| language != "en");
+    let name = engine.model_name();
+    other.then(|| format!("{name} is an English-only model; using English"))
+}
+
+/// What a command's user should know of how its options are understood.
+pub fn notes(args: &RunArgs) -> Vec<String> {
+    let auto = args.compute_type == "auto";
+    let note = auto.then(|| "--compute-type auto takes int8".to_owned());
+    note.into_iter().collect()
 }
 
 /// How the engine is to be loaded.
@@ -407,12 +411,8 @@ pub fn explain(args: &ExplainArgs) -> Result<(attention::Request, ModelDimension
 pub fn compute_type(name: &str) -> Result<ComputeType> {
     match name {
         "f32" => Ok(ComputeType::F32),
-        "auto" => {
-            // Its error rate on English recordings is within half a point of 32-bit floats'.
-            eprintln!("undertone: --compute-type auto takes int8");
-            Ok(ComputeType::Int8)
-        }
-        "int8" => Ok(ComputeType::Int8),
+        // Its error rate on English recordings is within half a point of 32-bit floats'.
+        "auto" | "int8" => Ok(ComputeType::Int8),
         _ => usage(format!("--compute-type: {name} is none of auto, f32, int8")),
     }
 }

@@ -24,42 +24,43 @@ use crate::transcript::{Segment, SegmentSink, WindowTrace};
 
 /// Runs the command: 0 if every file went well, 1 if some did not, 130 if it was interrupted.
 pub fn run(args: &SpeechArgs, task: Task) -> Result<u8> {
-    let job = resolve::speech(args, task)?;
+    let mut job = resolve::speech(args, task)?;
+    super::print_notes(resolve::notes(&args.run));
     // The system takes a process's memory back faster than it could be freed here.
     let engine = ManuallyDrop::new(load(&job)?);
-    let job = resolve::for_model(job, &engine);
+    super::print_notes(resolve::for_model(&mut job, &engine));
     let mut claimed = HashSet::new();
-    let (mut waiting, mut shows) = (VecDeque::new(), Vec::new());
+    let (mut waiting, mut receivers) = (VecDeque::new(), Vec::new());
     for path in &args.audio {
         let (sender, events) = channel();
         let outputs = claim_outputs(&job, path, &mut claimed);
-        waiting.push_back(File {
+        waiting.push_back(QueuedFile {
             path,
             bytes: bytes(path),
             outputs,
             sender,
         });
-        shows.push(events);
+        receivers.push(events);
     }
     let sizes: Vec<u64> = waiting.iter().map(|file| file.bytes).collect();
     longest_first(waiting.make_contiguous(), job.jobs);
-    let line = Line::new(waiting, job.most_bytes);
-    let desk = Desk {
+    let queue = JobQueue::new(waiting, job.most_bytes);
+    let runner = JobRunner {
         engine: &engine,
         job: &job,
         lines: ProgressLines::new(job.quiet, &sizes),
         cancel: Cancel::default(),
     };
-    interrupt::cancels(&desk.cancel);
+    interrupt::cancels(&runner.cancel);
     Ok(std::thread::scope(|scope| {
         for _ in 0..job.jobs {
-            scope.spawn(|| desk.serve(&line));
+            scope.spawn(|| runner.run_jobs(&queue));
         }
-        let code = desk.show(shows, &args.audio);
-        desk.lines.finish();
+        let code = runner.report_all(receivers, &args.audio);
+        runner.lines.finish();
         // After a broken pipe there is work left that nobody wants.
-        line.close();
-        desk.cancel.cancel();
+        queue.close();
+        runner.cancel.cancel();
         code
     }))
 }
@@ -79,7 +80,7 @@ fn load(job: &Job) -> Result<Engine> {
 }
 
 /// A file that waits for its turn.
-struct File<'a> {
+struct QueuedFile<'a> {
     path: &'a Path,
     bytes: u64,
     outputs: Result<Vec<(OutputFormat, PathBuf)>>,
@@ -94,29 +95,29 @@ enum Event {
     Done(Result<Vec<String>>),
 }
 
-/// Tells of what is found, as far as it is to be shown.
-struct Teller<'a> {
+/// Passes on what is found, as far as it is to be shown.
+struct EventSink<'a> {
     sender: &'a Sender<Event>,
     job: &'a Job,
 }
 
-impl Teller<'_> {
-    fn tell(&self, event: Event) -> crate::Result<()> {
+impl EventSink<'_> {
+    fn send(&self, event: Event) -> crate::Result<()> {
         self.sender.send(event).map_err(|_| Error::Cancelled)
     }
 }
 
-impl SegmentSink for Teller<'_> {
+impl SegmentSink for EventSink<'_> {
     fn segment(&mut self, segment: &Segment) -> crate::Result<()> {
         match self.job.shown {
             Shown::Nothing => Ok(()),
-            _ => self.tell(Event::Segment(segment.clone())),
+            _ => self.send(Event::Segment(segment.clone())),
         }
     }
 
     fn window(&mut self, trace: &WindowTrace) -> crate::Result<()> {
         match self.job.trace {
-            true => self.tell(Event::Window(trace.clone())),
+            true => self.send(Event::Window(trace.clone())),
             false => Ok(()),
         }
     }
@@ -124,7 +125,7 @@ impl SegmentSink for Teller<'_> {
 
 /// A long file's windows follow one another: begun last, it would be decoded alone at the end. Among
 /// neighbours only, so that no file waits for all others to be shown.
-fn longest_first(files: &mut [File], jobs: usize) {
+fn longest_first(files: &mut [QueuedFile], jobs: usize) {
     if jobs > 1 {
         for neighbours in files.chunks_mut(NEIGHBOURS * jobs) {
             neighbours.sort_by_key(|file| Reverse(file.bytes));
@@ -135,93 +136,93 @@ fn longest_first(files: &mut [File], jobs: usize) {
 /// For each file worked on at once, so many are looked at to find the longest.
 const NEIGHBOURS: usize = 4;
 
-/// The files that wait, in order. As many bytes of input are let in at once as are allowed, and
+/// The files that wait, in order. As many bytes of input are worked on at once as are allowed, and
 /// always one file: the spectrogram of each is in memory while it is worked on.
-struct Line<'a> {
-    state: Mutex<LineState<'a>>,
-    left: Condvar,
+struct JobQueue<'a> {
+    state: Mutex<QueueState<'a>>,
+    released: Condvar,
     most_bytes: u64,
 }
 
-struct LineState<'a> {
-    waiting: VecDeque<File<'a>>,
-    /// Files that were let in and have not left, and their bytes.
-    inside: (usize, u64),
+struct QueueState<'a> {
+    waiting: VecDeque<QueuedFile<'a>>,
+    /// Files that are worked on, and their bytes.
+    running: (usize, u64),
 }
 
-impl<'a> Line<'a> {
-    fn new(waiting: VecDeque<File<'a>>, most_bytes: u64) -> Self {
-        let state = Mutex::new(LineState {
+impl<'a> JobQueue<'a> {
+    fn new(waiting: VecDeque<QueuedFile<'a>>, most_bytes: u64) -> Self {
+        let state = Mutex::new(QueueState {
             waiting,
-            inside: (0, 0),
+            running: (0, 0),
         });
         Self {
             state,
-            left: Condvar::new(),
+            released: Condvar::new(),
             most_bytes,
         }
     }
 
-    /// Waits until the next file may come in; none is left after `None`.
-    fn enter(&self) -> Option<File<'a>> {
+    /// Waits until the next file may be begun; none is left after `None`.
+    fn next(&self) -> Option<QueuedFile<'a>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let next = state.waiting.front()?.bytes;
-            let (files, bytes) = state.inside;
+            let (files, bytes) = state.running;
             if files == 0 || bytes.saturating_add(next) <= self.most_bytes {
-                state.inside = (files + 1, bytes.saturating_add(next));
+                state.running = (files + 1, bytes.saturating_add(next));
                 return state.waiting.pop_front();
             }
             state = self
-                .left
+                .released
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    fn leave(&self, bytes: u64) {
+    fn release(&self, bytes: u64) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.inside = (state.inside.0 - 1, state.inside.1.saturating_sub(bytes));
-        self.left.notify_all();
+        state.running = (state.running.0 - 1, state.running.1.saturating_sub(bytes));
+        self.released.notify_all();
     }
 
-    /// Sends away everybody who still waits.
+    /// Gives up the files that have not been begun.
     fn close(&self) {
         self.state
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .waiting
             .clear();
-        self.left.notify_all();
+        self.released.notify_all();
     }
 }
 
-/// Everything that files share.
-struct Desk<'a> {
+/// Runs the jobs of a queue and reports on them: everything that files share.
+struct JobRunner<'a> {
     engine: &'a Engine,
     job: &'a Job,
     lines: ProgressLines,
     cancel: Cancel,
 }
 
-impl Desk<'_> {
+impl JobRunner<'_> {
     /// Works on file after file until none is left.
-    fn serve(&self, line: &Line<'_>) {
-        while let Some(file) = line.enter() {
-            let File {
+    fn run_jobs(&self, queue: &JobQueue<'_>) {
+        while let Some(file) = queue.next() {
+            let QueuedFile {
                 path,
                 bytes,
                 outputs,
                 sender,
             } = file;
             let done = outputs.and_then(|outputs| self.one_file(path, bytes, &outputs, &sender));
-            line.leave(bytes);
+            queue.release(bytes);
             // Nobody listens any more after a broken pipe.
             let _ = sender.send(Event::Done(done));
         }
     }
 
-    /// Transcribes one file, tells of its segments and writes its outputs.
+    /// Transcribes one file, sends on its segments and writes its outputs.
     fn one_file(
         &self,
         path: &Path,
@@ -242,14 +243,14 @@ impl Desk<'_> {
             cancel: self.cancel.clone(),
             progress: Some(Arc::new(move |p| moved.update(p))),
         };
-        let mut teller = Teller {
+        let mut sink = EventSink {
             sender,
             job: self.job,
         };
         let input = resolve::input(path);
         let result = self
             .engine
-            .run(input, &self.job.options, &mut teller, &control);
+            .run(input, &self.job.options, &mut sink, &control);
         progress.finish();
         let transcript = result?;
         for (format, path) in outputs {
@@ -258,11 +259,11 @@ impl Desk<'_> {
         Ok(transcript.warnings)
     }
 
-    /// Shows what becomes of each file, in order: 0 if every one went well, 1 if some did not.
-    fn show(&self, shows: Vec<Receiver<Event>>, files: &[PathBuf]) -> u8 {
+    /// Reports what becomes of each file, in order: 0 if every one went well, 1 if some did not.
+    fn report_all(&self, receivers: Vec<Receiver<Event>>, files: &[PathBuf]) -> u8 {
         let (mut code, mut left) = (FINE, Vec::new());
-        for (events, file) in shows.into_iter().zip(files) {
-            match self.show_file(&events) {
+        for (events, file) in receivers.into_iter().zip(files) {
+            match self.report_file(&events) {
                 Ok(warnings) => self.lines.suspend(|| warned(file, &warnings)),
                 Err(error) if super::broken_pipe(&error) => return code,
                 Err(error) if matches!(error.downcast_ref(), Some(Error::Cancelled)) => {
@@ -284,7 +285,7 @@ impl Desk<'_> {
         INTERRUPTED
     }
 
-    fn show_file(&self, events: &Receiver<Event>) -> Result<Vec<String>> {
+    fn report_file(&self, events: &Receiver<Event>) -> Result<Vec<String>> {
         loop {
             match events.recv() {
                 Ok(Event::Segment(segment)) => {
@@ -341,8 +342,8 @@ fn print(shown: Shown, segment: &Segment) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
-    fn file(bytes: &u64) -> File<'static> {
-        File {
+    fn file(bytes: &u64) -> QueuedFile<'static> {
+        QueuedFile {
             path: Path::new("x"),
             bytes: *bytes,
             outputs: Ok(Vec::new()),
@@ -350,8 +351,8 @@ mod tests {
         }
     }
 
-    fn line(sizes: &[u64], most_bytes: u64) -> Line<'static> {
-        Line::new(sizes.iter().map(file).collect(), most_bytes)
+    fn queue(sizes: &[u64], most_bytes: u64) -> JobQueue<'static> {
+        JobQueue::new(sizes.iter().map(file).collect(), most_bytes)
     }
 
     #[test]
@@ -368,30 +369,30 @@ mod tests {
     }
 
     #[test]
-    fn files_come_in_order_while_their_bytes_fit() {
-        let line = line(&[4, 5, 30, 1], 10);
-        assert_eq!(line.enter().map(|file| file.bytes), Some(4));
-        assert_eq!(line.enter().map(|file| file.bytes), Some(5));
+    fn files_begin_in_order_while_their_bytes_fit() {
+        let queue = queue(&[4, 5, 30, 1], 10);
+        assert_eq!(queue.next().map(|file| file.bytes), Some(4));
+        assert_eq!(queue.next().map(|file| file.bytes), Some(5));
         let third = std::thread::scope(|scope| {
-            let third = scope.spawn(|| line.enter().map(|file| file.bytes));
-            line.leave(4);
-            line.leave(5);
+            let third = scope.spawn(|| queue.next().map(|file| file.bytes));
+            queue.release(4);
+            queue.release(5);
             third.join().unwrap()
         });
         // Larger than what is allowed, but alone.
         assert_eq!(third, Some(30));
-        line.leave(30);
-        assert_eq!(line.enter().map(|file| file.bytes), Some(1));
-        assert!(line.enter().is_none());
+        queue.release(30);
+        assert_eq!(queue.next().map(|file| file.bytes), Some(1));
+        assert!(queue.next().is_none());
     }
 
     #[test]
-    fn closing_sends_those_who_wait_away() {
-        let line = line(&[9, 9], 10);
-        assert!(line.enter().is_some());
+    fn closing_ends_the_wait_for_a_file() {
+        let queue = queue(&[9, 9], 10);
+        assert!(queue.next().is_some());
         std::thread::scope(|scope| {
-            let second = scope.spawn(|| line.enter().is_none());
-            line.close();
+            let second = scope.spawn(|| queue.next().is_none());
+            queue.close();
             assert!(second.join().unwrap());
         });
     }

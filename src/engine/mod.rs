@@ -1,19 +1,19 @@
 //! The main path: load once, then audio → mel → windows → segments → sink. Read this first.
 
 mod builder;
+mod client;
+mod segments;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::attention::Plan;
 use crate::audio::{self, Input, Limits};
-use crate::batcher::{Batcher, Cancel, Capacity, Inbox, WindowJob};
-use crate::decoding::{DecodingResult, LanguageProbabilities};
-use crate::dims::{FRAMES_PER_SECOND, ModelDimensions, N_FRAMES, N_SAMPLES};
+use crate::batcher::{Batcher, Cancel, Capacity, WindowJob};
+use crate::decoding::LanguageProbabilities;
+use crate::dims::{FRAMES_PER_SECOND, ModelDimensions, N_SAMPLES};
 use crate::error::{Error, Result};
-use crate::longform::{
-    DecodeWindow, DecodeWindows, WindowRequest, transcribe_batched, transcribe_sequential,
-};
+use crate::longform::{transcribe_batched, transcribe_sequential};
 use crate::mel::{self, LogMel};
 use crate::model::Network;
 use crate::options::{DecodingOptions, Gates, Task, TranscribeOptions};
@@ -22,6 +22,8 @@ use crate::transcript::{Segment, SegmentSink, Transcript};
 use crate::weights::hub::{self, ModelFiles};
 
 pub use builder::{EngineBuilder, ggml_extras, load_tokenizer};
+use client::Client;
+pub use segments::Segments;
 
 /// A loaded model, ready for any number of files from any number of threads. Cheap to clone.
 #[derive(Clone)]
@@ -56,17 +58,6 @@ pub struct Progress {
     pub done_s: f64,
     /// Seconds of audio in all.
     pub total_s: f64,
-}
-
-/// The segments of a recording that is being transcribed on another thread.
-pub struct Segments(std::sync::mpsc::IntoIter<Result<Segment>>);
-
-impl Iterator for Segments {
-    type Item = Result<Segment>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.next()
-    }
 }
 
 /// The first 30 s of the audio.
@@ -133,19 +124,22 @@ impl Engine {
         self.transcribe(input, &options)
     }
 
-    /// The segments one by one, as their windows close. Dropping the iterator stops the work.
+    /// The segments one by one, as their windows close, from a thread of their own. Dropping the
+    /// iterator stops the work; [`Segments::finish`] gives the whole transcript.
+    ///
+    /// Errors of [`run`](Self::run) come as the iterator's last item.
     pub fn segments(&self, input: impl Into<Input>, options: &TranscribeOptions) -> Segments {
-        let (send, receive) = std::sync::mpsc::sync_channel(16);
-        let (engine, input, options) = (self.clone(), input.into(), options.clone());
-        std::thread::spawn(move || {
-            let mut sink =
-                |segment: &Segment| send.send(Ok(segment.clone())).map_err(|_| Error::Cancelled);
-            if let Err(error) = engine.run(input, &options, &mut sink, &Control::default()) {
-                // Nobody listens any more if this fails.
-                let _ = send.send(Err(error));
-            }
-        });
-        Segments(receive.into_iter())
+        self.segments_with(input, options, &Control::default())
+    }
+
+    /// [`segments`](Self::segments) with progress and cancellation.
+    pub fn segments_with(
+        &self,
+        input: impl Into<Input>,
+        options: &TranscribeOptions,
+        control: &Control,
+    ) -> Segments {
+        Segments::start(self.clone(), input.into(), options.clone(), control)
     }
 
     /// The main path, with segments handed to `sink` as their windows close.
@@ -162,7 +156,7 @@ impl Engine {
         options.validate()?;
         self.check_task(options.decoding.task)?;
         let (mel, warnings) = self.log_mel(input, &control.cancel)?;
-        let mut client = self.client(&mel, control);
+        let mut client = Client::new(self, &mel, &control.cancel);
         let language = match &options.decoding.language {
             Some(language) => language.clone(),
             None => client.detect_language()?,
@@ -215,7 +209,7 @@ impl Engine {
             mel,
             options: DecodingOptions::default(),
             gates: Gates::default(),
-            source: self.0.sources.fetch_add(1, Ordering::Relaxed),
+            source: self.next_source(),
             cancel: Cancel::default(),
         };
         self.0.batcher.detect_language(job)
@@ -293,84 +287,8 @@ impl Engine {
         }
     }
 
-    fn client<'a>(&'a self, mel: &'a LogMel, control: &'a Control) -> Client<'a> {
-        let source = self.0.sources.fetch_add(1, Ordering::Relaxed);
-        Client {
-            engine: self,
-            mel,
-            cancel: &control.cancel,
-            source,
-            inbox: Inbox::default(),
-        }
-    }
-}
-
-/// One recording's windows on their way to the batcher and back.
-struct Client<'a> {
-    engine: &'a Engine,
-    mel: &'a LogMel,
-    cancel: &'a Cancel,
-    source: u64,
-    /// Where the results of windows that are decoded side by side arrive.
-    inbox: Inbox,
-}
-
-impl Client<'_> {
-    /// The language of the first 30 s; English where the model knows nothing else.
-    fn detect_language(&mut self) -> Result<String> {
-        if !self.engine.tokenizer().is_multilingual() {
-            return Ok("en".into());
-        }
-        let job = self.job(
-            self.mel.detection_window(),
-            DecodingOptions::default(),
-            Gates::default(),
-        );
-        Ok(self.engine.0.batcher.detect_language(job)?.best)
-    }
-
-    fn job(&self, mel: Vec<f32>, options: DecodingOptions, gates: Gates) -> WindowJob {
-        let cancel = self.cancel.clone();
-        WindowJob {
-            mel,
-            options,
-            gates,
-            source: self.source,
-            cancel,
-        }
-    }
-
-    fn window_job(&self, window: WindowRequest<'_>) -> WindowJob {
-        let mut mel = vec![0.0; self.mel.n_mels() * N_FRAMES];
-        self.mel
-            .write_window(window.seek_frames, window.segment_frames, &mut mel);
-        self.job(mel, window.options.clone(), window.gates.clone())
-    }
-}
-
-impl DecodeWindow for Client<'_> {
-    fn decode(&mut self, window: WindowRequest<'_>) -> Result<DecodingResult> {
-        self.engine.0.batcher.decode(self.window_job(window))
-    }
-
-    fn n_text_ctx(&self) -> usize {
-        self.engine.network().dims().n_text_ctx
-    }
-}
-
-impl DecodeWindows for Client<'_> {
-    fn submit(&mut self, id: usize, window: WindowRequest<'_>) -> Result<()> {
-        self.engine
-            .0
-            .batcher
-            .submit(self.window_job(window), id, &self.inbox)
-    }
-
-    fn next_result(&mut self) -> Result<(usize, DecodingResult)> {
-        self.inbox.next()
-    }
-
-    fn n_text_ctx(&self) -> usize {
-        self.engine.network().dims().n_text_ctx
+    /// A number for whoever sends windows to the batcher: sources take turns there.
+    fn next_source(&self) -> u64 {
+        self.0.sources.fetch_add(1, Ordering::Relaxed)
     }
 }

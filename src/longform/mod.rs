@@ -6,20 +6,20 @@
 //! stretches side by side. What stays true: nothing here sees samples, mel or logits.
 
 mod batched;
-#[cfg(test)]
-mod batched_tests;
 mod clips;
 mod cuts;
 mod prompt;
+mod recording;
 mod segments;
 mod sequential;
 #[cfg(test)]
 mod tests;
 mod trace;
 
-pub use batched::{DecodeWindows, transcribe_batched};
+pub use batched::transcribe_batched;
 pub use clips::seek_clips;
 pub use cuts::stretches_at_quiet_places;
 pub use prompt::History;
+pub use recording::{DecodeWindows, WindowRequest};
 pub use segments::{WindowSegments, WindowSpan, clear_empty, segments_from_tokens};
-pub use sequential::{DecodeWindow, WindowRequest, transcribe_sequential};
+pub use sequential::transcribe_sequential;

@@ -8,7 +8,7 @@ use crate::decoding::DecodingResult;
 use crate::decoding::fallback::{at_temperature, next_temperature};
 use crate::error::{Error, Result};
 use crate::longform::{
-    History, WindowRequest, WindowSpan, segments_from_tokens, transcribe_sequential,
+    DecodeWindows, History, WindowRequest, WindowSpan, segments_from_tokens, transcribe_sequential,
 };
 use crate::options::{DecodingOptions, TranscribeOptions};
 use crate::tokenizer::Tokenizer;
@@ -19,6 +19,36 @@ const BEGIN: u32 = 50_364;
 
 fn tokenizer() -> Tokenizer {
     Tokenizer::openai("test", 51_865).expect("a known size")
+}
+
+/// Decodes by a closure, one window at a time.
+struct Scripted<F> {
+    decode: F,
+    result: Option<DecodingResult>,
+}
+
+impl<F: FnMut(WindowRequest<'_>) -> Result<DecodingResult>> Scripted<F> {
+    fn by(decode: F) -> Self {
+        Self {
+            decode,
+            result: None,
+        }
+    }
+}
+
+impl<F: FnMut(WindowRequest<'_>) -> Result<DecodingResult>> DecodeWindows for Scripted<F> {
+    fn submit(&mut self, _: usize, window: WindowRequest<'_>) -> Result<()> {
+        self.result = Some((self.decode)(window)?);
+        Ok(())
+    }
+
+    fn next_result(&mut self) -> Result<(usize, DecodingResult)> {
+        Ok((0, self.result.take().expect("a window was submitted")))
+    }
+
+    fn n_text_ctx(&self) -> usize {
+        448
+    }
 }
 
 #[derive(Deserialize)]
@@ -185,7 +215,7 @@ fn differences(golden: &Golden, tokenizer: &Tokenizer) -> Vec<String> {
         golden.frames,
         tokenizer,
         &options(&golden.options),
-        &mut |asked: WindowRequest<'_>| replay.decode(asked),
+        &mut Scripted::by(|asked: WindowRequest<'_>| replay.decode(asked)),
         &mut |segment: &Segment| {
             sunk.push(segment.clone());
             Ok(())
@@ -345,7 +375,7 @@ fn added_text_behind_the_timestamps_is_text() {
 /// Runs a recording of 70 s with the same tokens in every window; gives the seeks and prefixes.
 fn seeks(options: &TranscribeOptions, tokens: &[u32]) -> Vec<(usize, Vec<u32>, u64)> {
     let mut asked = Vec::new();
-    let mut decode = |window: WindowRequest<'_>| {
+    let decode = |window: WindowRequest<'_>| {
         let WindowRequest {
             seek_frames,
             options,
@@ -358,7 +388,7 @@ fn seeks(options: &TranscribeOptions, tokens: &[u32]) -> Vec<(usize, Vec<u32>, u
         7000,
         &tokenizer(),
         options,
-        &mut decode,
+        &mut Scripted::by(decode),
         &mut |_: &Segment| Ok(()),
         &mut |_| {},
     );
@@ -429,10 +459,10 @@ fn errors_of_decoder_and_sink_stop_the_work() {
         9000,
         &tokenizer,
         &options,
-        &mut |_: WindowRequest<'_>| {
+        &mut Scripted::by(|_: WindowRequest<'_>| {
             calls += 1;
             Ok(result(&[1000]))
-        },
+        }),
         &mut |_: &Segment| Err(Error::Cancelled),
         &mut |_| {},
     );

@@ -6,7 +6,7 @@ use super::filterbank::SparseFilters;
 use super::stft::PowerSpectrum;
 use crate::audio::{AudioInfo, AudioStream};
 use crate::dims::{HOP_LENGTH, N_FFT, N_FRAMES, N_SAMPLES};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Samples of a frame on each side of its centre.
 const HALF: usize = N_FFT / 2;
@@ -231,7 +231,7 @@ pub fn from_stream(
 /// on a thread of their own, at most a few ahead; `progress` hears how many samples are done.
 ///
 /// # Errors
-/// The first error of `next_block`.
+/// The first error of `next_block`; [`Error::Engine`] where the system refuses a thread.
 pub fn from_blocks(
     n_mels: usize,
     mut next_block: impl FnMut(&mut Vec<f32>) -> Result<bool> + Send,
@@ -240,7 +240,7 @@ pub fn from_blocks(
     let mut extractor = MelExtractor::new(n_mels);
     let (sender, receiver) = sync_channel::<Vec<f32>>(WAITING_BLOCKS);
     std::thread::scope(|scope| {
-        let decoding = scope.spawn(move || -> Result<()> {
+        let decode = move || -> Result<()> {
             let mut block = Vec::new();
             while next_block(&mut block)? {
                 if sender.send(std::mem::take(&mut block)).is_err() {
@@ -248,7 +248,11 @@ pub fn from_blocks(
                 }
             }
             Ok(())
-        });
+        };
+        let thread = std::thread::Builder::new().name("undertone-audio".into());
+        let decoding = thread
+            .spawn_scoped(scope, decode)
+            .map_err(|error| Error::Engine(format!("no thread for decoding: {error}")))?;
         for block in receiver {
             extractor.push(&block);
             progress(extractor.samples);

@@ -108,10 +108,14 @@ pub trait Network: Send + Sync {
     /// network. An executor whose kernels have threads of their own runs the lanes on those.
     fn run_lanes(&self, count: usize, lane: &(dyn Fn(usize) + Sync)) {
         std::thread::scope(|scope| {
-            for i in 1..count {
-                scope.spawn(move || lane(i));
-            }
+            let refused = |i: &usize| {
+                let (i, thread) = (*i, std::thread::Builder::new());
+                thread.spawn_scoped(scope, move || lane(i)).is_err()
+            };
+            let refused: Vec<usize> = (1..count).filter(refused).collect();
             lane(0);
+            // Without threads of their own they come one by one.
+            refused.into_iter().for_each(lane);
         });
     }
 }

@@ -14,11 +14,10 @@ use crate::dims::{FRAMES_PER_SECOND, N_FRAMES};
 use crate::error::{Error, Result};
 use crate::longform::clips::seek_clips;
 use crate::longform::cuts::stretches_at_quiet_places;
-use crate::longform::prompt::{History, prefix_tokens};
+use crate::longform::recording::{DecodeWindows, Recording};
 use crate::longform::segments::{WindowSpan, clear_empty, segments_from_tokens};
-use crate::longform::sequential::WindowRequest;
 use crate::longform::trace::trace;
-use crate::options::{DecodingOptions, TranscribeOptions};
+use crate::options::TranscribeOptions;
 use crate::tokenizer::Tokenizer;
 use crate::transcript::{Segment, SegmentSink, Transcript, WindowTrace};
 
@@ -27,26 +26,6 @@ const AHEAD: usize = 2;
 /// What is left of a stretch behind its last closed segment, and was given no text, is looked at
 /// again if it is at least this long: there is no room for a word in less.
 const LEAST_REST_FRAMES: usize = 50;
-
-/// Decodes many windows side by side, temperature fallback included.
-pub trait DecodeWindows {
-    /// Hands over a window to decode; its result comes under `id`.
-    ///
-    /// # Errors
-    /// Whatever stops the recording.
-    fn submit(&mut self, id: usize, window: WindowRequest<'_>) -> Result<()>;
-
-    /// Waits for the next result, in whatever order they are ready.
-    ///
-    /// # Errors
-    /// Whatever stops the recording.
-    fn next_result(&mut self) -> Result<(usize, DecodingResult)>;
-
-    /// Decoder positions of the model; every published Whisper has 448.
-    fn n_text_ctx(&self) -> usize {
-        448
-    }
-}
 
 /// Transcribes a recording in windows that are decoded side by side, `options.batch_size` at once.
 /// Segments reach `sink` in order, as soon as all before them are there; `report` hears the seconds
@@ -68,37 +47,32 @@ pub fn transcribe_batched(
     sink: &mut dyn SegmentSink,
     report: &mut dyn FnMut(f64),
 ) -> Result<Transcript> {
-    let mut recording = Recording::new(loudness, tokenizer, options, decoder.n_text_ctx());
+    let recording = Recording::new(tokenizer, options, decoder.n_text_ctx());
+    let mut work = Stretches::new(loudness, recording);
     let at_once = options.batch_size.unwrap_or(1).max(1) + AHEAD;
-    while recording.joined < recording.stretches.len() {
-        while recording.under_way < at_once && recording.submitted < recording.stretches.len() {
-            recording.submitted += 1;
-            recording.submit(recording.submitted - 1, decoder)?;
+    while work.joined < work.stretches.len() {
+        while work.under_way < at_once && work.submitted < work.stretches.len() {
+            work.submitted += 1;
+            work.submit(work.submitted - 1, decoder)?;
         }
         let (id, result) = decoder.next_result()?;
-        recording.under_way -= 1;
-        recording.take(id, &result, decoder)?;
-        recording.join(sink)?;
-        report(recording.done_frames as f64 / FRAMES_PER_SECOND as f64);
+        work.under_way -= 1;
+        work.take(id, &result, decoder)?;
+        work.join(sink)?;
+        report(work.done_frames as f64 / FRAMES_PER_SECOND as f64);
     }
-    let tokens = recording
-        .transcript
+    let transcript = work.recording.transcript;
+    let tokens = transcript
         .segments
         .iter()
         .flat_map(|segment| &segment.tokens);
     let text = tokenizer.decode(&tokens.copied().collect::<Vec<_>>());
-    Ok(Transcript {
-        text,
-        ..recording.transcript
-    })
+    Ok(Transcript { text, ..transcript })
 }
 
-/// A recording on its way: its stretches and what is known of each.
-struct Recording<'a> {
-    tokenizer: &'a Tokenizer,
-    asked: &'a TranscribeOptions,
-    /// Every window's options but for the seed.
-    options: DecodingOptions,
+/// A recording's stretches and what is known of each.
+struct Stretches<'a> {
+    recording: Recording<'a>,
     stretches: Vec<Stretch>,
     /// Stretches begun so far; they are in order.
     submitted: usize,
@@ -107,7 +81,6 @@ struct Recording<'a> {
     /// Stretches whose segments have all reached the sink.
     joined: usize,
     done_frames: usize,
-    transcript: Transcript,
 }
 
 /// A part of the recording from one quiet place to another.
@@ -148,42 +121,19 @@ impl Stretch {
     }
 }
 
-impl<'a> Recording<'a> {
-    fn new(
-        loudness: &[f32],
-        tokenizer: &'a Tokenizer,
-        asked: &'a TranscribeOptions,
-        n_text_ctx: usize,
-    ) -> Self {
-        let initial = asked.initial_prompt.as_deref();
-        let history = History::new(tokenizer, initial, asked.carry_initial_prompt, n_text_ctx);
-        let mut options = asked.decoding.clone();
-        options.prompt = history.prompt();
-        if let Some(prefix) = asked.prefix.as_deref() {
-            options.prefix = prefix_tokens(tokenizer, prefix);
-        }
-        let clips = seek_clips(&asked.clip_timestamps, loudness.len());
+impl<'a> Stretches<'a> {
+    fn new(loudness: &[f32], recording: Recording<'a>) -> Self {
+        let clips = seek_clips(&recording.asked.clip_timestamps, loudness.len());
         let stretches = clips
             .into_iter()
             .flat_map(|clip| stretches_at_quiet_places(clip, loudness));
-        let language = asked
-            .decoding
-            .language
-            .clone()
-            .unwrap_or_else(|| "en".into());
         Self {
-            tokenizer,
-            asked,
-            options,
+            recording,
             stretches: stretches.map(Stretch::new).collect(),
             submitted: 0,
             under_way: 0,
             joined: 0,
             done_frames: 0,
-            transcript: Transcript {
-                language,
-                ..Transcript::default()
-            },
         }
     }
 
@@ -191,22 +141,8 @@ impl<'a> Recording<'a> {
     fn submit(&mut self, id: usize, decoder: &mut dyn DecodeWindows) -> Result<()> {
         let stretch = &mut self.stretches[id];
         stretch.submitted = Instant::now();
-        let WindowSpan {
-            seek_frames,
-            segment_frames,
-        } = stretch.span();
-        self.options.seed = self.asked.decoding.seed.wrapping_add(seek_frames as u64);
-        let (options, gates) = (&self.options, &self.asked.gates);
         self.under_way += 1;
-        decoder.submit(
-            id,
-            WindowRequest {
-                seek_frames,
-                segment_frames,
-                options,
-                gates,
-            },
-        )
+        decoder.submit(id, self.recording.request(stretch.span()))
     }
 
     /// Takes a result in: the stretch is closed, or its next window is handed over.
@@ -227,16 +163,21 @@ impl<'a> Recording<'a> {
         };
         let (span, end) = (stretch.span(), stretch.end_frames);
         let mut next = span.seek_frames + span.segment_frames;
-        let trace = trace(span, result, &self.asked.gates, stretch.submitted.elapsed());
+        let trace = trace(
+            span,
+            result,
+            &self.recording.asked.gates,
+            stretch.submitted.elapsed(),
+        );
         if !trace.silent {
-            let mut cut = segments_from_tokens(self.tokenizer, span, result);
+            let mut cut = segments_from_tokens(self.recording.tokenizer, span, result);
             clear_empty(&mut cut.segments);
             stretch.segments.extend(cut.segments);
             next = cut.next_seek_frames.min(next);
             let is_open = result
                 .tokens
                 .last()
-                .is_some_and(|t| !self.tokenizer.is_timestamp(*t));
+                .is_some_and(|t| !self.recording.tokenizer.is_timestamp(*t));
             if end - next < LEAST_REST_FRAMES && !is_open {
                 next = end;
             }
@@ -257,17 +198,19 @@ impl<'a> Recording<'a> {
             let end_s = stretch.end_frames as f64 / FRAMES_PER_SECOND as f64;
             let is_closed = stretch.is_closed();
             for trace in std::mem::take(&mut stretch.traces) {
-                sink.window(&trace)?;
-                self.transcript.windows.push(trace);
+                self.recording.add_window(trace, sink)?;
             }
             for mut segment in std::mem::take(&mut stretch.segments) {
-                let earlier_s = self.transcript.segments.last().map(|last| last.end);
+                let earlier_s = self
+                    .recording
+                    .transcript
+                    .segments
+                    .last()
+                    .map(|last| last.end);
                 let earlier_s = earlier_s.filter(|_| !self.goes_back(&segment));
-                segment.id = self.transcript.segments.len();
                 segment.start = segment.start.min(end_s).max(earlier_s.unwrap_or(0.0));
                 segment.end = segment.end.min(end_s).max(segment.start);
-                sink.segment(&segment)?;
-                self.transcript.segments.push(segment);
+                self.recording.add_segment(segment, sink)?;
             }
             if !is_closed {
                 break;
@@ -279,9 +222,13 @@ impl<'a> Recording<'a> {
 
     /// Whether a segment's clip lies before the one of the last segment: clips may come in any order.
     fn goes_back(&self, segment: &Segment) -> bool {
-        self.transcript
+        self.recording
+            .transcript
             .segments
             .last()
             .is_some_and(|last| segment.seek < last.seek)
     }
 }
+
+#[cfg(test)]
+mod tests;

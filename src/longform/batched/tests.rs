@@ -45,6 +45,10 @@ impl Script {
 }
 
 impl DecodeWindows for Script {
+    fn n_text_ctx(&self) -> usize {
+        448
+    }
+
     fn submit(&mut self, id: usize, window: WindowRequest<'_>) -> Result<()> {
         let WindowRequest {
             seek_frames,

@@ -1,0 +1,81 @@
+//! The engine as a client of its batcher: one recording's windows on their way there and back.
+
+use super::Engine;
+use crate::batcher::{Cancel, Inbox, WindowJob};
+use crate::decoding::DecodingResult;
+use crate::dims::N_FRAMES;
+use crate::error::Result;
+use crate::longform::{DecodeWindows, WindowRequest};
+use crate::mel::LogMel;
+use crate::options::{DecodingOptions, Gates};
+
+/// One recording's windows on their way to the batcher and back.
+pub(super) struct Client<'a> {
+    engine: &'a Engine,
+    mel: &'a LogMel,
+    cancel: &'a Cancel,
+    source: u64,
+    /// Where the results of windows that are decoded side by side arrive.
+    inbox: Inbox,
+}
+
+impl<'a> Client<'a> {
+    /// A source of its own among those that share the batcher.
+    pub fn new(engine: &'a Engine, mel: &'a LogMel, cancel: &'a Cancel) -> Self {
+        Self {
+            engine,
+            mel,
+            cancel,
+            source: engine.next_source(),
+            inbox: Inbox::default(),
+        }
+    }
+
+    /// The language of the first 30 s; English where the model knows nothing else.
+    pub fn detect_language(&self) -> Result<String> {
+        if !self.engine.tokenizer().is_multilingual() {
+            return Ok("en".into());
+        }
+        let job = self.job(
+            self.mel.detection_window(),
+            DecodingOptions::default(),
+            Gates::default(),
+        );
+        Ok(self.engine.0.batcher.detect_language(job)?.best)
+    }
+
+    fn job(&self, mel: Vec<f32>, options: DecodingOptions, gates: Gates) -> WindowJob {
+        let cancel = self.cancel.clone();
+        WindowJob {
+            mel,
+            options,
+            gates,
+            source: self.source,
+            cancel,
+        }
+    }
+
+    fn window_job(&self, window: WindowRequest<'_>) -> WindowJob {
+        let mut mel = vec![0.0; self.mel.n_mels() * N_FRAMES];
+        self.mel
+            .write_window(window.seek_frames, window.segment_frames, &mut mel);
+        self.job(mel, window.options.clone(), window.gates.clone())
+    }
+}
+
+impl DecodeWindows for Client<'_> {
+    fn submit(&mut self, id: usize, window: WindowRequest<'_>) -> Result<()> {
+        self.engine
+            .0
+            .batcher
+            .submit(self.window_job(window), id, &self.inbox)
+    }
+
+    fn next_result(&mut self) -> Result<(usize, DecodingResult)> {
+        self.inbox.next()
+    }
+
+    fn n_text_ctx(&self) -> usize {
+        self.engine.network().dims().n_text_ctx
+    }
+}

@@ -1,0 +1,102 @@
+//! What both long forms keep of a recording on its way, and what they ask of a decoder.
+
+use crate::decoding::DecodingResult;
+use crate::error::Result;
+use crate::longform::prompt::{History, prefix_tokens};
+use crate::longform::segments::WindowSpan;
+use crate::options::{DecodingOptions, Gates, TranscribeOptions};
+use crate::tokenizer::Tokenizer;
+use crate::transcript::{Segment, SegmentSink, Transcript, WindowTrace};
+
+/// A window to decode.
+#[derive(Clone, Copy, Debug)]
+pub struct WindowRequest<'a> {
+    /// Mel frame at which the window starts.
+    pub seek_frames: usize,
+    /// Mel frames of content; what is missing to a whole window is padded with zeros.
+    pub segment_frames: usize,
+    /// Language, prompt and seed are set; the temperature comes from the gates.
+    pub options: &'a DecodingOptions,
+    /// Temperatures to try, and what makes a result fail.
+    pub gates: &'a Gates,
+}
+
+/// Decodes windows side by side, temperature fallback included.
+pub trait DecodeWindows {
+    /// Hands over a window to decode; its result comes under `id`.
+    ///
+    /// # Errors
+    /// Whatever stops the recording.
+    fn submit(&mut self, id: usize, window: WindowRequest<'_>) -> Result<()>;
+
+    /// Waits for the next result, in whatever order they are ready.
+    ///
+    /// # Errors
+    /// Whatever stops the recording.
+    fn next_result(&mut self) -> Result<(usize, DecodingResult)>;
+
+    /// Decoder positions of the model.
+    fn n_text_ctx(&self) -> usize;
+}
+
+/// A recording on its way: what is asked for and what is known so far.
+pub(super) struct Recording<'a> {
+    pub tokenizer: &'a Tokenizer,
+    pub asked: &'a TranscribeOptions,
+    /// Every window's options; prompt and seed change.
+    pub options: DecodingOptions,
+    pub history: History,
+    pub transcript: Transcript,
+}
+
+impl<'a> Recording<'a> {
+    /// Before the first window, whose prompt is the initial one.
+    pub fn new(tokenizer: &'a Tokenizer, asked: &'a TranscribeOptions, n_text_ctx: usize) -> Self {
+        let initial = asked.initial_prompt.as_deref();
+        let history = History::new(tokenizer, initial, asked.carry_initial_prompt, n_text_ctx);
+        let mut options = asked.decoding.clone();
+        options.prompt = history.prompt();
+        if let Some(prefix) = asked.prefix.as_deref() {
+            options.prefix = prefix_tokens(tokenizer, prefix);
+        }
+        let language = options.language.clone().unwrap_or_else(|| "en".into());
+        let transcript = Transcript {
+            language,
+            ..Transcript::default()
+        };
+        Self {
+            tokenizer,
+            asked,
+            options,
+            history,
+            transcript,
+        }
+    }
+
+    /// A window's request, with a seed of its own.
+    pub fn request(&mut self, span: WindowSpan) -> WindowRequest<'_> {
+        let seed = self.asked.decoding.seed;
+        self.options.seed = seed.wrapping_add(span.seek_frames as u64);
+        WindowRequest {
+            seek_frames: span.seek_frames,
+            segment_frames: span.segment_frames,
+            options: &self.options,
+            gates: &self.asked.gates,
+        }
+    }
+
+    /// Hands on how a window was decoded.
+    pub fn add_window(&mut self, trace: WindowTrace, sink: &mut dyn SegmentSink) -> Result<()> {
+        sink.window(&trace)?;
+        self.transcript.windows.push(trace);
+        Ok(())
+    }
+
+    /// Hands on the next segment.
+    pub fn add_segment(&mut self, mut segment: Segment, sink: &mut dyn SegmentSink) -> Result<()> {
+        segment.id = self.transcript.segments.len();
+        sink.segment(&segment)?;
+        self.transcript.segments.push(segment);
+        Ok(())
+    }
+}
