@@ -80,6 +80,11 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// What tests compare with and how, shared with those in `tests/`.
+#[cfg(test)]
+#[path = "../tests/support/comparison.rs"]
+mod comparison;
+
 pub mod attention;
 pub mod audio;
 pub mod batcher;

@@ -8,6 +8,8 @@ use undertone::audio::{self, AudioStream, Input, Limits};
 use undertone::error::{Error, Result};
 use undertone::mel::MelExtractor;
 
+use crate::support;
+
 /// What a sample must decode to: its container, codec, samples at 16 kHz as ffmpeg counts them (it
 /// drops 46 of vorbis.ogg, and cuts the padding of opus.webm, which the demuxer here leaves in),
 /// samples by which the tone comes late (encoder priming that the container does not mark), and
@@ -311,18 +313,11 @@ fn truncated_and_flipped_files_never_panic() {
     assert!(outcome.is_ok());
 }
 
-/// The folder of recordings and reference outputs, if there is one.
-fn reference() -> Option<PathBuf> {
-    let folder = std::env::var_os("UNDERTONE_REFERENCE").map(PathBuf::from);
-    if folder.is_none() {
-        eprintln!("SKIPPED: UNDERTONE_REFERENCE is not set");
-    }
-    folder
-}
-
 #[test]
 fn jfk_is_heard_as_ffmpeg_hears_it_and_its_mel_is_openais() {
-    let Some(folder) = reference() else { return };
+    let Some(folder) = support::reference() else {
+        return;
+    };
     for model in ["base", "tiny.en"] {
         let stored = folder.join(format!("reference/stages/jfk.{model}.safetensors"));
         let stored = fs::read(stored).unwrap();
@@ -337,17 +332,8 @@ fn jfk_is_heard_as_ffmpeg_hears_it_and_its_mel_is_openais() {
         let pcm = floats("pcm");
         let (heard, _) = decode(folder.join("audio/jfk.flac")).unwrap();
         assert_eq!(heard.len(), pcm.len());
-        let off = |a: &[f32], b: &[f32]| {
-            a.iter()
-                .zip(b)
-                .map(|(x, y)| (x - y).abs())
-                .fold(0.0f32, f32::max)
-        };
-        assert!(
-            off(&heard, &pcm) <= 1.0 / 32_768.0,
-            "samples: {}",
-            off(&heard, &pcm)
-        );
+        let error = support::largest_error(&heard, &pcm);
+        assert!(error <= 1.0 / 32_768.0, "samples: {error}");
         let different = heard.iter().zip(&pcm).filter(|(a, b)| a != b).count();
         assert!(
             different < 100,
@@ -358,19 +344,16 @@ fn jfk_is_heard_as_ffmpeg_hears_it_and_its_mel_is_openais() {
         let mel = extractor.finish();
         assert_eq!(mel.content_frames(), 1100);
         let (window, expected) = (mel.window(0), floats("log_mel_window"));
-        assert_eq!(window.len(), expected.len());
-        assert!(
-            off(&window, &expected) < 5e-5,
-            "mel: {}",
-            off(&window, &expected)
-        );
-        eprintln!("{model}: mel max error {:e}", off(&window, &expected));
+        let error = support::largest_error(&window, &expected);
+        assert!(error < 5e-5, "{model} mel: {error}");
     }
 }
 
 #[test]
 fn hostile_files_behave() {
-    let Some(folder) = reference() else { return };
+    let Some(folder) = support::reference() else {
+        return;
+    };
     // Samples at 16 kHz, or none where the file must be refused.
     let cases = [
         ("zero_bytes.wav", None),

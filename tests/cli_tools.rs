@@ -5,6 +5,8 @@ use std::net::TcpListener;
 use std::process::Command;
 use std::sync::mpsc::channel;
 
+use crate::support;
+
 const PICO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/pico");
 const FRENCH: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -57,7 +59,7 @@ fn bash_completes_options_with_and_without_a_command() {
             script.display()
         );
         let Ok(output) = Command::new("bash").args(["-c", &ask]).output() else {
-            eprintln!("SKIPPED: there is no bash");
+            support::skipped("there is no bash");
             return;
         };
         let told = String::from_utf8_lossy(&output.stdout).into_owned();

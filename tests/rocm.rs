@@ -202,7 +202,10 @@ fn difference(engine: &Engine, path: &Path, language: &str, want: &[u32], got: &
 }
 
 fn plans_agree(plans: &[Case]) {
-    let (Some(folder), Some(default)) = (support::reference(), support::engine("base")) else {
+    let (Some(folder), Some(default)) = (
+        support::reference(),
+        support::engine("base", ComputeType::F32),
+    ) else {
         return;
     };
     let path = |file: &str| folder.join("audio").join(file);
@@ -316,7 +319,7 @@ fn a_simulated_mi300x_translates() {
     let Some(folder) = support::reference() else {
         return;
     };
-    if support::engine("base").is_none() {
+    if support::engine("base", ComputeType::F32).is_none() {
         return;
     }
     let files = [

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use undertone::Engine;
 use undertone::mel::MelExtractor;
 use undertone::model::Network;
+use undertone::{ComputeType, Engine};
 
 use crate::support;
 
@@ -17,15 +17,9 @@ fn numbers(tensor: &Tensor) -> Vec<f32> {
 
 /// Largest absolute difference over the largest absolute value that is due.
 fn relative_error(name: &str, got: &[f32], want: &Tensor) -> f64 {
-    let want = numbers(want);
-    let largest = want.iter().fold(0f32, |m, x| m.max(x.abs()));
-    let error = support::largest_error(got, &want);
-    eprintln!(
-        "{name}: max abs error {error:.2e} of {largest:.3}; {:?} vs {:?}",
-        &got[..3],
-        &want[..3]
-    );
-    error / f64::from(largest)
+    let error = support::relative_error(got, &numbers(want));
+    eprintln!("{name}: {error:.2e} of the largest value");
+    error
 }
 
 fn log_mel(engine: &Engine, pcm: &Tensor) -> Vec<f32> {
@@ -59,7 +53,10 @@ fn raw_greedy(
 }
 
 fn check(model: &'static str) {
-    let (Some(folder), Some(engine)) = (support::reference(), support::engine(model)) else {
+    let (Some(folder), Some(engine)) = (
+        support::reference(),
+        support::engine(model, ComputeType::F32),
+    ) else {
         return;
     };
     let file = Path::new(&folder).join(format!("reference/stages/jfk.{model}.safetensors"));

@@ -285,9 +285,8 @@ mod tests {
                 .map(|n| at(n, f64::from(rate)) as f32)
                 .collect();
             let out = resample(rate, &[tone.as_slice()]);
-            let worst = (200..15_800)
-                .map(|n| (f64::from(out[n]) - at(n, SAMPLE_RATE as f64)).abs())
-                .fold(0.0, f64::max);
+            let error = |n: usize| (f64::from(out[n]) - at(n, SAMPLE_RATE as f64)).abs();
+            let worst = crate::comparison::worst((200..15_800).map(error));
             assert!(worst < 1e-4, "{rate} Hz: {worst}");
         }
     }

@@ -1,6 +1,7 @@
 //! Against what the Python packages `whisper-normalizer` and `jiwer` make of the same texts.
 
 use super::*;
+use crate::comparison;
 use std::collections::HashMap;
 
 #[test]
@@ -104,8 +105,7 @@ fn a_scorer_takes_the_rules_of_the_language() {
 
 #[test]
 fn the_recordings_have_jiwers_error_counts() {
-    let Some(folder) = std::env::var_os("UNDERTONE_REFERENCE").map(std::path::PathBuf::from) else {
-        eprintln!("SKIPPED: UNDERTONE_REFERENCE is not set, no transcripts of recordings to score");
+    let Some(folder) = comparison::reference() else {
         return;
     };
     let rows: Vec<(String, String, Counts)> =

@@ -1,6 +1,7 @@
 //! Against what openai/whisper's writers made of the same segments (`tests/golden/writers.json`, and the stored outputs).
 
 use super::*;
+use crate::comparison;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -74,10 +75,7 @@ fn every_writer_writes_what_openais_writes() {
 
 #[test]
 fn stored_outputs_are_equal_byte_for_byte() {
-    let Some(folder) = std::env::var_os("UNDERTONE_REFERENCE").map(PathBuf::from) else {
-        eprintln!(
-            "SKIPPED: UNDERTONE_REFERENCE is not set, no stored outputs of openai/whisper to compare with"
-        );
+    let Some(folder) = comparison::reference() else {
         return;
     };
     let folder = folder.join("reference/outputs");

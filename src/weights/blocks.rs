@@ -233,6 +233,7 @@ fn six_k(block: &[u8], out: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::comparison::largest_error;
 
     #[test]
     fn simple_blocks_are_read_as_ggml_writes_them() {
@@ -292,8 +293,7 @@ mod tests {
             let bytes = block.encode(floats.clone()).unwrap();
             assert_eq!(Some(bytes.len()), block.byte_len(floats.len()), "{block:?}");
             assert_eq!(block.decode(&bytes), theirs, "{block:?}");
-            let worst = floats.iter().zip(&theirs).map(|(a, b)| (a - b).abs());
-            assert!(worst.fold(0.0, f32::max) < 0.15, "{block:?}");
+            assert!(largest_error(&theirs, &floats) < 0.15, "{block:?}");
         }
     }
 

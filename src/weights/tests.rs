@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 
 use super::names::{all, numbered};
 use super::*;
+use crate::comparison::{relative_error, worst};
 
 pub mod files;
 
@@ -15,23 +16,16 @@ pub fn pico(file: &str) -> PathBuf {
 
 /// Largest difference between two sources over all tensors, relative to each tensor's largest
 /// number; every tensor must be in both.
-fn difference(a: &dyn WeightSource, b: &dyn WeightSource) -> f32 {
+fn difference(a: &dyn WeightSource, b: &dyn WeightSource) -> f64 {
     assert_eq!(a.dims(), b.dims());
-    let mut worst = 0.0_f32;
-    for (row, block) in all(a.dims()) {
+    worst(all(a.dims()).map(|(row, block)| {
         let name = numbered(row.openai, block);
         let (a, b) = (a.tensor(&name).unwrap(), b.tensor(&name).unwrap());
         assert_eq!(a.shape(), b.shape(), "{name}");
         assert_eq!(a.len(), a.to_f32().len(), "{name}");
         let (a, b) = (a.to_f32(), b.to_f32());
-        let largest = a
-            .iter()
-            .fold(0.0_f32, |most, x| most.max(x.abs()))
-            .max(1e-9);
-        let apart = a.iter().zip(b.iter()).map(|(a, b)| (a - b).abs() / largest);
-        worst = apart.fold(worst, f32::max);
-    }
-    worst
+        relative_error(&b, &a)
+    }))
 }
 
 #[test]
@@ -43,7 +37,7 @@ fn every_format_gives_the_same_numbers() {
         let source = open(&file).unwrap_or_else(|e| panic!("{e}"));
         let apart = difference(reference.as_ref(), source.as_ref());
         let name = file.display();
-        assert!(apart <= allowed, "{name}: {apart} apart, allowed {allowed}");
+        assert!(apart <= f64::from(allowed), "{name}: {apart} apart, allowed {allowed}");
         assert!(
             (allowed == 0.0) || apart > 0.0,
             "{name} is as exact as if it were not quantized"

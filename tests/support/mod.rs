@@ -1,29 +1,16 @@
 //! What several tests need: the stored references, and engines with real weights.
 
-use std::path::{Path, PathBuf};
+mod comparison;
+
+use std::path::Path;
 use std::sync::OnceLock;
 
-use undertone::Engine;
+pub use comparison::{largest_error, reference, relative_error, skipped, worst};
 use undertone::model::{self, AudioState, ComputeType, Network, StepWindow, TextState};
 use undertone::options::Gates;
 use undertone::ranking::{AllowedRuns, Answer, Constraint, Query, Wanted};
 use undertone::weights::hub::HubConfig;
-
-/// The folder of stored references, or `None` with a loud line.
-pub fn reference() -> Option<PathBuf> {
-    let Some(folder) = std::env::var_os("UNDERTONE_REFERENCE") else {
-        eprintln!(
-            "SKIPPED: UNDERTONE_REFERENCE is not set, so nothing is compared with openai/whisper"
-        );
-        return None;
-    };
-    let folder = PathBuf::from(folder);
-    assert!(
-        folder.join("reference").is_dir(),
-        "UNDERTONE_REFERENCE holds no reference/"
-    );
-    Some(folder)
-}
+use undertone::{Engine, Error};
 
 /// Where models are found: the same places as on the command line.
 #[cfg(feature = "cli")]
@@ -37,26 +24,52 @@ pub fn hub() -> HubConfig {
     HubConfig::default()
 }
 
-/// The named model with real weights in f32, loaded once, or `None` with a loud line.
-pub fn engine(model: &'static str) -> Option<&'static Engine> {
-    static BASE: OnceLock<Option<Engine>> = OnceLock::new();
-    static TINY_EN: OnceLock<Option<Engine>> = OnceLock::new();
-    let cell = if model == "base" { &BASE } else { &TINY_EN };
-    cell.get_or_init(|| {
-        let built = Engine::builder()
-            .model(model)
-            .hub(hub())
-            .compute_type(ComputeType::F32)
-            .build();
-        match built {
-            Ok(engine) => Some(engine),
-            Err(error) => {
-                eprintln!("SKIPPED: no real weights: {error}");
-                None
-            }
+/// A model with real weights, loaded once for all tests.
+struct Loaded {
+    model: &'static str,
+    compute: ComputeType,
+    engine: OnceLock<Option<Engine>>,
+}
+
+impl Loaded {
+    const fn new(model: &'static str, compute: ComputeType) -> Self {
+        let engine = OnceLock::new();
+        Self {
+            model,
+            compute,
+            engine,
         }
-    })
-    .as_ref()
+    }
+
+    /// Nothing but a model that no source has is a skip; one that does not load is a failure.
+    fn load(&self) -> Option<Engine> {
+        let builder = Engine::builder().model(self.model).hub(hub());
+        match builder.compute_type(self.compute).build() {
+            Ok(engine) => Some(engine),
+            Err(Error::ModelUnavailable { .. }) => None,
+            Err(error) => panic!("{} {}: {error}", self.model, self.compute.name()),
+        }
+    }
+}
+
+static ENGINES: [Loaded; 3] = [
+    Loaded::new("base", ComputeType::F32),
+    Loaded::new("base", ComputeType::Int8),
+    Loaded::new("tiny.en", ComputeType::F32),
+];
+
+/// The named model with real weights; where they cannot be had, the comparison is [`skipped`].
+///
+/// # Panics
+/// For a name that is not in the table.
+pub fn engine(model: &str, compute: ComputeType) -> Option<&'static Engine> {
+    let asked = |loaded: &&Loaded| loaded.model == model && loaded.compute == compute;
+    let loaded = ENGINES.iter().find(asked).expect("a model of the table");
+    let engine = loaded.engine.get_or_init(|| loaded.load()).as_ref();
+    if engine.is_none() {
+        skipped(format_args!("no source has the weights of {model}"));
+    }
+    engine
 }
 
 /// Greedy or beam search alone, whatever comes of it.
@@ -114,20 +127,4 @@ pub fn last_logits(
     };
     let mut answers = model::step(network, &mut [window]).unwrap();
     answers.pop().map(Answer::into_logits).unwrap()
-}
-
-/// The largest difference; infinite where either is no number or the sizes differ.
-pub fn largest_error(got: &[f32], want: &[f32]) -> f64 {
-    if got.len() != want.len() {
-        return f64::INFINITY;
-    }
-    let error = |(g, w): (&f32, &f32)| (f64::from(*g) - f64::from(*w)).abs();
-    let errors = got.iter().zip(want).map(error);
-    errors.fold(0.0, |most, e| {
-        if e.is_nan() {
-            f64::INFINITY
-        } else {
-            most.max(e)
-        }
-    })
 }

@@ -4,14 +4,14 @@ use std::time::Instant;
 
 use super::*;
 use crate::attention::vllm::vectors::{Report, check};
+use crate::comparison;
 
 #[test]
 fn the_reference_vectors_agree() {
-    let Some(folder) = std::env::var_os("UNDERTONE_REFERENCE") else {
-        eprintln!("SKIPPED: UNDERTONE_REFERENCE is not set, so no reference vectors were run");
+    let Some(folder) = comparison::reference() else {
         return;
     };
-    let file = std::path::Path::new(&folder).join("spec/rocm-selection-vectors.tsv");
+    let file = folder.join("spec/rocm-selection-vectors.tsv");
     let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     let report = check(&text);
     assert!(report.rows > 200, "only {} rows", report.rows);
