@@ -9,6 +9,7 @@ mod cli;
 mod cli_tools;
 #[cfg(feature = "hub")]
 mod fuzz;
+mod imports;
 mod library;
 #[cfg(feature = "hub")]
 mod parity;

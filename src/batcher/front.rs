@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use super::inbox::{Inbox, Reply};
 use super::intake::Intake;
 use super::queue::FairQueue;
+use super::task::{Ask, Task};
 use super::worker::Worker;
 use super::{Capacity, WindowJob};
 use crate::decoding::{DecodingResult, LanguageProbabilities};
@@ -18,35 +19,6 @@ use crate::tokenizer::Tokenizer;
 pub struct Batcher {
     queue: Arc<FairQueue<Task>>,
     worker: Option<JoinHandle<()>>,
-}
-
-/// What is wanted of a window.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ask {
-    Decode,
-    DetectLanguage,
-}
-
-/// A window on its way to the worker.
-pub(super) struct Task {
-    pub ask: Ask,
-    pub job: WindowJob,
-    pub reply: Reply,
-}
-
-impl Task {
-    pub fn is_cancelled(&self) -> bool {
-        self.job.cancel.is_cancelled() || self.reply.is_unwanted()
-    }
-
-    /// Rows it needs to be free. Detection leaves nothing behind.
-    pub fn rows(&self) -> usize {
-        if self.ask == Ask::Decode {
-            self.job.rows()
-        } else {
-            0
-        }
-    }
 }
 
 impl Batcher {

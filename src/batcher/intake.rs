@@ -5,9 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Capacity;
-use super::front::{Ask, Task};
 use super::inbox::Answer;
 use super::queue::FairQueue;
+use super::task::{Ask, Task};
 use crate::decoding::{LanguageProbabilities, LanguageTokens};
 use crate::error::{Error, Result};
 use crate::model::{self, AudioState, Network, StepWindow};

@@ -10,6 +10,7 @@ mod inbox;
 mod intake;
 mod queue;
 mod slot;
+mod task;
 #[cfg(test)]
 mod tests;
 mod worker;

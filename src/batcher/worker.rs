@@ -8,8 +8,8 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::batch::Batch;
-use super::front::Task;
 use super::intake::{Encoded, Intake};
+use super::task::Task;
 use crate::model::Feeding;
 
 pub(super) struct Worker {

@@ -13,7 +13,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _};
 
 use super::FINE;
 use super::args::{Args, parse_bool};
-use super::resolve::usage;
+use super::usage::usage;
 
 /// Long options that are no settings: they name one run's question, or a machine to simulate.
 const NOT_SETTINGS: [&str; 13] = [

@@ -30,6 +30,7 @@ mod reach;
 mod resolve;
 mod trace;
 mod transcribe;
+mod usage;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -127,7 +128,7 @@ fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::from(FINE);
     }
     eprintln!("undertone: {}", said(error));
-    let usage = error.is::<resolve::Usage>()
+    let usage = error.is::<usage::Usage>()
         || matches!(error.downcast_ref(), Some(crate::Error::Option { .. }));
     ExitCode::from(if usage { USAGE } else { FAILED })
 }

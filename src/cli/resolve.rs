@@ -11,6 +11,7 @@ use anyhow::Result;
 use super::args::{AttentionArgs, ExplainArgs, RunArgs, SpeechArgs, parse_bool};
 use super::args::{DecodingArgs, GateArgs, OutputArgs};
 use super::config::Defaults;
+use super::usage::usage;
 use crate::attention;
 use crate::audio::Input;
 use crate::dims::ModelDimensions;
@@ -21,22 +22,6 @@ use crate::options::{DecodingOptions, Gates, SuppressTokens, Task, TranscribeOpt
 use crate::output::{OutputFormat, WriterOptions};
 use crate::tokenizer::language_code;
 use crate::weights::hub::{self, HubConfig};
-
-/// A command line whose form is right and whose meaning is not.
-#[derive(Debug)]
-pub struct Usage(String);
-
-impl std::fmt::Display for Usage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Usage {}
-
-pub fn usage<T>(message: impl Into<String>) -> Result<T> {
-    Err(Usage(message.into()).into())
-}
 
 /// What appears on stdout for each segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 
-use regex::Regex;
-
 use super::basic::{Brackets, Diacritics, SPACES};
 use super::numbers::NumberNormalizer;
-use super::pattern;
+use super::rules::{Rules, words};
 
 /// Symbols that may belong to a number.
 const NUMERIC_SYMBOLS: &str = ".%$¢€£";
@@ -99,29 +97,6 @@ pub struct EnglishTextNormalizer {
     left_over: Rules,
 }
 
-/// Patterns with what they are replaced by, in order.
-pub(super) struct Rules(Vec<(Regex, &'static str)>);
-
-impl Rules {
-    pub(super) fn new(rules: impl IntoIterator<Item = (&'static str, &'static str)>) -> Self {
-        Self(
-            rules
-                .into_iter()
-                .map(|(from, to)| (pattern(from), to))
-                .collect(),
-        )
-    }
-
-    pub(super) fn applied(&self, mut text: String) -> String {
-        for (from, to) in &self.0 {
-            if let std::borrow::Cow::Owned(changed) = from.replace_all(&text, *to) {
-                text = changed;
-            }
-        }
-        text
-    }
-}
-
 impl Default for EnglishTextNormalizer {
     fn default() -> Self {
         Self::new()
@@ -155,10 +130,4 @@ impl EnglishTextNormalizer {
         self.left_over
             .applied(american.collect::<Vec<_>>().join(" "))
     }
-}
-
-/// The words of a text, as Python's `split` finds them.
-pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c))
-        .filter(|word| !word.is_empty())
 }

@@ -8,6 +8,7 @@ mod edits;
 mod english;
 mod number_words;
 mod numbers;
+mod rules;
 #[cfg(test)]
 mod tests;
 

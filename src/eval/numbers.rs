@@ -6,9 +6,9 @@ use std::collections::HashMap;
 
 use regex::{Captures, Regex};
 
-use super::english::{Rules, words};
 use super::number_words::{Role, roles};
 use super::pattern;
+use super::rules::{Rules, words};
 
 /// Signs that may stand directly before digits.
 const PREFIXES: [char; 6] = ['-', '+', '£', '€', '$', '¢'];

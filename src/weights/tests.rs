@@ -37,7 +37,10 @@ fn every_format_gives_the_same_numbers() {
         let source = open(&file).unwrap_or_else(|e| panic!("{e}"));
         let apart = difference(reference.as_ref(), source.as_ref());
         let name = file.display();
-        assert!(apart <= f64::from(allowed), "{name}: {apart} apart, allowed {allowed}");
+        assert!(
+            apart <= f64::from(allowed),
+            "{name}: {apart} apart, allowed {allowed}"
+        );
         assert!(
             (allowed == 0.0) || apart > 0.0,
             "{name} is as exact as if it were not quantized"

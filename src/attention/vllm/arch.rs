@@ -3,7 +3,7 @@
 //! Families are substring tests, as in vLLM, so `gfx9420` counts as an MI300. The capability is
 //! parsed apart from them, only when it is asked for.
 
-use super::names::RuleSet;
+use super::rule_set::RuleSet;
 
 /// An arch string, such as `gfx942:sramecc+:xnack-`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

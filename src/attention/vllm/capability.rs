@@ -4,9 +4,10 @@
 //! The rows of multi-head latent attention are there for vLLM's own test cases only; Whisper
 //! never asks for them. `FLASH_ATTN` is taken to be a build without versions 3 and 4.
 
-use super::names::{BackendName, RuleSet};
+use super::names::BackendName;
 use super::objections::Objection;
 use super::query::{AttentionQuery, AttentionType, Dtype, Platform};
+use super::rule_set::RuleSet;
 
 /// Which head widths a backend takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

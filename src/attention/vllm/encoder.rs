@@ -4,10 +4,11 @@
 //! itself, and that is checked against a list of names alone.
 
 use super::arch::Arch;
-use super::names::{BackendName, RuleSet};
+use super::names::BackendName;
 use super::objections::Objection;
 use super::query::{AttentionQuery, Dtype, Machine, Platform};
 use super::rocm::Gates;
+use super::rule_set::RuleSet;
 use super::select::{How, LogLine, Refusal, Rejection, Selection, alone};
 
 const SUPPORTED: &[BackendName] = &[

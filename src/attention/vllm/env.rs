@@ -1,7 +1,7 @@
 //! Environment variables, as vLLM reads them. The values come in as a map.
 
-use super::names::RuleSet;
 use super::query::Machine;
+use super::rule_set::RuleSet;
 use crate::error::{Error, Result};
 
 /// A boolean variable: true only where its text is `true` or `1` in any case.

@@ -4,7 +4,8 @@
 //! network has cross-attention.
 
 use super::arch::Arch;
-use super::names::{BackendName, RuleSet};
+use super::names::BackendName;
+use super::rule_set::RuleSet;
 
 /// What the helper finds when it asks the platform about the GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,14 +16,16 @@ mod objections;
 mod plan;
 mod query;
 pub mod rocm;
+mod rule_set;
 mod select;
 pub mod vectors;
 
 #[cfg(test)]
 mod tests;
 
-pub use names::{BackendName, Kind, Requested, RequestedBackends, RuleSet};
+pub use names::{BackendName, Kind, Requested, RequestedBackends};
 pub use objections::Objection;
 pub use plan::{Answer, Plan, Request, answers, block_size, default_dtype, kernel, plan};
 pub use query::{AttentionQuery, AttentionType, Dtype, Flags, Machine, ModelKind, Platform, Role};
+pub use rule_set::RuleSet;
 pub use select::{How, Level, LogLine, Refusal, Rejection, Selection, select};

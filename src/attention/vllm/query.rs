@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::names::RuleSet;
+use super::rule_set::RuleSet;
 use crate::error::{Error, Result};
 
 /// The three places where Whisper attends.

@@ -2,8 +2,9 @@
 
 use super::arch::Arch;
 use super::env;
-use super::names::{BackendName, RuleSet};
+use super::names::BackendName;
 use super::query::{AttentionQuery, Flags, Machine, ModelKind, Platform};
+use super::rule_set::RuleSet;
 
 /// What AITER is allowed to do on a machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

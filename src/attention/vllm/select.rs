@@ -8,10 +8,11 @@ use std::fmt;
 
 use super::arch::{Arch, ArchError};
 use super::capability::{self, Gpu};
-use super::names::{BackendName, RuleSet};
+use super::names::BackendName;
 use super::objections::{self, Objection};
 use super::query::{AttentionQuery, Machine, ModelKind, Platform};
 use super::rocm::{self, Gates};
+use super::rule_set::RuleSet;
 
 /// How a choice came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,9 +4,10 @@
 //! row's name says which rules it is for: `P` is `2026-03`, `A` is `2026-08`.
 
 use super::capability::{FP8_NEEDS_FA3, MM_PREFIX_NEEDS_FA4};
-use super::names::{BackendName, RuleSet};
+use super::names::BackendName;
 use super::objections::Objection;
 use super::query::{AttentionQuery, AttentionType, Dtype, Flags, Machine, ModelKind, Platform};
+use super::rule_set::RuleSet;
 use super::select::{Refusal, Rejection, select};
 
 /// What became of a file.

@@ -92,7 +92,8 @@ impl HubConfig {
 }
 
 impl Default for HubConfig {
-    /// The caches in the usual places of the user's home; nothing of the environment's variables.
+    /// The caches in the usual places of the user's home, which on Unix is `HOME` where that is set; no other
+    /// variable is read.
     fn default() -> Self {
         let cache = std::env::home_dir()
             .unwrap_or_else(|| ".".into())
