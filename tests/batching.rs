@@ -186,6 +186,7 @@ fn batches_do_not_matter(engine: &Engine, mels: &[Vec<f32>]) {
 }
 
 /// Windows of the recordings that are at hand; none without them.
+#[cfg(feature = "hub")]
 fn real_mels(n_mels: usize) -> Vec<Vec<f32>> {
     let Some(folder) = support::reference() else {
         return Vec::new();
@@ -212,6 +213,7 @@ fn pico_decodes_each_window_the_same_in_any_batch() {
     }
 }
 
+#[cfg(feature = "hub")]
 #[test]
 fn real_weights_decode_each_window_the_same_in_any_batch() {
     for compute in [ComputeType::F32, ComputeType::Int8] {

@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use undertone::engine::ggml_extras;
 use undertone::weights::hub::{self, HubConfig};
-use undertone::weights::{Conversion, Numbers, Target, WeightData, WeightSource, convert, open};
+use undertone::weights::{Conversion, Numbers, Target, WeightSource, convert, open};
 
 use crate::support;
 
@@ -81,8 +80,12 @@ fn a_folder_is_a_model() {
     assert_eq!(files.tokenizer, Some(pico("tokenizer.json")));
 }
 
+#[cfg(feature = "hub")]
 #[test]
 fn whisper_cpps_own_file_holds_the_weights_of_tiny_en() {
+    use undertone::engine::ggml_extras;
+    use undertone::weights::WeightData;
+
     let Some(reference) = support::reference() else {
         return;
     };

@@ -5,7 +5,7 @@ mod comparison;
 use std::path::Path;
 use std::sync::OnceLock;
 
-pub use comparison::{largest_error, reference, relative_error, skipped, worst};
+pub use comparison::*;
 use undertone::model::{self, AudioState, ComputeType, Network, StepWindow, TextState};
 use undertone::options::Gates;
 use undertone::ranking::{AllowedRuns, Answer, Constraint, Query, Wanted};
