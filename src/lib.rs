@@ -109,8 +109,10 @@ pub mod weights;
 
 pub use audio::Input;
 pub use batcher::Cancel;
+pub use decoding::LanguageProbabilities;
 pub use engine::{Control, Engine, EngineBuilder, Progress, Segments};
 pub use error::{Error, Result};
-pub use model::ComputeType;
-pub use options::{DecodingOptions, Gates, Task, TranscribeOptions};
+pub use model::{ComputeType, Description, StateBytes};
+pub use options::{DecodingOptions, Gates, SuppressTokens, Task, TranscribeOptions};
+pub use tokenizer::{language_code, language_name};
 pub use transcript::{Attempt, Segment, SegmentSink, Transcript, WindowTrace, Word};

@@ -1,5 +1,8 @@
 //! What a request asks for. Names and defaults are openai/whisper's.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -16,13 +19,32 @@ pub enum Task {
 }
 
 impl Task {
-    /// The name in openai/whisper's options and special tokens.
+    /// The name in openai/whisper's options and special tokens: `transcribe`, `translate`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Task::Transcribe => "transcribe",
             Task::Translate => "translate",
         }
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Task {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let tasks = [Self::Transcribe, Self::Translate];
+        let named = tasks.into_iter().find(|task| task.name() == name);
+        named.ok_or_else(|| Error::Option {
+            option: "task",
+            reason: format!("{name} is neither transcribe nor translate"),
+        })
     }
 }
 
@@ -48,7 +70,7 @@ impl Default for SuppressTokens {
 pub struct DecodingOptions {
     /// Transcribe or translate.
     pub task: Task,
-    /// Language code; `None` asks the model.
+    /// Language, by code (`de`) or English name (`German`) in any case; `None` asks the model.
     pub language: Option<String>,
     /// 0 takes the best token (or beam), above 0 samples.
     pub temperature: f64,

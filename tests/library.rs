@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use undertone::{
-    Control, Engine, Error, Progress, Segment, SegmentSink, TranscribeOptions, Transcript,
-    WindowTrace,
+    ComputeType, Control, Engine, Error, Progress, Segment, SegmentSink, Task, TranscribeOptions,
+    Transcript, WindowTrace,
 };
 
 const PICO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/pico");
@@ -163,4 +163,36 @@ fn what_cannot_be_begun_is_the_only_item() {
     let missing = engine().segments("no-such-file.wav", &options()).finish();
     let error = missing.unwrap_err().to_string();
     assert!(error.contains("no-such-file.wav"), "{error}");
+}
+
+#[test]
+fn names_are_read_as_they_are_written() {
+    for compute in ComputeType::ALL {
+        assert_eq!(compute.to_string().parse::<ComputeType>().unwrap(), compute);
+        let json = serde_json::to_string(&compute).unwrap();
+        assert_eq!(json, format!("\"{compute}\""));
+    }
+    for task in [Task::Transcribe, Task::Translate] {
+        assert_eq!(task.to_string().parse::<Task>().unwrap(), task);
+    }
+    let errors = [
+        "float32".parse::<ComputeType>().unwrap_err().to_string(),
+        "summarize".parse::<Task>().unwrap_err().to_string(),
+    ];
+    assert!(
+        errors[0].contains("float32") && errors[1].contains("summarize"),
+        "{errors:?}"
+    );
+}
+
+#[test]
+fn text_becomes_tokens_and_comes_back() {
+    let engine = engine();
+    let tokens = engine.encode_text(" uno dos");
+    assert!(!tokens.is_empty());
+    assert_eq!(engine.decode_tokens(&tokens), " uno dos");
+    let described = engine.describe();
+    assert_eq!(described.compute, ComputeType::F32);
+    assert!(described.state.window > 0 && described.state.row > 0);
+    assert!(format!("{engine:?}").contains("models/pico"));
 }

@@ -1,11 +1,13 @@
 //! Which language is spoken, from what follows a lone start-of-transcript token.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::ranking::{AllowedRuns, Answer, Constraint, Query, Wanted};
 use crate::tokenizer::Tokenizer;
 
 /// A probability for every language the model knows.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LanguageProbabilities {
     /// Code of the likeliest language; the first of them where several are equally likely.
     pub best: String,

@@ -1,5 +1,6 @@
 //! How an engine is loaded: the model found, its parts read, the worker started.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -16,7 +17,8 @@ use crate::tokenizer::Tokenizer;
 use crate::weights::hub::{self, HubConfig, ModelFiles};
 use crate::weights::{GgmlExtras, WeightSource};
 
-/// How an [`Engine`] is to be loaded.
+/// How an [`Engine`] is to be loaded: made by [`Engine::builder`], ended by
+/// [`build`](EngineBuilder::build).
 #[derive(Clone)]
 pub struct EngineBuilder {
     model: String,
@@ -29,6 +31,17 @@ pub struct EngineBuilder {
     slots: usize,
     any_task: bool,
     packed_dir: Option<PathBuf>,
+}
+
+impl fmt::Debug for EngineBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineBuilder")
+            .field("model", &self.model)
+            .field("compute", &self.compute)
+            .field("threads", &self.threads)
+            .field("slots", &self.slots)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for EngineBuilder {
@@ -70,51 +83,54 @@ impl EngineBuilder {
         self
     }
 
-    /// Threads to compute with. Default: one per core.
+    /// Threads to compute with, the caller's included; at most 1024. Default: as many as the system
+    /// offers.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads);
         self
     }
 
-    /// Computes with a lower vector level than the processor has.
+    /// Computes with lesser vector instructions than the processor has. Default: the best.
     #[must_use]
     pub fn simd_level(mut self, level: SimdLevel) -> Self {
         self.level = Some(level);
         self
     }
 
-    /// Which attention backends to use, and as which machine to choose them.
+    /// Which attention backends to use, and as which machine to choose them. Default: the best of
+    /// the CPU's.
     #[must_use]
     pub fn attention(mut self, request: attention::Request) -> Self {
         self.attention = request;
         self
     }
 
-    /// Puts a backend of the caller's in front of the built-in ones.
+    /// Puts a backend of the caller's in front of the built-in ones; the first call's is foremost.
     #[must_use]
     pub fn backend(mut self, backend: Arc<dyn AttentionBackend>) -> Self {
         self.backends.push(backend);
         self
     }
 
-    /// How many windows are decoded side by side, at most; each may have five beams. Memory for
-    /// them is taken as they come: [`StateBytes`](crate::model::StateBytes) says how much.
+    /// How many windows are decoded side by side, at most; each may have five beams. Default: 8.
+    /// Memory for them is taken as they come: [`Engine::describe`] says how much.
     #[must_use]
     pub fn slots(mut self, slots: usize) -> Self {
         self.slots = slots;
         self
     }
 
-    /// Lets a model translate that was not trained to.
+    /// Lets a model translate that was not trained to. Default: no.
     #[must_use]
     pub fn allow_any_task(mut self, allow: bool) -> Self {
         self.any_task = allow;
         self
     }
 
-    /// Keeps packed models in this folder, so that they load at once the next time: as much again as
-    /// the weights take as bytes, or as halves where they are computed with in floats.
+    /// Keeps packed models in this folder, so that they load at once the next time: with
+    /// [`ComputeType::Int8`] a byte a weight, with [`ComputeType::F32`] two bytes where 16-bit floats
+    /// hold the weights exactly. Default: nothing is kept.
     #[must_use]
     pub fn packed_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.packed_dir = Some(folder.into());
@@ -135,7 +151,10 @@ impl EngineBuilder {
     /// Finds the model, downloading it if need be, and loads it.
     ///
     /// # Errors
-    /// A model that cannot be had or is damaged; an attention plan that is impossible.
+    /// - [`Error::ModelUnavailable`] with what each source said;
+    /// - [`Error::Weights`] naming the file that is damaged or missing, and the tensor or field;
+    /// - [`Error::Attention`] where no backend can serve as asked;
+    /// - [`Error::Thread`] where the system refuses a thread.
     pub fn build(self) -> Result<Engine> {
         self.build_with(&mut |_| {})
     }

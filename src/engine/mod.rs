@@ -4,6 +4,7 @@ mod builder;
 mod client;
 mod segments;
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,7 +16,7 @@ use crate::dims::{FRAMES_PER_SECOND, ModelDimensions, N_SAMPLES};
 use crate::error::{Error, Result};
 use crate::longform::{transcribe_batched, transcribe_sequential};
 use crate::mel::{self, LogMel};
-use crate::model::Network;
+use crate::model::{Description, Network};
 use crate::options::{DecodingOptions, Gates, Task, TranscribeOptions};
 use crate::tokenizer::Tokenizer;
 use crate::transcript::{Segment, SegmentSink, Transcript};
@@ -25,7 +26,7 @@ pub use builder::{EngineBuilder, ggml_extras, load_tokenizer};
 use client::Client;
 pub use segments::Segments;
 
-/// A loaded model, ready for any number of files from any number of threads. Cheap to clone.
+#[doc = include_str!("../docs/library.md")]
 #[derive(Clone)]
 pub struct Engine(Arc<Loaded>);
 
@@ -40,17 +41,35 @@ struct Loaded {
     sources: AtomicU64,
 }
 
-/// How far a file is, and how to stop it.
+/// How to stop a recording's work, and who hears how far it is. Clones share the request to stop.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Control {
     /// Stops the work at its next step.
     pub cancel: Cancel,
-    /// Told after every window.
+    /// Told after every window, on the thread that does the work.
     pub progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
 }
 
-/// How far a file is.
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control")
+            .field("cancel", &self.cancel)
+            .field("progress", &self.progress.as_ref().map(|_| ".."))
+            .finish()
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("model", &self.0.name)
+            .field("description", &self.describe())
+            .finish_non_exhaustive()
+    }
+}
+
+/// How far a recording's work is. `done_s` never falls and ends at `total_s` or beyond.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Progress {
@@ -95,7 +114,10 @@ impl Engine {
     /// Writes the speech down in its own language (or as `options` say).
     ///
     /// # Errors
-    /// Input that cannot be read or decoded, an option that makes no sense.
+    /// - [`Error::Input`], [`Error::Audio`] and [`Error::Codec`]: what cannot be read or decoded;
+    /// - [`Error::Option`]: an option whose value makes no sense;
+    /// - [`Error::ModelCannot`]: a language or a task that the model was not trained for;
+    /// - [`Error::Engine`] and [`Error::Tensor`]: a defect of this crate or of a custom backend.
     pub fn transcribe(
         &self,
         input: impl Into<Input>,
@@ -198,7 +220,8 @@ impl Engine {
     /// Every language's probability, from the first 30 s of the audio.
     ///
     /// # Errors
-    /// Input that cannot be read or decoded; a model that knows only English.
+    /// Input that cannot be read or decoded; [`Error::ModelCannot`] for a model that knows only
+    /// English.
     pub fn detect_language(&self, input: impl Into<Input>) -> Result<LanguageProbabilities> {
         if !self.0.tokenizer.is_multilingual() {
             return Err(self.cannot("knows only English, so there is nothing to detect"));
@@ -216,11 +239,47 @@ impl Engine {
     }
 
     /// A queue and a worker of the caller's own over the same model, for windows of its own making.
+    /// For tools of this crate.
     ///
     /// # Errors
     /// [`Error::Thread`] where the system refuses a thread.
+    #[doc(hidden)]
     pub fn batcher(&self, capacity: Capacity) -> Result<Batcher> {
         Batcher::new(self.0.network.clone(), self.0.tokenizer.clone(), capacity)
+    }
+
+    /// What computes, in what precision, and what a window costs while it is decoded.
+    #[must_use]
+    pub fn describe(&self) -> Description {
+        self.0.network.describe()
+    }
+
+    /// The codes of the languages that the model knows, in the order of its vocabulary.
+    #[must_use]
+    pub fn languages(&self) -> Vec<&'static str> {
+        match self.0.tokenizer.languages() {
+            [] => vec!["en"],
+            known => known.iter().map(|(code, _)| *code).collect(),
+        }
+    }
+
+    /// Whether the model was trained to translate into English.
+    #[must_use]
+    pub fn can_translate(&self) -> bool {
+        translates(&self.0.files, self.0.network.dims())
+    }
+
+    /// The tokens of a text, for [`DecodingOptions::prompt`] and [`DecodingOptions::prefix`]. What
+    /// looks like a special token is ordinary text here.
+    #[must_use]
+    pub fn encode_text(&self, text: &str) -> Vec<u32> {
+        self.0.tokenizer.encode(text)
+    }
+
+    /// The text of tokens, such as those of a [`Segment`]; timestamps are left out.
+    #[must_use]
+    pub fn decode_tokens(&self, tokens: &[u32]) -> String {
+        self.0.tokenizer.decode(tokens)
     }
 
     /// The model's name as it was asked for.
@@ -235,19 +294,21 @@ impl Engine {
         &self.0.files
     }
 
-    /// The network.
+    /// The network, for tools of this crate.
+    #[doc(hidden)]
     #[must_use]
     pub fn network(&self) -> &Arc<dyn Network> {
         &self.0.network
     }
 
-    /// The attention backends that it computes with, and why.
+    /// The attention backend of each role, and why it was chosen.
     #[must_use]
     pub fn plan(&self) -> &Plan {
         &self.0.plan
     }
 
-    /// The tokenizer.
+    /// The tokenizer, for tools of this crate.
+    #[doc(hidden)]
     #[must_use]
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.0.tokenizer
@@ -266,8 +327,7 @@ impl Engine {
     }
 
     fn check_task(&self, task: Task) -> Result<()> {
-        let trained = || translates(&self.0.files, self.0.network.dims());
-        if task == Task::Transcribe || self.0.any_task || trained() {
+        if task == Task::Transcribe || self.0.any_task || self.can_translate() {
             return Ok(());
         }
         let able = hub::catalog().iter().filter(|entry| entry.translates);

@@ -1,5 +1,6 @@
 //! Segments as an iterator: the main path on a thread of its own.
 
+use std::fmt;
 use std::iter::FusedIterator;
 use std::sync::mpsc::{IntoIter, SyncSender, sync_channel};
 
@@ -53,9 +54,8 @@ impl Segments {
         let refused = sender.clone();
         let spawned = thread.spawn(move || work(&engine, input, &options, &control, &sender));
         if let Err(error) = spawned {
-            let error = Error::Engine(format!("no thread for it: {error}"));
             // There is room for it, and somebody listens: this function.
-            let _ = refused.try_send(Event::Ended(Box::new(Err(error))));
+            let _ = refused.try_send(Event::Ended(Box::new(Err(Error::Thread(error)))));
         }
         Self {
             events: receiver.into_iter(),
@@ -123,6 +123,17 @@ impl Iterator for Segments {
 }
 
 impl FusedIterator for Segments {}
+
+impl fmt::Debug for Segments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::Running => "running",
+            State::Done(_) => "done",
+            State::Failed => "failed",
+        };
+        write!(f, "Segments({state})")
+    }
+}
 
 impl Drop for Segments {
     fn drop(&mut self) {

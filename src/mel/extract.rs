@@ -231,7 +231,7 @@ pub fn from_stream(
 /// on a thread of their own, at most a few ahead; `progress` hears how many samples are done.
 ///
 /// # Errors
-/// The first error of `next_block`; [`Error::Engine`] where the system refuses a thread.
+/// The first error of `next_block`; [`Error::Thread`] where the system refuses a thread.
 pub fn from_blocks(
     n_mels: usize,
     mut next_block: impl FnMut(&mut Vec<f32>) -> Result<bool> + Send,
@@ -250,9 +250,7 @@ pub fn from_blocks(
             Ok(())
         };
         let thread = std::thread::Builder::new().name("undertone-audio".into());
-        let decoding = thread
-            .spawn_scoped(scope, decode)
-            .map_err(|error| Error::Engine(format!("no thread for decoding: {error}")))?;
+        let decoding = thread.spawn_scoped(scope, decode).map_err(Error::Thread)?;
         for block in receiver {
             extractor.push(&block);
             progress(extractor.samples);

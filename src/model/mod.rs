@@ -9,33 +9,59 @@ pub mod cpu;
 mod state;
 
 use std::any::Any;
+use std::fmt;
+use std::str::FromStr;
 
 pub use state::{AudioState, StateBytes, TextMemory, TextState};
+
+use serde::{Deserialize, Serialize};
 
 use crate::dims::ModelDimensions;
 use crate::error::{Error, Result};
 use crate::ranking::{Answer, Query};
 
 /// In what precision the network computes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ComputeType {
     /// 32-bit floats: the same tokens as openai/whisper.
     #[default]
     F32,
-    /// 8-bit weights and activations in the linear layers, bytes in the encoder's attention and in the
-    /// audio's keys and values, half floats in the text's; 32-bit floats elsewhere.
+    /// 8-bit integers for weights and activations of the linear layers, for the encoder's attention
+    /// and for the audio's keys and values; 16-bit floats for the text's; 32-bit floats elsewhere.
     Int8,
 }
 
 impl ComputeType {
-    /// The name on the command line.
+    /// Every compute type.
+    pub const ALL: [Self; 2] = [Self::F32, Self::Int8];
+
+    /// The name, as on the command line: `f32`, `int8`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::Int8 => "int8",
         }
+    }
+}
+
+impl fmt::Display for ComputeType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for ComputeType {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let named = Self::ALL.into_iter().find(|compute| compute.name() == name);
+        named.ok_or_else(|| Error::Option {
+            option: "compute_type",
+            reason: format!("{name} is none of f32, int8"),
+        })
     }
 }
 
