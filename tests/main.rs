@@ -7,10 +7,12 @@ mod batching;
 mod cli;
 #[cfg(all(feature = "cli", feature = "hub", feature = "eval"))]
 mod cli_tools;
+mod dependencies;
 #[cfg(feature = "hub")]
 mod fuzz;
 mod imports;
 mod library;
+mod network;
 #[cfg(feature = "hub")]
 mod parity;
 #[cfg(all(feature = "cli", feature = "hub", feature = "eval"))]

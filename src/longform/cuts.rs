@@ -21,7 +21,7 @@ const LEAST_LAST_FRAMES: usize = 1000;
 const PAUSE_FRAMES: usize = 100;
 
 /// The stretches of a clip, in order, without gaps. `loudness` has a value for each frame of the
-/// recording. A clip that is long enough for [`PARTS`] stretches of two windows is cut into equal
+/// recording. A clip that is long enough for eight stretches of two windows is cut into equal
 /// ones; a shorter one into single windows.
 #[must_use]
 pub fn stretches_at_quiet_places(clip: Range<usize>, loudness: &[f32]) -> Vec<Range<usize>> {

@@ -3,7 +3,7 @@
 //! [`CpuAttention`] (`CPU_ATTN`) is what auto takes on the CPU; [`Naive`] (`NAIVE`) is slow, obvious,
 //! judges the others and returns attention weights; [`EmulatedBackend`] is every name that vLLM's ROCm rules
 //! choose, with the algorithm of its GPU kernel. A backend of your own can start from
-//! [`AttentionCall::rows`], which gives each row's queries, keys and values as plain tensors.
+//! [`AttentionCall::rows`](super::AttentionCall::rows), which gives each row's queries, keys and values as plain tensors.
 
 mod cpu_attn;
 mod emulated;

@@ -3,7 +3,7 @@
 //!
 //! In: [`Queries`] and a [`History`], rounded to the numbers of a GPU; out: f32 sums, unrounded. A
 //! [`Walk`] says which tiles there are, what is kept between them and how parts are put together; the
-//! arithmetic of a tile is the same for all ([`softmax`]). Written to be read, not to be fast.
+//! arithmetic of a tile is the same for all (`softmax`). Written to be read, not to be fast.
 //!
 //! A query's result has the same bits whatever other rows there are, at every thread count and SIMD
 //! level. The GPUs' kernels round the probabilities once more before they meet the values; here they stay

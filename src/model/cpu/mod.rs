@@ -13,8 +13,6 @@ mod matrix;
 mod packed;
 mod state;
 mod step;
-#[cfg(test)]
-mod tests;
 
 use std::path::Path;
 
