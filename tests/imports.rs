@@ -152,20 +152,16 @@ impl Sources {
             child if self.0.contains_key(&joined(from, child)) => (from.to_vec(), path),
             _ => return None,
         };
-        // A name may be passed on by one file after another, but not for ever.
-        for _ in 0..8 {
-            while let Some(next) = rest.first().map(|part| joined(&at, part))
-                && self.0.contains_key(&next)
-            {
-                (at, rest) = (next, &rest[1..]);
-            }
-            let passed = |named: &&Named| rest.first() == Some(&named.name) && named.path.len() > 1;
-            match self.0[&at].iter().find(passed) {
-                Some(named) if at != from => return self.resolve(&at, &named.path).or(Some(at)),
-                _ => break,
-            }
+        while let Some(next) = rest.first().map(|part| joined(&at, part))
+            && self.0.contains_key(&next)
+        {
+            (at, rest) = (next, &rest[1..]);
         }
-        Some(at)
+        let passed = |named: &&Named| rest.first() == Some(&named.name) && named.name != "*";
+        match self.0[&at].iter().find(passed) {
+            Some(named) if at != from => self.resolve(&at, &named.path).or(Some(at)),
+            _ => Some(at),
+        }
     }
 
     /// Which files of its own room each file imports. A folder's `mod.rs` is the front of what lies below it

@@ -42,8 +42,7 @@ pub fn library_code(text: &str) -> String {
             continue;
         }
         let indent = &line[..line.len() - line.trim_start().len()];
-        let is_attribute = |line: &&str| line.trim_start().starts_with("#[");
-        let first = lines.by_ref().skip_while(is_attribute).next();
+        let first = lines.find(|line| !line.trim_start().starts_with("#["));
         if first.is_some_and(|first| !first.ends_with([';', '}'])) {
             lines.find(|line| line.trim_end_matches(';') == format!("{indent}}}"));
         }

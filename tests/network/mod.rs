@@ -36,9 +36,9 @@ fn an_answer_does_not_depend_on_its_neighbours() {
         };
         let fresh = |i: usize| network.text_state(steps[i].len()).unwrap();
         let mut alone = Vec::new();
-        for i in 0..3 {
+        for (i, audio) in audio.iter().enumerate() {
             let mut text = fresh(i);
-            let run = |(tokens, rows)| fed(network, &audio[i], &mut text, tokens, rows).unwrap();
+            let run = |(tokens, rows)| fed(network, audio, &mut text, tokens, rows).unwrap();
             alone.push(feeds(i).map(run));
         }
         let mut texts = [0, 1, 2].map(fresh);

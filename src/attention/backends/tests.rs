@@ -5,6 +5,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::*;
 use crate::attention::{AttentionCall, CrossRow, GrowingRow, Kv};
+use crate::comparison::{relative_error, worst};
 use crate::kernels::SimdLevel;
 use crate::kernels::attention::Rows;
 use crate::kernels::kv::{CrossKv, GroupKv, KvFormat, Lineage};
@@ -34,21 +35,7 @@ pub(super) fn plain(x: &Tensor) -> Vec<f32> {
 /// Largest absolute difference over largest absolute value.
 pub(super) fn error(got: &[f32], want: &Tensor) -> f64 {
     let want: Vec<f64> = want.flatten_all().unwrap().to_vec1().unwrap();
-    assert_eq!(got.len(), want.len());
-    let differences = got
-        .iter()
-        .zip(&want)
-        .map(|(got, want)| (f64::from(*got) - want).abs());
-    let largest = want.iter().fold(1e-30, |a: f64, x| a.max(x.abs()));
-    // A NaN must not hide behind a maximum.
-    let worst = differences.fold(0.0, |a, x| {
-        if x.is_nan() {
-            f64::INFINITY
-        } else {
-            f64::max(a, x)
-        }
-    });
-    worst / largest
+    relative_error(got, &want)
 }
 
 /// A call as the layers of these sizes make it.
@@ -170,14 +157,11 @@ fn decoder_self_attention_within_its_bar() {
         let lineage = Lineage::new(1, CAPACITY);
         let cache = grown(&random(len, dtype), &random(len, dtype));
         // The last token alone, and the whole prompt.
-        [1, len]
-            .map(|queries| {
-                let q = random(queries, dtype);
-                let row = row(&cache, &lineage, queries, len);
-                judged(cpu, &call(&q, Kv::Growing(&[row]), causal))
-            })
-            .into_iter()
-            .fold(0.0, f64::max)
+        worst([1, len].map(|queries| {
+            let q = random(queries, dtype);
+            let row = row(&cache, &lineage, queries, len);
+            judged(cpu, &call(&q, Kv::Growing(&[row]), causal))
+        }))
     });
 }
 

@@ -1,6 +1,7 @@
 //! Every kernel at every level of this CPU against a plain f64 version.
 
 use super::*;
+use crate::comparison::relative_error;
 use crate::kernels::kv::KvFormat;
 use crate::kernels::level::Isa;
 
@@ -60,26 +61,6 @@ fn judge(q: &[f32], k: &[f32], v: &[f32], heads: usize, head_dim: usize, causal:
         }
     }
     out
-}
-
-/// Largest absolute difference over largest absolute value.
-fn error(got: &[f32], want: &[f64]) -> f64 {
-    assert_eq!(got.len(), want.len());
-    let differences = got
-        .iter()
-        .zip(want)
-        .map(|(&got, want)| (f64::from(got) - want).abs());
-    let worst = differences.fold(0.0, |worst: f64, x| {
-        if x.is_nan() {
-            f64::INFINITY
-        } else {
-            worst.max(x)
-        }
-    });
-    worst
-        / want
-            .iter()
-            .fold(1e-30, |largest: f64, x| largest.max(x.abs()))
 }
 
 fn rows(data: &[f32], width: usize) -> Rows<'_> {
@@ -144,7 +125,7 @@ fn dense_agrees_with_f64_at_every_level_length_and_precision() {
                             &mut workspace,
                             &mut out,
                         );
-                        let error = error(&out, &want);
+                        let error = relative_error(&out, &want);
                         if error > bar {
                             failures.push(format!(
                                 "{precision:?} {cpu:?} {n}×{m} {heads}×{head_dim} causal {causal}: {error:.1e}"
@@ -208,7 +189,7 @@ fn cross_agrees_with_f64_and_a_row_does_not_depend_on_the_others() {
                 let range = first * width..(first + count) * width;
                 first += count;
                 let [k, v] = &windows[window];
-                let error = error(
+                let error = relative_error(
                     &out[range.clone()],
                     &judge(&q[range.clone()], k, v, heads, head_dim, false),
                 );
@@ -264,7 +245,7 @@ fn unpacking_a_cache_gives_back_what_went_in() {
                         );
                     }
                 }
-                let error = error(&got, &by_head);
+                let error = relative_error(&got, &by_head);
                 if error > bar {
                     failures.push(format!("{format:?} {positions}: {error:.1e}"));
                 }
@@ -345,7 +326,7 @@ fn growing_follows_each_beams_lineage() {
             for (beam, [k, v]) in histories.iter().enumerate() {
                 let range = first * width..(first + counts[beam]) * width;
                 first += counts[beam];
-                let error = error(
+                let error = relative_error(
                     &out[range.clone()],
                     &judge(&q[range], k, v, heads, head_dim, true),
                 );

@@ -1,4 +1,5 @@
 use super::*;
+use crate::comparison::worst;
 use crate::kernels::SimdLevel;
 
 /// Numbers that look random and are the same every time.
@@ -168,7 +169,7 @@ fn agrees_with_f64_on_every_level() {
             .iter()
             .zip(&exact)
             .map(|(&y, e)| (f64::from(y) - e).abs() / e.abs().max(1.0));
-        let worst = errors.fold(0.0, f64::max);
+        let worst = worst(errors);
         if worst < tolerance {
             Ok(())
         } else {

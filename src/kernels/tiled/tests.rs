@@ -1,6 +1,7 @@
 //! Every walk against sums written down plainly, in f64: odd shapes, tiles that don't fit, no keys at all.
 
 use super::*;
+use crate::comparison::relative_error;
 use crate::kernels::SimdLevel;
 
 /// Numbers between -1 and 1 that look random and are the same in every run.
@@ -132,21 +133,10 @@ fn every_walk_gives_plain_attention() {
                 causal,
             };
             let want = case.plain();
-            let largest = want.iter().fold(1e-30, |a: f64, x| a.max(x.abs()));
             for walk in WALKS {
                 let got = case.output(&Cpu::new(Some(2), None), walk);
-                let worst = got
-                    .iter()
-                    .zip(&want)
-                    .map(|(a, b)| (f64::from(*a) - b).abs());
-                let error = worst.fold(0.0, |a, x| {
-                    if x.is_nan() {
-                        f64::INFINITY
-                    } else {
-                        f64::max(a, x)
-                    }
-                });
-                if error / largest > 1e-5 {
+                let error = relative_error(&got, &want);
+                if error > 1e-5 {
                     failures.push(format!(
                         "{walk:?} {heads} {head_dim} {queries} {keys} {causal}: {error:.1e}"
                     ));
