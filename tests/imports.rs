@@ -66,28 +66,11 @@ const FREE: &[&str] = &["error", "options", "dims", "transcript"];
 const NOT_BUILT: &[&str] = &["device", "vad", "timing", "server"];
 
 /// Imports that close a circle inside a room, and why they may.
-const EXCEPTIONS: &[(&str, &str, &str)] = &[
-    (
-        "audio::riff",
-        "audio::source",
-        "the containers' readers are about to move into a folder of theirs",
-    ),
-    (
-        "kernels::attention::pack",
-        "kernels::attention::packed",
-        "the kernels are being sorted anew",
-    ),
-    (
-        "kernels::rows",
-        "kernels::linear",
-        "the kernels are being sorted anew",
-    ),
-    (
-        "kernels::tile",
-        "kernels::linear",
-        "the kernels are being sorted anew",
-    ),
-];
+const EXCEPTIONS: &[(&str, &str, &str)] = &[(
+    "audio::riff",
+    "audio::source",
+    "the containers' readers are about to move into a folder of theirs",
+)];
 
 fn may_import(room: &str, other: &str) -> bool {
     let free = room != "kernels" && FREE.contains(&other);

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::kernels::attention::Rows;
-use crate::kernels::kv::{CrossKv, GroupKv, Lineage};
+use crate::kernels::attention::{CrossKv, GroupKv, Lineage};
 
 /// Queries against keys and values, for any mix of rows of different lengths.
 ///

@@ -27,7 +27,7 @@ pub use vllm::{
     select,
 };
 
-pub use crate::kernels::kv::KvFormat;
+pub use crate::kernels::attention::{GrowingDtype, PackedDtype};
 
 use std::sync::Arc;
 

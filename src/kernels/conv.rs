@@ -83,7 +83,7 @@ impl PackedConv {
 pub fn from_channels(cpu: &Cpu, conv: &PackedConv, x: &[f32], frames: usize, out: &mut [f32]) {
     let n_in = conv.n_in;
     assert_eq!(x.len(), n_in * frames, "the input is (n_in, frames)");
-    let mut rows = cpu.spare().take((frames + 2) * n_in);
+    let mut rows = cpu.buffers().take((frames + 2) * n_in);
     rows[..n_in].fill(0.0);
     rows[(frames + 1) * n_in..].fill(0.0);
     let inner = &mut rows[n_in..(frames + 1) * n_in];
@@ -99,7 +99,7 @@ pub fn from_channels(cpu: &Cpu, conv: &PackedConv, x: &[f32], frames: usize, out
         }
     });
     run(cpu, conv, &rows, conv.positions(frames), None, out);
-    cpu.spare().give(rows);
+    cpu.buffers().give(rows);
 }
 
 /// `rows` positions, of which the first begins with `x`'s first frame. Silence ends most windows: where

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::buffer_pool::BufferPool;
 use super::level::SimdLevel;
 use super::pool::Pool;
-use super::spare::Spare;
 
 /// What kernels run on: an instruction set and a pool of threads. Cheap to clone.
 #[derive(Clone)]
@@ -13,7 +13,7 @@ pub struct Cpu(Arc<Parts>);
 struct Parts {
     level: SimdLevel,
     pool: Pool,
-    spare: Spare,
+    buffers: BufferPool,
 }
 
 impl Cpu {
@@ -28,7 +28,7 @@ impl Cpu {
         Cpu(Arc::new(Parts {
             level: level.unwrap_or_else(SimdLevel::best),
             pool,
-            spare: Spare::default(),
+            buffers: BufferPool::default(),
         }))
     }
 
@@ -43,8 +43,8 @@ impl Cpu {
     }
 
     /// Memory for large outputs, used again.
-    pub fn spare(&self) -> &Spare {
-        &self.0.spare
+    pub fn buffers(&self) -> &BufferPool {
+        &self.0.buffers
     }
 
     /// Threads that work on a kernel, the caller included.

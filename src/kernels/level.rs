@@ -91,14 +91,6 @@ impl SimdLevel {
     pub const fn name(self) -> &'static str {
         self.0.name()
     }
-
-    /// Whether the CPU also multiplies bf16 pairs (`avx512_bf16`) and this level reaches AVX-512.
-    pub fn bf16(self) -> bool {
-        #[cfg(target_arch = "x86_64")]
-        return self.0 >= Isa::Avx512 && is_x86_feature_detected!("avx512bf16");
-        #[cfg(not(target_arch = "x86_64"))]
-        false
-    }
 }
 
 impl fmt::Display for SimdLevel {

@@ -7,26 +7,19 @@
 //! every instruction set), [`pool`] (how work is shared out).
 
 pub mod attention;
+mod buffer_pool;
 pub mod conv;
 pub mod cpu;
-pub mod embed;
-pub mod gelu;
-pub mod kv;
+pub mod emulated;
 pub mod level;
 pub mod linear;
-mod norm;
-mod packed;
 pub mod pool;
 pub mod rank;
 pub mod roofline;
-mod rows;
 pub mod simd;
-mod spare;
 pub mod storage;
-mod tile;
-pub mod tiled;
 
+pub use buffer_pool::BufferPool;
 pub use cpu::Cpu;
 pub use level::{Isa, SimdLevel};
 pub use pool::Pool;
-pub use spare::Spare;

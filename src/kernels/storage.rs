@@ -1,9 +1,9 @@
-//! Bytes that kernels read: owned and aligned to cache lines, or lent from a mapped file.
-
-#![expect(unsafe_code, reason = "bytes are viewed as numbers")]
+//! Memory that kernels read and write: owned and aligned to cache lines, or lent from a mapped file.
 
 use std::ops::Range;
 use std::sync::Arc;
+
+use bytemuck::{Pod, Zeroable, cast_slice, cast_slice_mut};
 
 /// Whatever keeps bytes alive and in place: a memory map, a vector.
 pub type Owner = Arc<dyn AsRef<[u8]> + Send + Sync>;
@@ -11,122 +11,104 @@ pub type Owner = Arc<dyn AsRef<[u8]> + Send + Sync>;
 /// Bytes to a cache line; weights start at a multiple of it.
 pub const LINE: usize = 64;
 
-/// Numbers for which every bit pattern is a value.
-///
-/// # Safety
-/// The type has no padding and no invalid bit pattern, and its alignment divides [`LINE`].
-pub unsafe trait Number: Copy + Send + Sync + 'static {}
-// SAFETY: plain numbers of 1 to 4 bytes.
-unsafe impl Number for f32 {}
-// SAFETY: as above.
-unsafe impl Number for i32 {}
-// SAFETY: as above.
-unsafe impl Number for u16 {}
-// SAFETY: as above.
-unsafe impl Number for i8 {}
-// SAFETY: as above.
-unsafe impl Number for u8 {}
-
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
 struct Line([u8; LINE]);
 
-/// A growable buffer of numbers, aligned to [`LINE`]; what it holds is forgotten between uses.
+/// Growable memory for items of any plain type, aligned to [`LINE`].
 #[derive(Default)]
 pub struct Buffer(Vec<Line>);
 
 impl Buffer {
-    /// Room for `len` numbers, of any content.
-    pub fn numbers<T: Number>(&mut self, len: usize) -> &mut [T] {
+    /// Room for `len` items, all zero.
+    pub fn zeroed<T: Pod>(len: usize) -> Buffer {
+        let mut buffer = Buffer::default();
+        buffer.numbers::<T>(len);
+        buffer
+    }
+
+    /// The first `len` items, which hold whatever was there before; grows where there are fewer.
+    pub fn numbers<T: Pod>(&mut self, len: usize) -> &mut [T] {
         let lines = (len * size_of::<T>()).div_ceil(LINE);
         if self.0.len() < lines {
-            self.0.resize(lines, Line([0; LINE]));
+            self.0.resize(lines, Line::zeroed());
         }
-        // SAFETY: the lines hold at least `len` numbers, are aligned for them, initialised, and
-        // borrowed exclusively; every bit pattern is a number.
-        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), len) }
+        &mut self.items_mut()[..len]
     }
 
-    fn bytes(&self) -> &[u8] {
-        // SAFETY: lines are arrays of bytes.
-        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * LINE) }
+    /// All items there is room for, up to the end of the last line.
+    pub fn items<T: Pod>(&self) -> &[T] {
+        cast_slice(&self.0)
+    }
+
+    /// As [`Buffer::items`], to be written.
+    pub fn items_mut<T: Pod>(&mut self) -> &mut [T] {
+        cast_slice_mut(&mut self.0)
     }
 }
 
-/// Read-only numbers, owned or lent.
+/// Read-only items, owned or lent.
 pub struct Store<T> {
-    bytes: Bytes,
+    memory: Memory,
     len: usize,
-    numbers: std::marker::PhantomData<T>,
+    items: std::marker::PhantomData<T>,
 }
 
-enum Bytes {
+enum Memory {
     Owned(Buffer),
     Lent(Owner, Range<usize>),
 }
 
-impl<T: Number> Store<T> {
-    /// `len` numbers, zero until `fill` writes them.
-    pub fn build(len: usize, fill: impl FnOnce(&mut [T])) -> Store<T> {
-        let mut buffer = Buffer::default();
-        fill(buffer.numbers(len));
+impl<T: Pod> Store<T> {
+    fn new(memory: Memory, len: usize) -> Store<T> {
         Store {
-            bytes: Bytes::Owned(buffer),
+            memory,
             len,
-            numbers: Default::default(),
+            items: Default::default(),
         }
     }
 
-    /// The numbers in `range` of what `owner` holds; copied if they are not aligned there.
+    /// `len` items, zero until `fill` writes them.
+    pub fn build(len: usize, fill: impl FnOnce(&mut [T])) -> Store<T> {
+        let mut buffer = Buffer::default();
+        fill(buffer.numbers(len));
+        Store::new(Memory::Owned(buffer), len)
+    }
+
+    /// The items in `range` of the bytes that `owner` holds; copied if they are not aligned there.
     pub fn lent(owner: &Owner, range: Range<usize>) -> Result<Store<T>, String> {
         let len = range.len() / size_of::<T>();
         let bytes = (**owner).as_ref();
         let part = bytes
             .get(range.clone())
             .ok_or("the packed weights are cut short")?;
-        if part.as_ptr().align_offset(align_of::<T>()) != 0 {
-            return Ok(Store::build(len, |to| to.copy_from_slice(&copied(part))));
+        if !part.as_ptr().cast::<T>().is_aligned() {
+            let items = part.chunks_exact(size_of::<T>());
+            let copied = items.map(bytemuck::pod_read_unaligned);
+            let fill = |to: &mut [T]| to.iter_mut().zip(copied).for_each(|(to, item)| *to = item);
+            return Ok(Store::build(len, fill));
         }
-        let bytes = Bytes::Lent(owner.clone(), range);
-        Ok(Store {
-            bytes,
-            len,
-            numbers: Default::default(),
-        })
+        Ok(Store::new(Memory::Lent(owner.clone(), range), len))
     }
 
-    /// The numbers.
+    /// The items.
+    ///
+    /// # Panics
+    /// If the owner's bytes have changed their number or their place.
     pub fn numbers(&self) -> &[T] {
-        let bytes = match &self.bytes {
-            Bytes::Owned(buffer) => buffer.bytes(),
-            Bytes::Lent(owner, range) => &(**owner).as_ref()[range.clone()],
-        };
-        assert!(
-            bytes.len() >= self.len * size_of::<T>(),
-            "the owner's bytes stay the same"
-        );
-        assert!(
-            bytes.as_ptr().cast::<T>().is_aligned(),
-            "the owner's bytes stay in place"
-        );
-        // SAFETY: enough bytes and aligned, both checked just now; every bit pattern is a number.
-        unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), self.len) }
+        match &self.memory {
+            Memory::Owned(buffer) => &buffer.items()[..self.len],
+            Memory::Lent(owner, range) => {
+                let bytes = &(**owner).as_ref()[range.clone()];
+                cast_slice(&bytes[..self.len * size_of::<T>()])
+            }
+        }
     }
 }
 
-/// The numbers whose bytes these are, in the machine's order.
-fn copied<T: Number>(bytes: &[u8]) -> Vec<T> {
-    let items = bytes.chunks_exact(size_of::<T>());
-    // SAFETY: each chunk has the bytes of one number; the read needs no alignment.
-    items
-        .map(|item| unsafe { item.as_ptr().cast::<T>().read_unaligned() })
-        .collect()
-}
-
-/// The bytes of numbers, in the machine's order.
-pub fn bytes_of<T: Number>(numbers: &[T]) -> &[u8] {
-    // SAFETY: numbers have no padding.
-    unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), size_of_val(numbers)) }
+/// The bytes of items, in the machine's order.
+pub fn bytes_of<T: Pod>(items: &[T]) -> &[u8] {
+    cast_slice(items)
 }
 
 #[cfg(test)]
@@ -150,5 +132,15 @@ mod tests {
     fn a_range_beyond_the_owner_is_an_error() {
         let owner: Owner = Arc::new(vec![0u8; 16]);
         assert!(Store::<f32>::lent(&owner, 8..24).is_err());
+    }
+
+    #[test]
+    fn a_buffer_starts_at_a_line_and_keeps_what_was_written() {
+        let mut buffer = Buffer::zeroed::<u8>(3);
+        assert_eq!(buffer.items::<f32>(), [0.0; 16]);
+        buffer.numbers::<u32>(20).fill(7);
+        assert!(buffer.items::<Line>().as_ptr().is_aligned());
+        assert_eq!(buffer.numbers::<u32>(17), [7; 17]);
+        assert_eq!(buffer.items::<u32>().len(), 32);
     }
 }

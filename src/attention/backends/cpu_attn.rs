@@ -12,7 +12,7 @@ use crate::attention::{
 };
 use crate::error::Result;
 use crate::kernels::Cpu;
-use crate::kernels::attention::{self, CrossQueries, GrowingQueries, Precision, Rows, Workspace};
+use crate::kernels::attention::{self, CrossQueries, GrowingQueries, PackedDtype, Rows, Workspace};
 
 /// Fused attention on the CPU. A row's output does not depend on the rows beside it.
 ///
@@ -20,15 +20,15 @@ use crate::kernels::attention::{self, CrossQueries, GrowingQueries, Precision, R
 /// cost up to 4e-3).
 pub struct CpuAttention {
     cpu: Cpu,
-    encoder: Precision,
+    encoder: PackedDtype,
     /// Kept from call to call; each call takes one out, or makes one.
     workspaces: Mutex<Vec<Workspace>>,
 }
 
 impl CpuAttention {
-    /// Runs on `cpu`; `encoder` is how precisely attention without a cache is computed.
+    /// Runs on `cpu`; `encoder` is the dtype that attention without a cache is computed in.
     #[must_use]
-    pub fn new(cpu: Cpu, encoder: Precision) -> CpuAttention {
+    pub fn new(cpu: Cpu, encoder: PackedDtype) -> CpuAttention {
         CpuAttention {
             cpu,
             encoder,

@@ -21,18 +21,18 @@ pub use self::rows::AttentionRow;
 
 use super::{AttentionBackend, AttentionQuery, Objection};
 use crate::kernels::Cpu;
-use crate::kernels::attention::Precision;
+use crate::kernels::attention::PackedDtype;
 
 /// The backends of this crate, best first, with the encoder in f32.
 #[must_use]
 pub fn built_in(cpu: &Cpu) -> Vec<Arc<dyn AttentionBackend>> {
-    built_in_with(cpu, Precision::F32)
+    built_in_with(cpu, PackedDtype::F32)
 }
 
 /// The backends of this crate, best first; `encoder` is how precisely `CPU_ATTN` computes
 /// encoder self-attention.
 #[must_use]
-pub fn built_in_with(cpu: &Cpu, encoder: Precision) -> Vec<Arc<dyn AttentionBackend>> {
+pub fn built_in_with(cpu: &Cpu, encoder: PackedDtype) -> Vec<Arc<dyn AttentionBackend>> {
     let own: [Arc<dyn AttentionBackend>; 2] = [
         Arc::new(CpuAttention::new(cpu.clone(), encoder)),
         Arc::new(Naive::new()),

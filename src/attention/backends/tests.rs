@@ -8,7 +8,7 @@ use crate::attention::{AttentionCall, CrossRow, GrowingRow, Kv};
 use crate::comparison::{relative_error, worst};
 use crate::kernels::SimdLevel;
 use crate::kernels::attention::Rows;
-use crate::kernels::kv::{CrossKv, GroupKv, KvFormat, Lineage};
+use crate::kernels::attention::{CrossKv, GroupKv, GrowingDtype, Lineage, PackedDtype};
 
 const LENGTHS: [usize; 5] = [1, 3, 17, 448, 1500];
 pub(super) const HEADS: usize = 2;
@@ -52,7 +52,7 @@ pub(super) fn call<'a>(queries: &'a Tensor, kv: Kv<'a>, causal: bool) -> Attenti
 
 /// A growing cache that holds these keys and values.
 pub(super) fn grown(k: &Tensor, v: &Tensor) -> GroupKv {
-    let mut cache = GroupKv::new(KvFormat::F32, HEADS, HEAD_DIM, 1, CAPACITY);
+    let mut cache = GroupKv::new(GrowingDtype::F32, HEADS, HEAD_DIM, 1, CAPACITY);
     let (k, v) = (plain(k), plain(v));
     for (position, (k, v)) in k.chunks(WIDTH).zip(v.chunks(WIDTH)).enumerate() {
         cache.write(0, position, k, v);
@@ -89,7 +89,7 @@ pub(super) fn cross(cpu: &Cpu, k: &Tensor, v: &Tensor) -> CrossKv {
     let (k, v) = (plain(k), plain(v));
     CrossKv::pack(
         cpu,
-        KvFormat::F32,
+        PackedDtype::F32,
         rows_of(&k),
         rows_of(&v),
         HEADS,
@@ -101,12 +101,12 @@ pub(super) fn cross(cpu: &Cpu, k: &Tensor, v: &Tensor) -> CrossKv {
 pub(super) fn repack(cpu: &Cpu, cache: &mut CrossKv, k: &Tensor, v: &Tensor) {
     let (k, v) = (plain(k), plain(v));
     let (k, v) = (rows_of(&k), rows_of(&v));
-    cache.repack(cpu, KvFormat::F32, k, v, HEADS, HEAD_DIM);
+    cache.repack(cpu, PackedDtype::F32, k, v, HEADS, HEAD_DIM);
 }
 
 /// The error of `CPU_ATTN` on a call.
 fn judged(cpu: &Cpu, call: &AttentionCall<'_>) -> f64 {
-    let got = CpuAttention::new(cpu.clone(), Precision::F32)
+    let got = CpuAttention::new(cpu.clone(), PackedDtype::F32)
         .attend(call)
         .unwrap();
     assert_eq!(got.output.dtype(), DType::F32);
@@ -211,7 +211,7 @@ fn shapes_that_do_not_fit_are_errors() {
         random(5, DType::F32).narrow(1, 0, 64).unwrap(),
     );
     let k = random(5, DType::F32);
-    let cache = GroupKv::new(KvFormat::F32, HEADS, HEAD_DIM, 1, 448);
+    let cache = GroupKv::new(GrowingDtype::F32, HEADS, HEAD_DIM, 1, 448);
     let lineage = Lineage::new(1, 448);
     let rows = [row(&cache, &lineage, 2, 2)];
     let calls = [

@@ -3,15 +3,9 @@
 //! A new token's score is a dot product per position, as the cache lies position by position and a
 //! beam's history may jump between its window's rows.
 
+use super::cache::{BLOCK, GroupKv, Lineage, Stored, runs};
 use super::vector::{Vector, exp2};
-use crate::kernels::kv::{BLOCK, GroupKv, Lineage, Stored, runs};
 use crate::kernels::storage::LINE;
-
-/// Where a row keeps its numbers.
-#[derive(Default)]
-pub(super) struct Scratch {
-    scores: Vec<f32>,
-}
 
 /// One query of one head against the first `seen` positions of a beam's history.
 #[inline(always)]
@@ -20,14 +14,13 @@ pub(super) fn attend_one<V: Vector>(
     lineage: &Lineage,
     (beam, head, seen): (usize, usize, usize),
     query: &[f32],
-    scratch: &mut Scratch,
+    scores: &mut Vec<f32>,
     out: &mut [f32],
 ) {
     out.fill(0.0);
     if seen == 0 {
         return;
     }
-    let scores = &mut scratch.scores;
     scores.clear();
     scores.resize(seen.next_multiple_of(V::LANES), -1e30);
     let history = &lineage.history(beam)[..seen];
@@ -36,13 +29,6 @@ pub(super) fn attend_one<V: Vector>(
         match cache.keys_at(row, positions, head) {
             Stored::F32(keys) => score::<V, f32>(query, keys, scores),
             Stored::F16(keys) => score::<V, u16>(query, keys, scores),
-            Stored::I8(keys, scales) => {
-                score::<V, i8>(query, keys, scores);
-                scores
-                    .iter_mut()
-                    .zip(scales)
-                    .for_each(|(score, scale)| *score *= scale);
-            }
         }
     }
     let inverse = 1.0
@@ -51,14 +37,10 @@ pub(super) fn attend_one<V: Vector>(
             std::f32::consts::LOG2_E / (query.len() as f32).sqrt(),
         );
     for (row, positions) in runs(history) {
-        let p = &mut scores[positions.clone()];
+        let p = &scores[positions.clone()];
         match cache.values_at(row, positions, head) {
             Stored::F32(values) => add::<V, f32>(p, values, out),
             Stored::F16(values) => add::<V, u16>(p, values, out),
-            Stored::I8(values, scales) => {
-                p.iter_mut().zip(scales).for_each(|(p, scale)| *p *= scale);
-                add::<V, i8>(p, values, out);
-            }
         }
     }
     out.iter_mut().for_each(|x| *x *= inverse);
@@ -81,13 +63,13 @@ fn softmax<V: Vector>(scores: &mut [f32], scale: f32) -> f32 {
     V::sum(sum)
 }
 
-/// What a cache may hold.
-trait Number: Copy {
+/// What a cache may hold: f32, or f16 as bits.
+trait CacheItem: Copy {
     fn load<V: Vector>(from: &[Self]) -> V::F;
     fn one(self) -> f32;
 }
 
-impl Number for f32 {
+impl CacheItem for f32 {
     #[inline(always)]
     fn load<V: Vector>(from: &[f32]) -> V::F {
         V::load(from)
@@ -98,7 +80,7 @@ impl Number for f32 {
     }
 }
 
-impl Number for u16 {
+impl CacheItem for u16 {
     #[inline(always)]
     fn load<V: Vector>(from: &[u16]) -> V::F {
         V::load_f16(from)
@@ -106,17 +88,6 @@ impl Number for u16 {
     #[inline(always)]
     fn one(self) -> f32 {
         half::f16::from_bits(self).to_f32()
-    }
-}
-
-impl Number for i8 {
-    #[inline(always)]
-    fn load<V: Vector>(from: &[i8]) -> V::F {
-        V::load_i8(from)
-    }
-    #[inline(always)]
-    fn one(self) -> f32 {
-        f32::from(self)
     }
 }
 
@@ -132,7 +103,7 @@ fn fetch_next_head<V: Vector, T>(position: &[T]) {
 
 /// `query · key` for each key; whole vectors first, then what is left.
 #[inline(always)]
-fn score<V: Vector, T: Number>(query: &[f32], keys: &[T], scores: &mut [f32]) {
+fn score<V: Vector, T: CacheItem>(query: &[f32], keys: &[T], scores: &mut [f32]) {
     let whole = query.len() / V::LANES * V::LANES;
     for (key, score) in keys.chunks_exact(query.len()).zip(scores) {
         fetch_next_head::<V, T>(key);
@@ -149,7 +120,7 @@ fn score<V: Vector, T: Number>(query: &[f32], keys: &[T], scores: &mut [f32]) {
 
 /// `out += p × value` for each value.
 #[inline(always)]
-fn add<V: Vector, T: Number>(p: &[f32], values: &[T], out: &mut [f32]) {
+fn add<V: Vector, T: CacheItem>(p: &[f32], values: &[T], out: &mut [f32]) {
     let whole = out.len() / V::LANES * V::LANES;
     for (value, &p) in values.chunks_exact(out.len()).zip(p) {
         fetch_next_head::<V, T>(value);

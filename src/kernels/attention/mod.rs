@@ -1,12 +1,13 @@
 //! Attention over plain numbers: softmax(Q Kᵀ / √head_dim) V, never holding a whole matrix of scores.
 //!
 //! [`dense`] attends within one sequence (the encoder), [`cross`] reads a window's packed keys and
-//! values, [`growing`] a decoder's cache. Queries and outputs are rows of `heads × head_dim` floats. A
+//! values, [`growing`] a decoder's cache. QueryChunk and outputs are rows of `heads × head_dim` floats. A
 //! query's output has the same bits whatever else is in the call and however many threads there are.
 
+mod cache;
 mod growing;
 mod pack;
-pub(super) mod packed;
+mod panels;
 mod scheme;
 #[cfg(test)]
 mod tests;
@@ -15,37 +16,26 @@ mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
-pub use packed::{Format, Packed, Rows};
+pub use cache::{CrossKv, GroupKv, GrowingDtype, Lineage};
+pub use panels::{PackedDtype, Rows};
 
 use std::ops::Range;
 
-use self::scheme::{Bf16Products, Exact, HalfStored, NarrowBytes, Scheme, WideBytes};
-use self::tile::{Queries, Scratch, attend_chunk};
+use self::panels::PackedKv;
+use self::scheme::{Exact, NarrowBytes, Scheme, WideBytes};
+use self::tile::{QueryChunk, TileScratch, attend_chunk};
 use self::vector::{Scalar, Vector};
 #[cfg(target_arch = "x86_64")]
 use self::x86_64::{Avx2, Avx512};
-use super::kv::{CrossKv, GroupKv, Lineage};
 use super::level::Isa;
 use super::pool::SharedSlice;
 use super::{Cpu, SimdLevel};
 
-/// How precisely [`dense`] computes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Precision {
-    /// f32 throughout.
-    #[default]
-    F32,
-    /// bf16 products, f32 sums; f32 where the CPU has no such instruction.
-    Bf16,
-    /// Byte products, f32 softmax.
-    I8,
-}
-
 /// Memory that [`dense`] keeps from call to call.
 #[derive(Default)]
-pub struct Workspace(Option<Packed>);
+pub struct Workspace(Option<PackedKv>);
 
-/// Queries of one window: `cache` is read once for all of them.
+/// QueryChunk of one window: `cache` is read once for all of them.
 #[derive(Clone, Copy)]
 pub struct CrossQueries<'a> {
     /// What they attend to.
@@ -54,7 +44,7 @@ pub struct CrossQueries<'a> {
     pub count: usize,
 }
 
-/// Queries of one decoder row.
+/// QueryChunk of one decoder row.
 #[derive(Clone, Copy)]
 pub struct GrowingQueries<'a> {
     /// The window's cache.
@@ -69,9 +59,9 @@ pub struct GrowingQueries<'a> {
     pub kv_len: usize,
 }
 
-/// Queries from which on a row's history is packed first instead of read position by position.
+/// QueryChunk from which on a row's history is packed first instead of read position by position.
 const MANY: usize = 4;
-/// Queries per task of a long sequence.
+/// QueryChunk per task of a long sequence.
 const CHUNK: usize = 96;
 /// Multiplications below which waking other threads costs more than it brings.
 const SMALL: usize = 1 << 16;
@@ -84,33 +74,24 @@ const SMALL: usize = 1 << 16;
 /// Where a slice is too short.
 pub fn dense(
     cpu: &Cpu,
-    precision: Precision,
+    dtype: PackedDtype,
     [q, k, v]: [Rows; 3],
     (heads, head_dim): (usize, usize),
     causal: bool,
     workspace: &mut Workspace,
     out: &mut [f32],
 ) {
-    let format = match precision {
-        Precision::Bf16 if cpu.level().bf16() => Format::Bf16,
-        Precision::F32 | Precision::Bf16 => Format::F32,
-        Precision::I8 => Format::I8,
-    };
-    let packed = match workspace
-        .0
-        .take()
-        .filter(|p| p.fits(format, k.count, heads, head_dim))
-    {
+    let fits = |packed: &PackedKv| packed.fits(dtype, k.count, heads, head_dim);
+    let packed = match workspace.0.take().filter(fits) {
         Some(mut packed) => {
             packed.fill(cpu, k, v);
             packed
         }
-        None => Packed::new(cpu, format, k, v, heads, head_dim),
+        None => PackedKv::pack(cpu, dtype, k, v, heads, head_dim),
     };
-    let how = match format {
-        Format::Bf16 => How::Bf16,
-        Format::I8 => How::NarrowBytes,
-        Format::F32 | Format::F16 => How::Exact,
+    let how = match dtype {
+        PackedDtype::F32 => How::Exact,
+        PackedDtype::I8 => How::NarrowBytes,
     };
     let visible = causal.then(|| k.count as isize - q.count as isize + 1);
     let group = Group {
@@ -140,13 +121,13 @@ pub fn cross(
     let groups = queries.iter().map(|queries| {
         let packed = queries.cache.packed();
         assert_eq!(
-            (packed.heads(), packed.head_dim),
+            (packed.heads.len(), packed.head_dim),
             (heads, head_dim),
             "the cache's heads"
         );
         let rows = first..first + queries.count;
         first = rows.end;
-        let visible = causal.then(|| packed.len() as isize - queries.count as isize + 1);
+        let visible = causal.then(|| packed.positions as isize - queries.count as isize + 1);
         Group {
             packed,
             rows,
@@ -163,9 +144,12 @@ pub fn cross(
             _ => joined.push(group),
         }
     }
-    // One call may mix formats, if a caller likes.
-    for how in [How::Exact, How::HalfStored, How::WideBytes] {
-        let fits = |group: &&Group| how == How::of_cache(group.packed.format);
+    // One call may mix dtypes, if a caller likes.
+    for (dtype, how) in [
+        (PackedDtype::F32, How::Exact),
+        (PackedDtype::I8, How::WideBytes),
+    ] {
+        let fits = |group: &&Group| dtype == group.packed.dtype;
         let groups: Vec<Group> = joined.iter().filter(fits).cloned().collect();
         attend_groups(cpu, how, q, (heads, head_dim), &groups, out);
     }
@@ -215,7 +199,7 @@ pub fn growing(
     let tasks = if work < SMALL { 1 } else { heads };
     let shared = SharedSlice::new(out);
     run_tasks(cpu, work, tasks, |task| {
-        let mut scratch = growing::Scratch::default();
+        let mut scores = Vec::new();
         for head in task * heads / tasks..(task + 1) * heads / tasks {
             for (row, rows, visible) in &few {
                 for (i, query) in rows.clone().enumerate() {
@@ -224,7 +208,7 @@ pub fn growing(
                     let out = head_of_row(&shared, (heads, head_dim), query, head);
                     let query = q.part(query, head * head_dim, head_dim);
                     let place = (row.beam, head, seen as usize);
-                    growing_one(cpu.level(), row, place, query, &mut scratch, out);
+                    growing_one(cpu.level(), row, place, query, &mut scores, out);
                 }
             }
         }
@@ -232,17 +216,17 @@ pub fn growing(
 }
 
 /// A row's history as plain packed keys and values.
-fn pack_history(cpu: &Cpu, row: &GrowingQueries) -> Packed {
+fn pack_history(cpu: &Cpu, row: &GrowingQueries) -> PackedKv {
     let (heads, head_dim) = (row.cache.heads(), row.cache.head_dim());
     let keys = row.cache.keys(row.lineage, row.beam, row.kv_len);
     let values = row.cache.values(row.lineage, row.beam, row.kv_len);
-    Packed::by_head(cpu, &keys, &values, row.kv_len, heads, head_dim)
+    PackedKv::pack_by_head(cpu, &keys, &values, row.kv_len, heads, head_dim)
 }
 
 /// Rows that attend to the same keys and values.
 #[derive(Clone)]
 struct Group<'a> {
-    packed: &'a Packed,
+    packed: &'a PackedKv,
     rows: Range<usize>,
     /// How many keys the first row sees, if each later one sees one more.
     visible: Option<isize>,
@@ -252,21 +236,8 @@ struct Group<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum How {
     Exact,
-    HalfStored,
-    Bf16,
     WideBytes,
     NarrowBytes,
-}
-
-impl How {
-    fn of_cache(format: Format) -> How {
-        match format {
-            Format::F32 => How::Exact,
-            Format::F16 => How::HalfStored,
-            Format::Bf16 => How::Bf16,
-            Format::I8 => How::WideBytes,
-        }
-    }
 }
 
 /// Does `tasks` tasks on the pool, or here if there is little work.
@@ -290,7 +261,7 @@ fn attend_groups(
     let mut tasks = Vec::new();
     let mut work = 0;
     for group in groups {
-        work += group.rows.len() * group.packed.len() * heads * head_dim * 2;
+        work += group.rows.len() * group.packed.positions * heads * head_dim * 2;
         for head in 0..heads {
             tasks.extend(
                 group
@@ -304,7 +275,7 @@ fn attend_groups(
     let shared = SharedSlice::new(out);
     run_tasks(cpu, work, tasks.len(), |task| {
         let (group, head, first) = &tasks[task];
-        let queries = Queries {
+        let queries = QueryChunk {
             rows: q,
             column: head * head_dim,
             first: *first,
@@ -313,7 +284,7 @@ fn attend_groups(
                 .visible
                 .map(|seen| seen + (first - group.rows.start) as isize),
         };
-        let job = Job {
+        let job = ChunkTask {
             packed: group.packed,
             head: *head,
             queries,
@@ -341,21 +312,19 @@ fn head_of_row<'a>(
 }
 
 /// Some queries of one head.
-struct Job<'a> {
-    packed: &'a Packed,
+struct ChunkTask<'a> {
+    packed: &'a PackedKv,
     head: usize,
-    queries: Queries<'a>,
+    queries: QueryChunk<'a>,
     out: &'a SharedSlice<'a, f32>,
 }
 
-impl Job<'_> {
+impl ChunkTask<'_> {
     fn run(&self, level: SimdLevel, how: How) {
         match how {
             How::Exact => self.run_scheme::<Exact>(level),
-            How::HalfStored => self.run_scheme::<HalfStored>(level),
             How::WideBytes => self.run_scheme::<WideBytes>(level),
             How::NarrowBytes => self.run_scheme::<NarrowBytes>(level),
-            How::Bf16 => self.run_bf16(level),
         }
     }
 
@@ -374,53 +343,37 @@ impl Job<'_> {
             Isa::Avx512Vnni => unsafe { tiles_vnni::<S>(self) },
         }
     }
-
-    #[expect(unsafe_code, reason = "enters code for a probed instruction set")]
-    fn run_bf16(&self, level: SimdLevel) {
-        match level.isa() {
-            Isa::Scalar => tiles::<Scalar, Bf16Products, 2>(self),
-            // SAFETY: the level proves that the CPU has these instructions.
-            _ if level.bf16() => unsafe { tiles_bf16(self) },
-            // SAFETY: as above; every level beyond scalar includes AVX2.
-            _ => unsafe { tiles_avx2::<Bf16Products>(self) },
-        }
-    }
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn tiles_avx2<S: Scheme<Avx2>>(job: &Job) {
+fn tiles_avx2<S: Scheme<Avx2>>(job: &ChunkTask) {
     tiles::<Avx2, S, 2>(job);
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-fn tiles_avx512<S: Scheme<Avx512<false>>>(job: &Job) {
+fn tiles_avx512<S: Scheme<Avx512<false>>>(job: &ChunkTask) {
     tiles::<Avx512<false>, S, 4>(job);
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-fn tiles_vnni<S: Scheme<Avx512<true>>>(job: &Job) {
+fn tiles_vnni<S: Scheme<Avx512<true>>>(job: &ChunkTask) {
     tiles::<Avx512<true>, S, 4>(job);
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]
-fn tiles_bf16(job: &Job) {
-    tiles::<Avx512<false>, Bf16Products, 4>(job);
 }
 
 /// `N` vectors of columns fill the registers beside six left rows.
 #[inline(always)]
-fn tiles<V: Vector, S: Scheme<V>, const N: usize>(job: &Job) {
-    let Job {
+fn tiles<V: Vector, S: Scheme<V>, const N: usize>(job: &ChunkTask) {
+    let ChunkTask {
         packed,
         head,
         queries,
         out,
     } = *job;
-    let shape = (packed.heads(), packed.head_dim);
+    let shape = (packed.heads.len(), packed.head_dim);
     let write = |i: usize, x: &[f32]| {
         head_of_row(out, shape, queries.first + i, head).copy_from_slice(x);
     };
-    attend_chunk::<V, S, N>(packed, head, queries, &mut Scratch::default(), write);
+    attend_chunk::<V, S, N>(packed, head, queries, &mut TileScratch::default(), write);
 }
 
 #[expect(unsafe_code, reason = "enters code for a probed instruction set")]
@@ -429,17 +382,17 @@ fn growing_one(
     row: &GrowingQueries,
     place: (usize, usize, usize),
     query: &[f32],
-    scratch: &mut growing::Scratch,
+    scores: &mut Vec<f32>,
     out: &mut [f32],
 ) {
     let (cache, lineage) = (row.cache, row.lineage);
     match level.isa() {
-        Isa::Scalar => growing::attend_one::<Scalar>(cache, lineage, place, query, scratch, out),
+        Isa::Scalar => growing::attend_one::<Scalar>(cache, lineage, place, query, scores, out),
         // SAFETY: the level proves that the CPU has these instructions.
-        Isa::Avx2 => unsafe { growing_avx2(cache, lineage, place, query, scratch, out) },
+        Isa::Avx2 => unsafe { growing_avx2(cache, lineage, place, query, scores, out) },
         // SAFETY: as above; both levels have what this needs.
         Isa::Avx512 | Isa::Avx512Vnni => unsafe {
-            growing_avx512(cache, lineage, place, query, scratch, out);
+            growing_avx512(cache, lineage, place, query, scores, out);
         },
     }
 }
@@ -450,10 +403,10 @@ fn growing_avx2(
     lineage: &Lineage,
     place: (usize, usize, usize),
     query: &[f32],
-    scratch: &mut growing::Scratch,
+    scores: &mut Vec<f32>,
     out: &mut [f32],
 ) {
-    growing::attend_one::<Avx2>(cache, lineage, place, query, scratch, out);
+    growing::attend_one::<Avx2>(cache, lineage, place, query, scores, out);
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
@@ -462,8 +415,8 @@ fn growing_avx512(
     lineage: &Lineage,
     place: (usize, usize, usize),
     query: &[f32],
-    scratch: &mut growing::Scratch,
+    scores: &mut Vec<f32>,
     out: &mut [f32],
 ) {
-    growing::attend_one::<Avx512<false>>(cache, lineage, place, query, scratch, out);
+    growing::attend_one::<Avx512<false>>(cache, lineage, place, query, scores, out);
 }

@@ -1,35 +1,89 @@
-//! Writing a [`PackedHead`]: numbers are converted row by row, then keys are turned on their side.
+//! Packing keys and values: numbers are converted row by row, then keys are turned on their side.
 
-use super::packed::{Format, PANEL, PackedHead, Plane, Rows, depth, lanes, panel_width};
+use bytemuck::{Pod, Zeroable};
+
+use super::panels::{PANEL, PackedDtype, PackedHead, PackedKv, Rows, depth, lanes, panel_width};
 use super::vector::{Scalar, Vector};
 #[cfg(target_arch = "x86_64")]
 use super::x86_64::{Avx2, Avx512};
-use crate::kernels::SimdLevel;
 use crate::kernels::level::Isa;
+use crate::kernels::{Cpu, SimdLevel};
+
+impl PackedKv {
+    /// Packs `k` and `v`, both `(positions, heads × head_dim)`.
+    pub(super) fn pack(
+        cpu: &Cpu,
+        dtype: PackedDtype,
+        k: Rows,
+        v: Rows,
+        heads: usize,
+        head_dim: usize,
+    ) -> PackedKv {
+        let mut packed = PackedKv::empty(dtype, k.count, heads, head_dim);
+        packed.fill(cpu, k, v);
+        packed
+    }
+
+    /// Packs other keys and values of the same shape into the same memory.
+    pub(super) fn fill(&mut self, cpu: &Cpu, k: Rows, v: Rows) {
+        self.fill_heads(cpu, k, v, self.head_dim);
+    }
+
+    /// Packs `k` and `v`, both `(heads, positions, head_dim)`, as f32.
+    pub(super) fn pack_by_head(
+        cpu: &Cpu,
+        k: &[f32],
+        v: &[f32],
+        positions: usize,
+        heads: usize,
+        head_dim: usize,
+    ) -> PackedKv {
+        let mut packed = PackedKv::empty(PackedDtype::F32, positions, heads, head_dim);
+        let [k, v] = [k, v].map(|data| Rows {
+            data,
+            stride: head_dim,
+            count: positions,
+        });
+        packed.fill_heads(cpu, k, v, positions * head_dim);
+        packed
+    }
+
+    /// As [`PackedKv::fill`], where a head's numbers start `head_stride` behind the last one's.
+    fn fill_heads(&mut self, cpu: &Cpu, k: Rows, v: Rows, head_stride: usize) {
+        let counts = (k.count, v.count);
+        assert_eq!(
+            counts,
+            (self.positions, self.positions),
+            "as many values as keys"
+        );
+        let (dtype, head_dim) = (self.dtype, self.head_dim);
+        cpu.pool().run_chunks(&mut self.heads, 1, |index, head| {
+            let part = HeadPart {
+                head: &mut head[0],
+                dtype,
+                head_dim,
+            };
+            write_head(cpu.level(), part, k, v, index * head_stride);
+        });
+    }
+}
 
 /// A head to be written.
-pub(super) struct HeadPart<'a> {
-    pub(super) head: &'a mut PackedHead,
-    pub(super) format: Format,
-    pub(super) head_dim: usize,
+struct HeadPart<'a> {
+    head: &'a mut PackedHead,
+    dtype: PackedDtype,
+    head_dim: usize,
 }
 
 /// Packs the head whose numbers start at `first` in each row.
 #[expect(unsafe_code, reason = "enters code for a probed instruction set")]
-pub(super) fn write_head(level: SimdLevel, part: HeadPart, k: Rows, v: Rows, first: usize) {
+fn write_head(level: SimdLevel, part: HeadPart, k: Rows, v: Rows, first: usize) {
     match level.isa() {
         Isa::Scalar => write::<Scalar>(part, k, v, first),
-        // bf16 rounding has its own instruction, which not every CPU with AVX-512 has.
         // SAFETY: the level proves that the CPU has these instructions.
-        Isa::Avx512 | Isa::Avx512Vnni if part.format != Format::Bf16 => unsafe {
-            write_avx512(part, k, v, first);
-        },
-        // SAFETY: as above, and bf16 was asked for.
-        Isa::Avx512 | Isa::Avx512Vnni if level.bf16() => unsafe {
-            write_bf16(part, k, v, first);
-        },
-        // SAFETY: as above; every level beyond scalar includes AVX2.
-        _ => unsafe { write_avx2(part, k, v, first) },
+        Isa::Avx2 => unsafe { write_avx2(part, k, v, first) },
+        // SAFETY: as above.
+        Isa::Avx512 | Isa::Avx512Vnni => unsafe { write_avx512(part, k, v, first) },
     }
 }
 
@@ -43,55 +97,29 @@ fn write_avx512(part: HeadPart, k: Rows, v: Rows, first: usize) {
     write::<Avx512<false>>(part, k, v, first);
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]
-fn write_bf16(part: HeadPart, k: Rows, v: Rows, first: usize) {
-    write::<Avx512<false>>(part, k, v, first);
-}
-
 #[inline(always)]
 fn write<V: Vector>(part: HeadPart, k: Rows, v: Rows, first: usize) {
     let HeadPart {
         head,
-        format,
+        dtype,
         head_dim,
     } = part;
-    if format == Format::I8 {
-        scale::<V>(head, k, v, first, head_dim);
+    if dtype == PackedDtype::F32 {
+        write_keys::<V, _>(&Floats, k, first, head_dim, head.keys.items_mut());
+        write_values::<V, _>(&Floats, v, first, head_dim, head.values.items_mut());
+        return;
     }
-    let PackedHead {
-        keys,
-        values,
-        key_scale,
-        value_scale,
-        key_mean,
-    } = head;
-    match (keys, values) {
-        (Plane::F32(keys), Plane::F32(values)) => {
-            write_keys::<V, _>(&Floats, k, first, head_dim, keys.items_mut());
-            write_values::<V, _>(&Floats, v, first, head_dim, values.items_mut());
-        }
-        (Plane::F16(keys), Plane::F16(values)) => {
-            write_keys::<V, _>(&Halves, k, first, head_dim, keys.items_mut());
-            write_values::<V, _>(&Halves, v, first, head_dim, values.items_mut());
-        }
-        (Plane::Words(keys), Plane::Words(values)) if format == Format::Bf16 => {
-            write_keys::<V, _>(&Pairs, k, first, head_dim, keys.items_mut());
-            write_values::<V, _>(&Pairs, v, first, head_dim, values.items_mut());
-        }
-        (Plane::Words(keys), Plane::Words(values)) => {
-            let key_inverse: Vec<f32> = key_scale.iter().map(|&scale| inverse(scale)).collect();
-            let value_inverse: Vec<f32> = value_scale.iter().map(|&scale| inverse(scale)).collect();
-            let bytes = Bytes {
-                mean: key_mean,
-                key_inverse: &key_inverse,
-                value_inverse: &value_inverse,
-            };
-            write_keys::<V, _>(&bytes, k, first, head_dim, keys.items_mut());
-            write_values::<V, _>(&bytes, v, first, head_dim, values.items_mut());
-        }
-        // Both planes of a head are made for the same format.
-        _ => {}
-    }
+    scale::<V>(head, k, v, first, head_dim);
+    let inverses = |scales: &[f32]| scales.iter().map(|&scale| inverse(scale)).collect();
+    let (key_inverse, value_inverse): (Vec<f32>, Vec<f32>) =
+        (inverses(&head.key_scale), inverses(&head.value_scale));
+    let quantise = Quantise {
+        mean: &head.key_mean,
+        key_inverse: &key_inverse,
+        value_inverse: &value_inverse,
+    };
+    write_keys::<V, _>(&quantise, k, first, head_dim, head.keys.items_mut());
+    write_values::<V, _>(&quantise, v, first, head_dim, head.values.items_mut());
 }
 
 fn inverse(scale: f32) -> f32 {
@@ -100,7 +128,7 @@ fn inverse(scale: f32) -> f32 {
 
 /// How rows of floats, padded to whole vectors, become stored items.
 trait Encode<V: Vector> {
-    type Item: Copy + Default;
+    type Item: Pod;
     /// Numbers in an item.
     const PER_STEP: usize;
 
@@ -111,9 +139,7 @@ trait Encode<V: Vector> {
 }
 
 struct Floats;
-struct Halves;
-struct Pairs;
-struct Bytes<'a> {
+struct Quantise<'a> {
     mean: &'a [f32],
     key_inverse: &'a [f32],
     value_inverse: &'a [f32],
@@ -133,58 +159,7 @@ impl<V: Vector> Encode<V> for Floats {
     }
 }
 
-impl<V: Vector> Encode<V> for Halves {
-    type Item = u16;
-    const PER_STEP: usize = 1;
-
-    #[inline(always)]
-    fn key(&self, _: usize, row: &[f32], to: &mut [u16]) {
-        let mut halves = [0; 16];
-        for (row, to) in row.chunks(V::LANES).zip(to.chunks_mut(V::LANES)) {
-            V::store_f16(V::load(row), &mut halves);
-            to.copy_from_slice(&halves[..to.len()]);
-        }
-    }
-    #[inline(always)]
-    fn values(&self, rows: &[f32], to: &mut [u16]) {
-        for (row, to) in rows
-            .chunks_exact(V::LANES)
-            .zip(to.chunks_exact_mut(V::LANES))
-        {
-            V::store_f16(V::load(row), to);
-        }
-    }
-}
-
-impl<V: Vector> Encode<V> for Pairs {
-    type Item = u32;
-    const PER_STEP: usize = 2;
-
-    #[inline(always)]
-    fn key(&self, _: usize, row: &[f32], to: &mut [u32]) {
-        let mut words = [0; 8];
-        for (row, to) in row.chunks(V::LANES).zip(to.chunks_mut(V::LANES / 2)) {
-            V::store_bf16(V::load(row), &mut words);
-            to.copy_from_slice(&words[..to.len()]);
-        }
-    }
-    #[inline(always)]
-    fn values(&self, rows: &[f32], to: &mut [u32]) {
-        let (low, high) = rows.split_at(rows.len() / 2);
-        let (mut lows, mut highs) = ([0; 8], [0; 8]);
-        for (i, to) in to.chunks_exact_mut(V::LANES).enumerate() {
-            V::store_bf16(V::load(&low[i * V::LANES..]), &mut lows);
-            V::store_bf16(V::load(&high[i * V::LANES..]), &mut highs);
-            for (lane, to) in to.iter_mut().enumerate() {
-                let shift = lane % 2 * 16;
-                let half = |words: &[u32; 8]| words[lane / 2] >> shift & 0xffff;
-                *to = half(&lows) | half(&highs) << 16;
-            }
-        }
-    }
-}
-
-impl<V: Vector> Encode<V> for Bytes<'_> {
+impl<V: Vector> Encode<V> for Quantise<'_> {
     type Item = u32;
     const PER_STEP: usize = 4;
 
@@ -231,7 +206,7 @@ fn write_keys<V: Vector, E: Encode<V>>(
 ) {
     let steps = depth(head_dim) / E::PER_STEP;
     let mut row = vec![0.0; lanes(head_dim)];
-    let mut rows = vec![E::Item::default(); PANEL * steps];
+    let mut rows = vec![E::Item::zeroed(); PANEL * steps];
     for panel in 0..k.count.div_ceil(PANEL) {
         let positions = panel * PANEL..k.count.min((panel + 1) * PANEL);
         for (position, to) in positions.clone().zip(rows.chunks_exact_mut(steps)) {

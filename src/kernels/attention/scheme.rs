@@ -4,13 +4,14 @@
 //! probabilities, and how those become left operands of the value product. Left operands are 32-bit
 //! words that are broadcast: a float, two bf16, or four bytes.
 
-use super::packed::Plane;
-use super::vector::{Vector, exp2, exp2_coarse};
+use bytemuck::Pod;
+
+use super::vector::{Vector, exp2};
 
 /// One multiply-and-add of a broadcast word with a vector of stored items.
 pub(super) trait Product<V: Vector> {
     /// What is stored.
-    type Item: Copy;
+    type Item: Pod;
     /// Stored items in a register.
     type Right: Copy;
     /// Running sums.
@@ -18,9 +19,6 @@ pub(super) trait Product<V: Vector> {
     /// Terms of a sum in one step.
     const TERMS: usize;
 
-    /// A plane's items; empty, which reads would panic on, where the format does not fit: the dispatch
-    /// by format rules that out.
-    fn items(plane: &Plane) -> &[Self::Item];
     fn start(at: i32) -> Self::Sum;
     fn load(from: &[Self::Item]) -> Self::Right;
     fn step(sum: Self::Sum, left: u32, right: Self::Right) -> Self::Sum;
@@ -28,10 +26,6 @@ pub(super) trait Product<V: Vector> {
 
 /// f32 × f32.
 pub(super) struct F32;
-/// f32 × f16, widened.
-pub(super) struct F16;
-/// bf16 pairs.
-pub(super) struct Bf16;
 /// Four signed bytes × four unsigned ones: scores.
 pub(super) struct ByteScores;
 /// Four unsigned bytes × four signed ones: values.
@@ -43,13 +37,6 @@ impl<V: Vector> Product<V> for F32 {
     type Sum = V::F;
     const TERMS: usize = 1;
 
-    #[inline(always)]
-    fn items(plane: &Plane) -> &[f32] {
-        match plane {
-            Plane::F32(x) => x.items(),
-            _ => &[],
-        }
-    }
     #[inline(always)]
     fn start(_: i32) -> V::F {
         V::splat(0.0)
@@ -64,73 +51,12 @@ impl<V: Vector> Product<V> for F32 {
     }
 }
 
-impl<V: Vector> Product<V> for F16 {
-    type Item = u16;
-    type Right = V::F;
-    type Sum = V::F;
-    const TERMS: usize = 1;
-
-    #[inline(always)]
-    fn items(plane: &Plane) -> &[u16] {
-        match plane {
-            Plane::F16(x) => x.items(),
-            _ => &[],
-        }
-    }
-    #[inline(always)]
-    fn start(_: i32) -> V::F {
-        V::splat(0.0)
-    }
-    #[inline(always)]
-    fn load(from: &[u16]) -> V::F {
-        V::load_f16(from)
-    }
-    #[inline(always)]
-    fn step(sum: V::F, left: u32, right: V::F) -> V::F {
-        V::fma(V::splat(f32::from_bits(left)), right, sum)
-    }
-}
-
-impl<V: Vector> Product<V> for Bf16 {
-    type Item = u32;
-    type Right = V::I;
-    type Sum = V::F;
-    const TERMS: usize = 2;
-
-    #[inline(always)]
-    fn items(plane: &Plane) -> &[u32] {
-        match plane {
-            Plane::Words(x) => x.items(),
-            _ => &[],
-        }
-    }
-    #[inline(always)]
-    fn start(_: i32) -> V::F {
-        V::splat(0.0)
-    }
-    #[inline(always)]
-    fn load(from: &[u32]) -> V::I {
-        V::load_words(from)
-    }
-    #[inline(always)]
-    fn step(sum: V::F, left: u32, right: V::I) -> V::F {
-        V::dot_bf16(sum, V::splat_word(left), right)
-    }
-}
-
 impl<V: Vector> Product<V> for ByteScores {
     type Item = u32;
     type Right = V::I;
     type Sum = V::I;
     const TERMS: usize = 4;
 
-    #[inline(always)]
-    fn items(plane: &Plane) -> &[u32] {
-        match plane {
-            Plane::Words(x) => x.items(),
-            _ => &[],
-        }
-    }
     #[inline(always)]
     fn start(at: i32) -> V::I {
         V::splat_word(at as u32)
@@ -151,13 +77,6 @@ impl<V: Vector> Product<V> for ByteValues {
     type Sum = V::I;
     const TERMS: usize = 4;
 
-    #[inline(always)]
-    fn items(plane: &Plane) -> &[u32] {
-        match plane {
-            Plane::Words(x) => x.items(),
-            _ => &[],
-        }
-    }
     #[inline(always)]
     fn start(at: i32) -> V::I {
         V::splat_word(at as u32)
@@ -211,14 +130,8 @@ pub(super) trait Scheme<V: Vector> {
     fn value(sums: [Sum<V, Self::Value>; 2]) -> V::F;
 }
 
-/// f32 arithmetic on keys and values stored as `P` reads them.
-pub(super) struct Floats<P>(std::marker::PhantomData<P>);
 /// Everything in f32.
-pub(super) type Exact = Floats<F32>;
-/// f16 keys and values, f32 arithmetic.
-pub(super) type HalfStored = Floats<F16>;
-/// bf16 products, f32 sums.
-pub(super) struct Bf16Products;
+pub(super) struct Exact;
 /// Byte keys and values; queries and probabilities in 16 bits, as two bytes each.
 pub(super) struct WideBytes;
 /// Byte products throughout.
@@ -249,9 +162,9 @@ fn float_probabilities<V: Vector>(scores: &[f32], shift: V::F, left: &mut [u32])
     sum
 }
 
-impl<V: Vector, P: Product<V, Sum = V::F>> Scheme<V> for Floats<P> {
-    type Score = P;
-    type Value = P;
+impl<V: Vector> Scheme<V> for Exact {
+    type Score = F32;
+    type Value = F32;
     const ROWS: usize = 1;
     const ONE_BITS: f32 = 0.0;
     const KEY_SCALES: bool = false;
@@ -267,46 +180,6 @@ impl<V: Vector, P: Product<V, Sum = V::F>> Scheme<V> for Floats<P> {
     #[inline(always)]
     fn probabilities(scores: &[f32], shift: V::F, left: &mut [u32], _: usize) -> V::F {
         float_probabilities::<V>(scores, shift, left)
-    }
-    #[inline(always)]
-    fn value(sums: [V::F; 2]) -> V::F {
-        sums[0]
-    }
-}
-
-impl<V: Vector> Scheme<V> for Bf16Products {
-    type Score = Bf16;
-    type Value = Bf16;
-    const ROWS: usize = 1;
-    const ONE_BITS: f32 = 0.0;
-    const KEY_SCALES: bool = false;
-
-    #[inline(always)]
-    fn query(query: &[f32], scale: f32, left: &mut [u32], _: usize) -> Scaled {
-        let bits = |x: f32| u32::from(half::bf16::from_f32_const(x).to_bits());
-        for (to, pair) in left.iter_mut().zip(query.chunks(2)) {
-            let high = pair.get(1).map_or(0, |x| bits(x * scale));
-            *to = bits(pair[0] * scale) | high << 16;
-        }
-        Scaled {
-            factor: 1.0,
-            start: [0; 2],
-        }
-    }
-    #[inline(always)]
-    fn score(sums: [V::F; 2], _: V::F, _: V::F) -> V::F {
-        sums[0]
-    }
-    #[inline(always)]
-    fn probabilities(scores: &[f32], shift: V::F, left: &mut [u32], _: usize) -> V::F {
-        let mut sum = V::splat(0.0);
-        let left = left.chunks_exact_mut(V::LANES / 2);
-        for (scores, left) in scores.chunks_exact(V::LANES).zip(left) {
-            let p = exp2_coarse::<V>(V::sub(V::load(scores), shift));
-            V::store_bf16(p, left);
-            sum = V::add(sum, p);
-        }
-        sum
     }
     #[inline(always)]
     fn value(sums: [V::F; 2]) -> V::F {

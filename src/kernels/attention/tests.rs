@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::comparison::relative_error;
-use crate::kernels::kv::KvFormat;
 use crate::kernels::level::Isa;
 
 /// A small generator, so that failures repeat: numbers of about normal shape.
@@ -89,12 +88,8 @@ fn report(failures: &[String]) {
 }
 
 #[test]
-fn dense_agrees_with_f64_at_every_level_length_and_precision() {
-    let bars = [
-        (Precision::F32, 1e-5),
-        (Precision::Bf16, 8e-3),
-        (Precision::I8, 2e-2),
-    ];
+fn dense_agrees_with_f64_at_every_level_length_and_dtype() {
+    let bars = [(PackedDtype::F32, 1e-5), (PackedDtype::I8, 2e-2)];
     let shapes = [
         (1, 1),
         (3, 3),
@@ -112,13 +107,13 @@ fn dense_agrees_with_f64_at_every_level_length_and_precision() {
             for causal in [false, true] {
                 let want = judge(&q, &k, &v, heads, head_dim, causal);
                 for cpu in cpus() {
-                    for (precision, bar) in bars {
+                    for (dtype, bar) in bars {
                         let mut workspace = Workspace::default();
                         let mut out = vec![f32::NAN; n * width];
                         let inputs = [&q, &k, &v].map(|x| rows(x, width));
                         dense(
                             &cpu,
-                            precision,
+                            dtype,
                             inputs,
                             (heads, head_dim),
                             causal,
@@ -128,7 +123,7 @@ fn dense_agrees_with_f64_at_every_level_length_and_precision() {
                         let error = relative_error(&out, &want);
                         if error > bar {
                             failures.push(format!(
-                                "{precision:?} {cpu:?} {n}×{m} {heads}×{head_dim} causal {causal}: {error:.1e}"
+                                "{dtype:?} {cpu:?} {n}×{m} {heads}×{head_dim} causal {causal}: {error:.1e}"
                             ));
                         }
                     }
@@ -141,11 +136,7 @@ fn dense_agrees_with_f64_at_every_level_length_and_precision() {
 
 #[test]
 fn cross_agrees_with_f64_and_a_row_does_not_depend_on_the_others() {
-    let bars = [
-        (KvFormat::F32, 1e-5),
-        (KvFormat::F16, 1e-3),
-        (KvFormat::I8, 2e-2),
-    ];
+    let bars = [(PackedDtype::F32, 1e-5), (PackedDtype::I8, 2e-2)];
     let (heads, head_dim, positions) = (2, 64, 1500);
     let (mut random, width) = (Random(3), heads * head_dim);
     let q = random.numbers(9 * width);
@@ -154,18 +145,11 @@ fn cross_agrees_with_f64_and_a_row_does_not_depend_on_the_others() {
         .collect();
     let mut failures = Vec::new();
     for cpu in cpus() {
-        for (format, bar) in bars {
+        for (dtype, bar) in bars {
             let caches: Vec<CrossKv> = windows
                 .iter()
                 .map(|[k, v]| {
-                    CrossKv::pack(
-                        &cpu,
-                        format,
-                        rows(k, width),
-                        rows(v, width),
-                        heads,
-                        head_dim,
-                    )
+                    CrossKv::pack(&cpu, dtype, rows(k, width), rows(v, width), heads, head_dim)
                 })
                 .collect();
             let counts = [(0, 1), (0, 1), (0, 3), (1, 1), (0, 2), (1, 1)];
@@ -204,7 +188,7 @@ fn cross_agrees_with_f64_and_a_row_does_not_depend_on_the_others() {
                     &mut alone,
                 );
                 if error > bar || alone != out[range] {
-                    failures.push(format!("{format:?} {cpu:?} rows {first}: {error:.1e}"));
+                    failures.push(format!("{dtype:?} {cpu:?} rows {first}: {error:.1e}"));
                 }
             }
         }
@@ -220,15 +204,10 @@ fn unpacking_a_cache_gives_back_what_went_in() {
     let mut failures = Vec::new();
     for positions in [1, 15, 64, 65, 131] {
         let [k, v] = [(); 2].map(|()| random.numbers(positions * width));
-        for (format, bar) in [
-            (Format::F32, 0.0),
-            (Format::F16, 1e-3),
-            (Format::Bf16, 8e-3),
-            (Format::I8, 1e-2),
-        ] {
-            let packed = Packed::new(
+        for (dtype, bar) in [(PackedDtype::F32, 0.0), (PackedDtype::I8, 1e-2)] {
+            let packed = PackedKv::pack(
                 &cpu,
-                format,
+                dtype,
                 rows(&k, width),
                 rows(&v, width),
                 heads,
@@ -247,7 +226,7 @@ fn unpacking_a_cache_gives_back_what_went_in() {
                 }
                 let error = relative_error(&got, &by_head);
                 if error > bar {
-                    failures.push(format!("{format:?} {positions}: {error:.1e}"));
+                    failures.push(format!("{dtype:?} {positions}: {error:.1e}"));
                 }
             }
         }
@@ -262,19 +241,15 @@ fn unpacking_a_cache_gives_back_what_went_in() {
     reason = "one history, looked at from every side"
 )]
 fn growing_follows_each_beams_lineage() {
-    let bars = [
-        (KvFormat::F32, 1e-5),
-        (KvFormat::F16, 2e-3),
-        (KvFormat::I8, 3e-2),
-    ];
+    let bars = [(GrowingDtype::F32, 1e-5), (GrowingDtype::F16, 2e-3)];
     let (heads, head_dim, beams, prompt) = (2, 64, 3, 5);
     let width = heads * head_dim;
     let forks = [[0, 1, 2], [0, 0, 1], [2, 2, 2], [1, 0, 2]];
     let mut failures = Vec::new();
     for cpu in cpus() {
-        for (format, bar) in bars {
+        for (dtype, bar) in bars {
             let mut random = Random(11);
-            let mut cache = GroupKv::new(format, heads, head_dim, beams, 448);
+            let mut cache = GroupKv::new(dtype, heads, head_dim, beams, 448);
             let mut lineage = Lineage::new(beams, 448);
             let mut histories = vec![[Vec::new(), Vec::new()]; beams];
             for position in 0..prompt {
@@ -331,7 +306,7 @@ fn growing_follows_each_beams_lineage() {
                     &judge(&q[range], k, v, heads, head_dim, true),
                 );
                 if error > bar {
-                    failures.push(format!("{format:?} {cpu:?} beam {beam}: {error:.1e}"));
+                    failures.push(format!("{dtype:?} {cpu:?} beam {beam}: {error:.1e}"));
                 }
             }
         }
@@ -344,7 +319,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
     let (heads, head_dim, n) = (3, 64, 250);
     let (mut random, width) = (Random(2), heads * head_dim);
     let qkv = random.numbers(n * 3 * width);
-    for precision in [Precision::F32, Precision::Bf16, Precision::I8] {
+    for dtype in [PackedDtype::F32, PackedDtype::I8] {
         let outputs = [1, 2, 5].map(|threads| {
             let cpu = Cpu::new(Some(threads), None);
             let view = |at: usize| Rows {
@@ -355,7 +330,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
             let mut out = vec![0.0; n * width];
             dense(
                 &cpu,
-                precision,
+                dtype,
                 [view(0), view(1), view(2)],
                 (heads, head_dim),
                 false,
@@ -366,7 +341,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
         });
         assert!(
             outputs[0] == outputs[1] && outputs[1] == outputs[2],
-            "{precision:?}"
+            "{dtype:?}"
         );
     }
 }

@@ -4,7 +4,7 @@
 //! joins the queries' running sums (online softmax). Only a block's scores are ever held. What happens
 //! to a query never depends on the queries beside it.
 
-use super::packed::{PANEL, Packed, Rows, depth, lanes, panel_width};
+use super::panels::{PANEL, PackedKv, Rows, depth, lanes, panel_width};
 use super::scheme::{Item, Product, Scaled, Scheme};
 use super::vector::{Vector, exp2};
 
@@ -17,9 +17,9 @@ const NEVER: f32 = -1e7;
 /// Where running maxima start: above [`NEVER`], below any score.
 const LOWEST: f32 = -1e6;
 
-/// Queries of one head.
+/// QueryChunk of one head.
 #[derive(Clone, Copy)]
-pub(super) struct Queries<'a> {
+pub(super) struct QueryChunk<'a> {
     /// All rows.
     pub(super) rows: Rows<'a>,
     /// The head's first number in a row.
@@ -32,7 +32,7 @@ pub(super) struct Queries<'a> {
     pub(super) visible: Option<isize>,
 }
 
-impl Queries<'_> {
+impl QueryChunk<'_> {
     /// How many of `keys` the `i`th query sees.
     fn sees(&self, i: usize, keys: usize) -> usize {
         self.visible.map_or(keys, |first| {
@@ -43,13 +43,13 @@ impl Queries<'_> {
 
 /// Where a chunk of queries keeps its numbers.
 #[derive(Default)]
-pub(super) struct Scratch {
+pub(super) struct TileScratch {
     /// Left rows of the queries.
     query: Vec<u32>,
     scaled: Vec<Scaled>,
     /// One query, padded to whole vectors.
     row: Vec<f32>,
-    running: Running,
+    running: OnlineSoftmax,
     /// Outputs so far, [`lanes`] of `head_dim` per query.
     out: Vec<f32>,
     /// Scores of one tile, [`BLOCK`] per query.
@@ -60,14 +60,14 @@ pub(super) struct Scratch {
 
 /// The queries' online softmax.
 #[derive(Default)]
-struct Running {
+struct OnlineSoftmax {
     /// The highest score of each query.
     highest: Vec<f32>,
     /// Sums of probabilities, a vector in [`MOST`] numbers per query.
     sums: Vec<f32>,
 }
 
-impl Running {
+impl OnlineSoftmax {
     fn start(&mut self, queries: usize) {
         self.highest.clear();
         self.highest.resize(queries, LOWEST);
@@ -176,10 +176,10 @@ fn of_query<S: Copy, const LEFT: usize, const C: usize>(
 /// Block by block for the whole chunk, so that a block's keys and values are read from near.
 #[inline(always)]
 pub(super) fn attend_chunk<V: Vector, S: Scheme<V>, const N: usize>(
-    packed: &Packed,
+    packed: &PackedKv,
     head: usize,
-    queries: Queries,
-    scratch: &mut Scratch,
+    queries: QueryChunk,
+    scratch: &mut TileScratch,
     write: impl FnMut(usize, &[f32]),
 ) {
     prepare::<V, S>(packed, queries, scratch);
@@ -209,7 +209,11 @@ pub(super) fn attend_chunk<V: Vector, S: Scheme<V>, const N: usize>(
 
 /// Writes the queries' left rows and clears what is kept per query.
 #[inline(always)]
-fn prepare<V: Vector, S: Scheme<V>>(packed: &Packed, queries: Queries, scratch: &mut Scratch) {
+fn prepare<V: Vector, S: Scheme<V>>(
+    packed: &PackedKv,
+    queries: QueryChunk,
+    scratch: &mut TileScratch,
+) {
     let head_dim = packed.head_dim;
     let steps = depth(head_dim) / S::Score::TERMS;
     let scale = std::f32::consts::LOG2_E / (head_dim as f32).sqrt();
@@ -241,10 +245,10 @@ fn prepare<V: Vector, S: Scheme<V>>(packed: &Packed, queries: Queries, scratch: 
 /// Divides by the sums and hands the outputs over.
 #[inline(always)]
 fn finish<V: Vector>(
-    packed: &Packed,
+    packed: &PackedKv,
     head: usize,
     count: usize,
-    scratch: &mut Scratch,
+    scratch: &mut TileScratch,
     mut write: impl FnMut(usize, &[f32]),
 ) {
     let (head_dim, out_width) = (packed.head_dim, lanes(packed.head_dim));
@@ -280,9 +284,9 @@ macro_rules! unrolled {
 
 /// `LEFT` left rows of neighbouring queries.
 struct Tile<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> {
-    packed: &'a Packed,
+    packed: &'a PackedKv,
     head: usize,
-    queries: Queries<'a>,
+    queries: QueryChunk<'a>,
     /// The first of the chunk's queries that the tile holds.
     query: usize,
     keys: &'a [Item<V, S::Score>],
@@ -293,12 +297,9 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
     const QUERIES: usize = LEFT / S::ROWS;
 
     #[inline(always)]
-    fn new(packed: &'a Packed, head: usize, queries: Queries<'a>, query: usize) -> Self {
-        let planes = &packed.heads[head];
-        let (keys, values) = (
-            S::Score::items(&planes.keys),
-            S::Value::items(&planes.values),
-        );
+    fn new(packed: &'a PackedKv, head: usize, queries: QueryChunk<'a>, query: usize) -> Self {
+        let packed_head = &packed.heads[head];
+        let (keys, values) = (packed_head.keys.items(), packed_head.values.items());
         Tile {
             packed,
             head,
@@ -311,7 +312,7 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
 
     /// All of one block of keys.
     #[inline(always)]
-    fn block(&self, first: usize, width: usize, scratch: &mut Scratch) {
+    fn block(&self, first: usize, width: usize, scratch: &mut TileScratch) {
         let mut highest = [V::splat(LOWEST); LEFT];
         self.scores(first, width, scratch, &mut highest);
         let join = self.softmax(width, scratch, &highest);
@@ -324,7 +325,7 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
         &self,
         first: usize,
         width: usize,
-        scratch: &mut Scratch,
+        scratch: &mut TileScratch,
         highest: &mut [V::F; LEFT],
     ) {
         for panel in first / PANEL..(first + width).div_ceil(PANEL) {
@@ -348,7 +349,7 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
         first: usize,
         panel: usize,
         column: usize,
-        scratch: &mut Scratch,
+        scratch: &mut TileScratch,
         highest: &mut [V::F; LEFT],
     ) {
         let steps = depth(self.packed.head_dim) / S::Score::TERMS;
@@ -409,7 +410,7 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
 
     /// Turns scores into probabilities against the block's maximum.
     #[inline(always)]
-    fn softmax(&self, width: usize, scratch: &mut Scratch, highest: &[V::F; LEFT]) -> Join {
+    fn softmax(&self, width: usize, scratch: &mut TileScratch, highest: &[V::F; LEFT]) -> Join {
         let stride = BLOCK / S::Value::TERMS;
         let mut tops = [LOWEST; MOST];
         for q in 0..Self::QUERIES {
@@ -430,7 +431,7 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
 
     /// Adds the block's values.
     #[inline(always)]
-    fn values(&self, first: usize, width: usize, scratch: &mut Scratch, join: &Join) {
+    fn values(&self, first: usize, width: usize, scratch: &mut TileScratch, join: &Join) {
         let out_width = lanes(self.packed.head_dim);
         let mut column = 0;
         while column + N * V::LANES <= out_width {
@@ -450,7 +451,7 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
         first: usize,
         width: usize,
         column: usize,
-        scratch: &mut Scratch,
+        scratch: &mut TileScratch,
         join: &Join,
     ) {
         let (out_width, terms) = (lanes(self.packed.head_dim), S::Value::TERMS);

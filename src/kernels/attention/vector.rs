@@ -19,15 +19,9 @@ pub(super) trait Vector: Copy {
     fn load(from: &[f32]) -> Self::F;
     /// Half floats, widened.
     fn load_f16(from: &[u16]) -> Self::F;
-    /// Signed bytes, widened.
-    fn load_i8(from: &[i8]) -> Self::F;
     fn store(x: Self::F, to: &mut [f32]);
     /// The bits of the floats.
     fn store_bits(x: Self::F, to: &mut [u32]);
-    /// Rounded to bf16, two in a word.
-    fn store_bf16(x: Self::F, to: &mut [u32]);
-    /// Rounded to half floats.
-    fn store_f16(x: Self::F, to: &mut [u16]);
     /// The low byte of each lane, four in a word.
     fn store_bytes(x: Self::I, to: &mut [u32]);
 
@@ -60,8 +54,6 @@ pub(super) trait Vector: Copy {
     fn to_floats(x: Self::I) -> Self::F;
     /// Adds to each lane of `sum` the four products of `a`'s unsigned and `b`'s signed bytes.
     fn dot_bytes(sum: Self::I, a: Self::I, b: Self::I) -> Self::I;
-    /// Adds to each lane of `sum` the two products of bf16 pairs.
-    fn dot_bf16(sum: Self::F, a: Self::I, b: Self::I) -> Self::F;
 
     /// `255 × 2^-x` as bytes, joined as [`Vector::join_bytes`] does.
     #[inline(always)]
@@ -90,7 +82,7 @@ const EXP2: [f32; 6] = [
     0.001_877_576_7,
 ];
 
-/// The same to 1.7e-3, for probabilities that are rounded to bytes or bf16 afterwards.
+/// The same to 1.7e-3, for probabilities that are rounded to bytes afterwards.
 const EXP2_COARSE: [f32; 3] = [1.001_724_8, 0.657_636_3, 0.337_189_43];
 
 #[inline(always)]
@@ -147,26 +139,12 @@ impl Vector for Scalar {
         first4(from).map(|x| half::f16::from_bits(x).to_f32())
     }
     #[inline(always)]
-    fn load_i8(from: &[i8]) -> [f32; 4] {
-        first4(from).map(f32::from)
-    }
-    #[inline(always)]
     fn store(x: [f32; 4], to: &mut [f32]) {
         to[..4].copy_from_slice(&x);
     }
     #[inline(always)]
     fn store_bits(x: [f32; 4], to: &mut [u32]) {
         to[..4].copy_from_slice(&x.map(f32::to_bits));
-    }
-    #[inline(always)]
-    fn store_bf16(x: [f32; 4], to: &mut [u32]) {
-        let bits = x.map(|x| u32::from(half::bf16::from_f32(x).to_bits()));
-        to[0] = bits[0] | bits[1] << 16;
-        to[1] = bits[2] | bits[3] << 16;
-    }
-    #[inline(always)]
-    fn store_f16(x: [f32; 4], to: &mut [u16]) {
-        to[..4].copy_from_slice(&x.map(|x| half::f16::from_f32(x).to_bits()));
     }
     #[inline(always)]
     fn store_bytes(x: [u32; 4], to: &mut [u32]) {
@@ -254,11 +232,5 @@ impl Vector for Scalar {
                 .sum::<i32>() as u32
         });
         Self::add_words(sum, dot)
-    }
-    #[inline(always)]
-    fn dot_bf16(sum: [f32; 4], a: [u32; 4], b: [u32; 4]) -> [f32; 4] {
-        let low = |x: [u32; 4]| x.map(|x| f32::from_bits(x << 16));
-        let high = |x: [u32; 4]| x.map(|x| f32::from_bits(x & 0xffff_0000));
-        Self::fma(high(a), high(b), Self::fma(low(a), low(b), sum))
     }
 }

@@ -57,35 +57,12 @@ impl Vector for Avx2 {
         )))
     }
     #[inline(always)]
-    fn load_i8(from: &[i8]) -> __m256 {
-        memory!(from, 8, |from| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(
-            _mm_loadl_epi64(from.as_ptr().cast())
-        )))
-    }
-    #[inline(always)]
     fn store(x: __m256, to: &mut [f32]) {
         memory!(mut to, 8, |to| _mm256_storeu_ps(to.as_mut_ptr(), x));
     }
     #[inline(always)]
     fn store_bits(x: __m256, to: &mut [u32]) {
         memory!(mut to, 8, |to| _mm256_storeu_ps(to.as_mut_ptr().cast(), x));
-    }
-    #[inline(always)]
-    fn store_bf16(x: __m256, to: &mut [u32]) {
-        let mut floats = [0.0; 8];
-        Self::store(x, &mut floats);
-        for (pair, to) in floats.chunks_exact(2).zip(&mut to[..4]) {
-            let bits = |x| u32::from(half::bf16::from_f32(x).to_bits());
-            *to = bits(pair[0]) | bits(pair[1]) << 16;
-        }
-    }
-    #[inline(always)]
-    fn store_f16(x: __m256, to: &mut [u16]) {
-        let packed = op!(_mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
-        memory!(mut to, 8, |to| _mm_storeu_si128(
-            to.as_mut_ptr().cast(),
-            packed
-        ));
     }
     #[inline(always)]
     fn store_bytes(x: __m256i, to: &mut [u32]) {
@@ -212,16 +189,6 @@ impl Vector for Avx2 {
         })
     }
     #[inline(always)]
-    fn dot_bf16(sum: __m256, a: __m256i, b: __m256i) -> __m256 {
-        op!({
-            let low = |x| _mm256_castsi256_ps(_mm256_slli_epi32(x, 16));
-            let mask = _mm256_set1_epi32(0xffff_0000_u32 as i32);
-            let high = |x| _mm256_castsi256_ps(_mm256_and_si256(x, mask));
-            let sum = _mm256_fmadd_ps(low(a), low(b), sum);
-            _mm256_fmadd_ps(high(a), high(b), sum)
-        })
-    }
-    #[inline(always)]
     fn prefetch<T>(place: *const T) {
         // Never faults, wherever `place` is.
         op!(_mm_prefetch::<_MM_HINT_T0>(place.cast()));
@@ -288,37 +255,12 @@ impl<const VNNI: bool> Vector for Avx512<VNNI> {
         )))
     }
     #[inline(always)]
-    fn load_i8(from: &[i8]) -> __m512 {
-        memory!(from, 16, |from| _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(
-            _mm_loadu_si128(from.as_ptr().cast())
-        )))
-    }
-    #[inline(always)]
     fn store(x: __m512, to: &mut [f32]) {
         memory!(mut to, 16, |to| _mm512_storeu_ps(to.as_mut_ptr(), x));
     }
     #[inline(always)]
     fn store_bits(x: __m512, to: &mut [u32]) {
         memory!(mut to, 16, |to| _mm512_storeu_ps(to.as_mut_ptr().cast(), x));
-    }
-    #[inline(always)]
-    fn store_bf16(x: __m512, to: &mut [u32]) {
-        // Only reached below functions that enable bf16.
-        let packed: __m256i = op!(std::mem::transmute::<__m256bh, __m256i>(
-            _mm512_cvtneps_pbh(x)
-        ));
-        memory!(mut to, 8, |to| _mm256_storeu_si256(
-            to.as_mut_ptr().cast(),
-            packed
-        ));
-    }
-    #[inline(always)]
-    fn store_f16(x: __m512, to: &mut [u16]) {
-        let packed = op!(_mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
-        memory!(mut to, 16, |to| _mm256_storeu_si256(
-            to.as_mut_ptr().cast(),
-            packed
-        ));
     }
     #[inline(always)]
     fn store_bytes(x: __m512i, to: &mut [u32]) {
@@ -433,15 +375,6 @@ impl<const VNNI: bool> Vector for Avx512<VNNI> {
             let sum = _mm512_add_epi32(sum, _mm512_madd_epi16(a_even, b_even));
             _mm512_add_epi32(sum, _mm512_madd_epi16(a_odd, b_odd))
         })
-    }
-    #[inline(always)]
-    fn dot_bf16(sum: __m512, a: __m512i, b: __m512i) -> __m512 {
-        // Only reached below functions that enable bf16.
-        op!(_mm512_dpbf16_ps(
-            sum,
-            std::mem::transmute::<__m512i, __m512bh>(a),
-            std::mem::transmute::<__m512i, __m512bh>(b)
-        ))
     }
     #[inline(always)]
     fn prefetch<T>(place: *const T) {

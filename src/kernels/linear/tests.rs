@@ -217,8 +217,8 @@ fn half_precision_storage_has_the_bytes_of_single_precision() {
     inputs.w[0] = 0.1;
     let wide = inputs.pack(&cpu, &case, false);
     assert_eq!(
-        (narrow.precision(), wide.precision()),
-        (Precision::F16, Precision::F32)
+        (narrow.dtype(), wide.dtype()),
+        (WeightDtype::F16, WeightDtype::F32)
     );
     let (a, b) = (
         run(&cpu, &narrow, &inputs.call(&case)),

@@ -8,7 +8,7 @@ use super::state::{CpuAudio, CpuText};
 use crate::attention::{AttentionBackend, CrossRow, GrowingRow, SliceKv};
 use crate::error::Result;
 use crate::kernels::Cpu;
-use crate::kernels::kv::{CrossKv, KvFormat};
+use crate::kernels::attention::{CrossKv, PackedDtype};
 use crate::kernels::linear::PackedLinear;
 
 /// Token and position embeddings, a stack of blocks, and the embedding again as output matrix.
@@ -70,16 +70,22 @@ pub(super) struct StepAttention<'a> {
 
 impl Decoder {
     /// Projects a window's encoder output `(positions, audio width)` into each layer's keys and values.
-    pub fn fill_audio(&self, cpu: &Cpu, format: KvFormat, encoded: &Matrix<'_>, to: &mut CpuAudio) {
+    pub fn fill_audio(
+        &self,
+        cpu: &Cpu,
+        dtype: PackedDtype,
+        encoded: &Matrix<'_>,
+        to: &mut CpuAudio,
+    ) {
         let (heads, head_dim) = (self.heads, self.width / self.heads);
         for (i, block) in self.blocks.iter().enumerate() {
             let kv = project(cpu, None, &block.cross_kv, encoded);
             let (k, v) = (kv.columns(0), kv.columns(self.width));
             match to.layers.get_mut(i) {
-                Some(layer) => layer.repack(cpu, format, k, v, heads, head_dim),
+                Some(layer) => layer.repack(cpu, dtype, k, v, heads, head_dim),
                 None => to
                     .layers
-                    .push(CrossKv::pack(cpu, format, k, v, heads, head_dim)),
+                    .push(CrossKv::pack(cpu, dtype, k, v, heads, head_dim)),
             }
         }
     }

@@ -16,7 +16,7 @@ impl<'a> Matrix<'a> {
     pub fn new(cpu: &'a Cpu, rows: usize, width: usize) -> Self {
         Self {
             cpu,
-            data: cpu.spare().take(rows * width),
+            data: cpu.buffers().take(rows * width),
             width,
         }
     }
@@ -60,7 +60,7 @@ impl Drop for Matrix<'_> {
     fn drop(&mut self) {
         let data = std::mem::take(&mut self.data);
         if !data.is_empty() {
-            self.cpu.spare().give(data);
+            self.cpu.buffers().give(data);
         }
     }
 }

@@ -26,13 +26,13 @@ use crate::attention::Plan;
 use crate::dims::ModelDimensions;
 use crate::error::{Error, Result};
 use crate::kernels::Cpu;
-use crate::kernels::attention::Precision;
+use crate::kernels::attention::PackedDtype;
 use crate::ranking::Answer;
 use crate::weights::WeightSource;
 use decoder::{Decoder, StepAttention};
 use encoder::Encoder;
 use matrix::Matrix;
-use state::{CpuAudio, CpuText, audio_format, text_format};
+use state::{CpuAudio, CpuText, audio_dtype, text_dtype};
 
 /// Windows from which on a step is worth its cost: among eight, a window costs half of what it costs
 /// alone. Slots beyond these are for the encoding lanes, which would stop at a full batch.
@@ -50,10 +50,10 @@ pub struct CpuNetwork {
 
 /// How precisely the encoder attends.
 #[must_use]
-pub fn encoder_attention(compute: ComputeType) -> Precision {
+pub fn encoder_attention(compute: ComputeType) -> PackedDtype {
     match compute {
-        ComputeType::F32 => Precision::F32,
-        ComputeType::Int8 => Precision::I8,
+        ComputeType::F32 => PackedDtype::F32,
+        ComputeType::Int8 => PackedDtype::I8,
     }
 }
 
@@ -132,16 +132,16 @@ impl Network for CpuNetwork {
     }
 
     fn text_state(&self, beams: usize) -> Result<TextState> {
-        let text = CpuText::new(&self.dims, text_format(self.compute), beams);
+        let text = CpuText::new(&self.dims, text_dtype(self.compute), beams);
         Ok(TextState::new(text))
     }
 
     fn encode(&self, mels: &[&[f32]], into: &mut [AudioState]) -> Result<()> {
-        let format = audio_format(self.compute);
+        let dtype = audio_dtype(self.compute);
         for (mel, state) in mels.iter().zip(into) {
             let encoded = self.encoded(mel)?;
             let state = state.memory_mut()?;
-            self.decoder.fill_audio(&self.cpu, format, &encoded, state);
+            self.decoder.fill_audio(&self.cpu, dtype, &encoded, state);
         }
         Ok(())
     }

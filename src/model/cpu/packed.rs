@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::kernels::linear::PackedLinear;
-use crate::kernels::storage::{LINE, Number, Owner, Store, bytes_of};
+use crate::kernels::storage::{LINE, Owner, Store, bytes_of};
+use bytemuck::Pod;
 
 /// Closes every file; the last digits are the layout's version.
 const MARK: &[u8; 16] = b"undertone-pack01";
@@ -69,7 +70,7 @@ impl PackedFile {
         Ok(layer)
     }
 
-    pub fn numbers<T: Number>(&self, name: &str, count: usize) -> Result<Store<T>> {
+    pub fn numbers<T: Pod>(&self, name: &str, count: usize) -> Result<Store<T>> {
         let range = self.range(name)?;
         if range.len() < count * size_of::<T>() {
             return Err(self.broken(name, "is cut short".into()));
@@ -124,7 +125,7 @@ impl Recorder {
         self.section(name, &layer.to_bytes())
     }
 
-    pub fn numbers<T: Number>(&mut self, name: &str, numbers: &[T]) -> std::io::Result<()> {
+    pub fn numbers<T: Pod>(&mut self, name: &str, numbers: &[T]) -> std::io::Result<()> {
         self.section(name, bytes_of(numbers))
     }
 

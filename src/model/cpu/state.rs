@@ -1,7 +1,7 @@
 //! A window's KV caches in this crate's layouts.
 
 use crate::dims::ModelDimensions;
-use crate::kernels::kv::{CrossKv, GroupKv, KvFormat, Lineage};
+use crate::kernels::attention::{CrossKv, GroupKv, GrowingDtype, Lineage, PackedDtype};
 use crate::model::{ComputeType, StateBytes, TextMemory};
 
 /// Cross-attention's keys and values, per layer. Written once a window.
@@ -25,9 +25,9 @@ pub(super) struct CpuText {
 
 impl CpuText {
     /// An empty text for `beams` rows of at most `n_text_ctx` tokens.
-    pub fn new(dims: &ModelDimensions, format: KvFormat, beams: usize) -> Self {
+    pub fn new(dims: &ModelDimensions, dtype: GrowingDtype, beams: usize) -> Self {
         let (capacity, head_dim) = (dims.n_text_ctx, dims.n_text_state / dims.n_text_head);
-        let layer = || GroupKv::new(format, dims.n_text_head, head_dim, beams, capacity);
+        let layer = || GroupKv::new(dtype, dims.n_text_head, head_dim, beams, capacity);
         Self {
             layers: (0..dims.n_text_layer).map(|_| layer()).collect(),
             lineage: Lineage::new(beams, capacity),
@@ -112,18 +112,18 @@ impl Watched {
 }
 
 /// How the text's keys and values are kept.
-pub(super) fn text_format(compute: ComputeType) -> KvFormat {
+pub(super) fn text_dtype(compute: ComputeType) -> GrowingDtype {
     match compute {
-        ComputeType::F32 => KvFormat::F32,
-        ComputeType::Int8 => KvFormat::F16,
+        ComputeType::F32 => GrowingDtype::F32,
+        ComputeType::Int8 => GrowingDtype::F16,
     }
 }
 
 /// How the audio's keys and values are kept: every step reads all of them for every window.
-pub(super) fn audio_format(compute: ComputeType) -> KvFormat {
+pub(super) fn audio_dtype(compute: ComputeType) -> PackedDtype {
     match compute {
-        ComputeType::F32 => KvFormat::F32,
-        ComputeType::Int8 => KvFormat::I8,
+        ComputeType::F32 => PackedDtype::F32,
+        ComputeType::Int8 => PackedDtype::I8,
     }
 }
 
@@ -132,17 +132,8 @@ pub(super) fn audio_format(compute: ComputeType) -> KvFormat {
 pub fn state_bytes(dims: &ModelDimensions, compute: ComputeType) -> StateBytes {
     let numbers = 2 * dims.n_text_layer * dims.n_text_state;
     StateBytes {
-        window: numbers * bytes(audio_format(compute)) * dims.n_audio_ctx,
-        row: numbers * bytes(text_format(compute)) * dims.n_text_ctx,
-    }
-}
-
-/// Bytes a number takes, scales not counted.
-fn bytes(format: KvFormat) -> usize {
-    match format {
-        KvFormat::F32 => 4,
-        KvFormat::F16 => 2,
-        KvFormat::I8 => 1,
+        window: numbers * audio_dtype(compute).size() * dims.n_audio_ctx,
+        row: numbers * text_dtype(compute).size() * dims.n_text_ctx,
     }
 }
 

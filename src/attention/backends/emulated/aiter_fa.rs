@@ -3,7 +3,7 @@
 
 use super::{Design, Shape, flash, rocm_attn};
 use crate::attention::BackendName;
-use crate::kernels::tiled::Walk;
+use crate::kernels::emulated::Walk;
 
 pub(super) static DESIGN: Design = Design {
     name: BackendName::ROCM_AITER_FA,

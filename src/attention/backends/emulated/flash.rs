@@ -2,7 +2,7 @@
 
 use super::{Design, Shape};
 use crate::attention::BackendName;
-use crate::kernels::tiled::Walk;
+use crate::kernels::emulated::Walk;
 
 /// Flash attention's tiles for heads of 64.
 pub(super) const QUERIES: usize = 128;

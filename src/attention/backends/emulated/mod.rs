@@ -1,12 +1,13 @@
 //! The backends that vLLM's ROCm rules choose, computed on the CPU with the algorithm of each.
 //!
 //! A file for each says how its GPU kernel cuts up a row ([`Design::walk`]); the arithmetic is
-//! [`kernels::tiled`](crate::kernels::tiled). Queries, keys and values are rounded to the type of numbers
+//! [`kernels::emulated`](crate::kernels::emulated). Queries, keys and values are rounded to the dtype
 //! that was planned for, sums are f32, and the output is rounded again as a GPU would store it. What each
 //! can serve is its row in [`capability`], and nowhere else.
 
 mod aiter_fa;
 mod flash;
+mod memo;
 mod rocm_attn;
 #[cfg(test)]
 mod tests;
@@ -17,15 +18,17 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
+use memo::Memo;
+
 use super::{Naive, plain_objections};
 use crate::attention::vllm::capability::{self, Gpu};
 use crate::attention::{
-    Attended, AttentionBackend, AttentionCall, AttentionQuery, AttentionType, BackendName, Dtype,
-    GrowingRow, Kv, Objection, Platform, RuleSet,
+    Attended, AttentionBackend, AttentionCall, AttentionQuery, AttentionType, BackendName,
+    CrossRow, Dtype, GrowingRow, Kv, Objection, Platform, RuleSet,
 };
 use crate::error::Result;
 use crate::kernels::Cpu;
-use crate::kernels::tiled::{self, History, Number, Queries, Source, Walk};
+use crate::kernels::emulated::{self, History, Queries, Rounding, Source, Walk};
 
 /// What a row looks like to a kernel that has to choose how to cut it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,11 +60,12 @@ static DESIGNS: [&Design; 5] = [
     &flash::DESIGN,
 ];
 
-/// A backend of vLLM's ROCm platform, on the CPU, in one type of numbers.
+/// A backend of vLLM's ROCm platform, on the CPU, in one dtype.
 pub struct EmulatedBackend {
     cpu: Cpu,
     design: &'static Design,
     dtype: Dtype,
+    histories: Memo,
 }
 
 impl EmulatedBackend {
@@ -75,7 +79,12 @@ impl EmulatedBackend {
     }
 
     fn new(cpu: Cpu, design: &'static Design, dtype: Dtype) -> Self {
-        Self { cpu, design, dtype }
+        Self {
+            cpu,
+            design,
+            dtype,
+            histories: Memo::default(),
+        }
     }
 
     /// The output before it is rounded, `(tokens, heads × head_dim)`.
@@ -89,7 +98,7 @@ impl EmulatedBackend {
                 let (count, len) = (call.queries.dim(0)?, k.dim(0)?);
                 let (k, v) = (plain(k)?, plain(v)?);
                 let parts = [&k, &v].map(|x| Source::by_token(x, shape));
-                let history = History::new(&self.cpu, self.number(), parts, shape, len);
+                let history = History::new(&self.cpu, self.rounding(), parts, shape, len);
                 self.row(call, &queries, count, &history, &mut out);
             }
             Kv::Growing(rows) => {
@@ -102,7 +111,7 @@ impl EmulatedBackend {
             Kv::Cross(rows) => {
                 let mut first = 0;
                 for row in *rows {
-                    let history = row.cache.history(&self.cpu, self.number());
+                    let history = self.listened(row);
                     first = self.next_row(call, &queries, first, row.queries, &history, &mut out);
                 }
             }
@@ -115,7 +124,16 @@ impl EmulatedBackend {
         let values = row.cache.values(row.lineage, row.beam, row.kv_len);
         let parts = [&keys, &values].map(|x| Source::by_head(x, call.head_dim, row.kv_len));
         let shape = (call.heads, call.head_dim);
-        History::new(&self.cpu, self.number(), parts, shape, row.kv_len)
+        History::new(&self.cpu, self.rounding(), parts, shape, row.kv_len)
+    }
+
+    fn listened(&self, row: &CrossRow<'_>) -> Arc<History> {
+        self.histories.history(row.cache, || {
+            let (shape, len) = (row.cache.shape(), row.cache.len());
+            let (keys, values) = (row.cache.keys(), row.cache.values());
+            let parts = [&keys, &values].map(|x| Source::by_head(x, shape.1, len));
+            History::new(&self.cpu, self.rounding(), parts, shape, len)
+        })
     }
 
     /// Attends for `count` tokens from `first` on; returns the token after them.
@@ -144,21 +162,21 @@ impl EmulatedBackend {
     ) {
         let shape = (call.heads, call.head_dim);
         let source = Source::by_token(queries, shape);
-        let queries = Queries::new(self.number(), source, shape, count);
+        let queries = Queries::new(self.rounding(), source, shape, count);
         let walk = (self.design.walk)(Shape {
             queries: count,
             keys: history.len(),
             causal: call.causal,
             dense: matches!(call.kv, Kv::Dense { .. }),
         });
-        tiled::attend(&self.cpu, walk, &queries, history, call.causal, out);
+        emulated::attend(&self.cpu, walk, &queries, history, call.causal, out);
     }
 
-    fn number(&self) -> Number {
+    fn rounding(&self) -> Rounding {
         match self.dtype {
-            Dtype::F16 => Number::F16,
-            Dtype::Bf16 => Number::Bf16,
-            Dtype::F32 => Number::F32,
+            Dtype::F16 => Rounding::F16,
+            Dtype::Bf16 => Rounding::Bf16,
+            Dtype::F32 => Rounding::F32,
         }
     }
 }
@@ -191,7 +209,7 @@ impl AttentionBackend for EmulatedBackend {
     /// Weights, where wanted, are [`Naive`]'s: the GPU's kernels give none.
     fn attend(&self, call: &AttentionCall<'_>) -> Result<Attended> {
         let mut out = self.compute(call)?;
-        self.number().round(&mut out);
+        self.rounding().round(&mut out);
         let output = Tensor::from_vec(out, call.queries.shape(), &Device::Cpu)?;
         let weights = match call.weights {
             true => Naive::new().attend(call)?.weights,

@@ -2,7 +2,7 @@
 
 use super::{Design, Shape, triton};
 use crate::attention::BackendName;
-use crate::kernels::tiled::Walk;
+use crate::kernels::emulated::Walk;
 
 /// Queries and keys in a tile of a prompt.
 const QUERIES: usize = 128;

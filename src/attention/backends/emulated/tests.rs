@@ -8,7 +8,7 @@ use crate::attention::backends::tests::{
     CAPACITY, HEAD_DIM, call, cross, error, grown, plain, random, repack, row,
 };
 use crate::kernels::SimdLevel;
-use crate::kernels::kv::{CrossKv, Lineage};
+use crate::kernels::attention::{CrossKv, Lineage};
 
 const LENGTHS: [usize; 8] = [1, 3, 17, 255, 256, 257, 448, 1500];
 const DTYPES: [Dtype; 3] = [Dtype::F16, Dtype::Bf16, Dtype::F32];

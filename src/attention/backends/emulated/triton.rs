@@ -2,7 +2,7 @@
 
 use super::{Design, Shape};
 use crate::attention::BackendName;
-use crate::kernels::tiled::Walk;
+use crate::kernels::emulated::Walk;
 
 /// Queries in a tile of the unified kernel where every head has its own keys, as in Whisper.
 const QUERIES: usize = 16;

@@ -2,7 +2,7 @@
 
 use super::{Design, Shape, triton};
 use crate::attention::BackendName;
-use crate::kernels::tiled::Walk;
+use crate::kernels::emulated::Walk;
 
 /// The block of the cache that this backend asks for, and with it the keys in a tile.
 const BLOCK: usize = 64;

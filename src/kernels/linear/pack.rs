@@ -7,10 +7,11 @@
 
 use std::ops::Range;
 
+use bytemuck::Pod;
 use half::f16;
 
-use super::cpu::Cpu;
-use super::storage::{LINE, Number, Owner, Store, bytes_of};
+use crate::kernels::Cpu;
+use crate::kernels::storage::{LINE, Owner, Store, bytes_of};
 
 /// Outputs in a panel: two vectors.
 pub(super) const PANEL: usize = 32;
@@ -19,19 +20,19 @@ pub(super) const CHUNK: usize = 16;
 /// Inputs whose byte products are summed in one operation.
 const QUAD: usize = 4;
 
-/// How weights are stored; sums are in f32, or exact integers for [`Precision::I8`].
+/// How weights are stored; sums are in f32, or exact integers for [`WeightDtype::I8`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Precision {
+pub enum WeightDtype {
     /// Single precision.
     F32,
-    /// Half precision, widened when used: the results of [`Precision::F32`] to the bit, as it is only
+    /// Half precision, widened when used: the results of [`WeightDtype::F32`] to the bit, as it is only
     /// chosen where every weight is a half-precision number. Half the memory traffic.
     F16,
     /// Signed bytes with a scale per output; inputs are quantised row by row when used.
     I8,
 }
 
-/// A matrix `(n_out, n_in)` and a bias, packed for [`linear`](super::linear::linear).
+/// A matrix `(n_out, n_in)` and a bias, packed for [`linear`](super::linear).
 pub struct PackedLinear {
     n_in: usize,
     n_out: usize,
@@ -43,11 +44,11 @@ pub struct PackedLinear {
 pub(super) enum Weights {
     F32(Store<f32>),
     F16(Store<u16>),
-    I8(Bytes),
+    I8(QuantisedWeights),
 }
 
 /// Quantised weights: `w = scale × byte`.
-pub(super) struct Bytes {
+pub(super) struct QuantisedWeights {
     pub(super) bytes: Store<i8>,
     /// One per output, padded.
     pub(super) scales: Store<f32>,
@@ -113,11 +114,11 @@ impl PackedLinear {
     }
 
     /// How the weights are stored.
-    pub fn precision(&self) -> Precision {
+    pub fn dtype(&self) -> WeightDtype {
         match self.weights {
-            Weights::F32(_) => Precision::F32,
-            Weights::F16(_) => Precision::F16,
-            Weights::I8(_) => Precision::I8,
+            Weights::F32(_) => WeightDtype::F32,
+            Weights::F16(_) => WeightDtype::F16,
+            Weights::I8(_) => WeightDtype::I8,
         }
     }
 
@@ -150,10 +151,10 @@ impl PackedLinear {
     }
 
     fn kind(&self) -> u64 {
-        match self.precision() {
-            Precision::F32 => 0,
-            Precision::F16 => 1,
-            Precision::I8 => 2,
+        match self.dtype() {
+            WeightDtype::F32 => 0,
+            WeightDtype::F16 => 1,
+            WeightDtype::I8 => 2,
         }
     }
 
@@ -188,7 +189,7 @@ impl PackedLinear {
         let weights = match field(0) {
             0 => Weights::F32(rest.take(count)?),
             1 => Weights::F16(rest.take(count)?),
-            2 => Weights::I8(Bytes {
+            2 => Weights::I8(QuantisedWeights {
                 bytes: rest.take(count)?,
                 scales: rest.take(outputs)?,
                 sums: rest.take(outputs)?,
@@ -232,7 +233,7 @@ struct Sections<'a> {
 }
 
 impl Sections<'_> {
-    fn take<T: Number>(&mut self, count: usize) -> Result<Store<T>, String> {
+    fn take<T: Pod>(&mut self, count: usize) -> Result<Store<T>, String> {
         let len = count
             .checked_mul(size_of::<T>())
             .ok_or("the packed weights are too large")?;
@@ -280,7 +281,7 @@ fn all_halves(cpu: &Cpu, w: &[f32]) -> bool {
     all.into_inner()
 }
 
-fn pack_floats<T: Number>(
+fn pack_floats<T: Pod + Send>(
     cpu: &Cpu,
     w: &[f32],
     n_in: usize,
@@ -299,7 +300,7 @@ fn pack_floats<T: Number>(
     })
 }
 
-fn pack_bytes(cpu: &Cpu, w: &[f32], n_out: usize, n_in: usize) -> Bytes {
+fn pack_bytes(cpu: &Cpu, w: &[f32], n_out: usize, n_in: usize) -> QuantisedWeights {
     let (outputs, k) = (n_out.next_multiple_of(PANEL), n_in.next_multiple_of(CHUNK));
     let scales = Store::build(outputs, |to| {
         cpu.pool().run_chunks(&mut to[..n_out], 64, |part, to| {
@@ -327,7 +328,7 @@ fn pack_bytes(cpu: &Cpu, w: &[f32], n_out: usize, n_in: usize) -> Bytes {
         });
     });
     let sums = Store::build(outputs, |to| sum_bytes(bytes.numbers(), k, to));
-    Bytes {
+    QuantisedWeights {
         bytes,
         scales,
         sums,
@@ -388,8 +389,11 @@ mod tests {
     #[test]
     fn packing_keeps_the_weights_and_picks_halves_only_where_exact() {
         let all = packed(&Cpu::new(Some(2), None));
-        let precisions: Vec<_> = all.iter().map(|(layer, _)| layer.precision()).collect();
-        assert_eq!(precisions, [Precision::F32, Precision::F16, Precision::I8]);
+        let dtypes: Vec<_> = all.iter().map(|(layer, _)| layer.dtype()).collect();
+        assert_eq!(
+            dtypes,
+            [WeightDtype::F32, WeightDtype::F16, WeightDtype::I8]
+        );
         assert_eq!(all[0].0.unpacked(), all[0].1);
         assert_eq!(all[1].0.unpacked(), all[1].1);
         for (row, back) in all[2].1.chunks(37).zip(all[2].0.unpacked().chunks(37)) {

@@ -7,12 +7,12 @@
 
 use std::ops::Range;
 
-use super::linear::LinearCall;
-use super::packed::{Bytes, CHUNK, PANEL, PackedLinear};
-use super::pool::SharedSlice;
-use super::rows::RowScale;
-use super::simd::{LANES, Simd, Task, math};
-use super::storage::LINE;
+use super::LinearCall;
+use super::pack::{CHUNK, PANEL, PackedLinear, QuantisedWeights};
+use super::prepare::RowScale;
+use crate::kernels::pool::SharedSlice;
+use crate::kernels::simd::{LANES, Simd, Task, math};
+use crate::kernels::storage::LINE;
 
 /// Prepared rows, and the weights of their kind.
 #[derive(Clone, Copy)]
@@ -28,7 +28,7 @@ pub(super) enum Operands<'a> {
     I8 {
         x: &'a [u8],
         scales: &'a [RowScale],
-        w: &'a Bytes,
+        w: &'a QuantisedWeights,
     },
 }
 
@@ -253,7 +253,7 @@ fn dequantise<S: Simd, const R: usize>(
     s: S,
     sums: [[S::I; 2]; R],
     rows: &[RowScale; R],
-    w: &Bytes,
+    w: &QuantisedWeights,
     panel: usize,
 ) -> [[S::F; 2]; R] {
     let scales = &w.scales.numbers().as_chunks::<LANES>().0[2 * panel..][..2];

@@ -1,7 +1,7 @@
 //! Layer-norm.
 
-use super::cpu::Cpu;
-use super::simd::{LANES, Simd, Task, dispatch};
+use crate::kernels::Cpu;
+use crate::kernels::simd::{LANES, Simd, Task, dispatch};
 
 /// A layer-norm: `(x - mean) / sqrt(variance + eps) × weight + bias`.
 #[derive(Clone, Copy)]

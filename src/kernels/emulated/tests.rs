@@ -39,9 +39,9 @@ impl Case {
     fn output(&self, cpu: &Cpu, walk: Walk) -> Vec<f32> {
         let [q, k, v] = self.inputs();
         let shape = (self.heads, self.head_dim);
-        let queries = Queries::new(Number::F32, self.source(&q), shape, self.queries);
+        let queries = Queries::new(Rounding::F32, self.source(&q), shape, self.queries);
         let parts = [self.source(&k), self.source(&v)];
-        let history = History::new(cpu, Number::F32, parts, shape, self.keys);
+        let history = History::new(cpu, Rounding::F32, parts, shape, self.keys);
         let mut out = vec![f32::NAN; q.len()];
         attend(cpu, walk, &queries, &history, self.causal, &mut out);
         out
@@ -170,9 +170,9 @@ fn the_same_bits_at_every_level_and_thread_count() {
 #[test]
 fn numbers_round_to_nearest_even() {
     let mut x = [1.0 + 1.0 / 2048.0, 1.0 + 3.0 / 2048.0, 70000.0, -0.1];
-    Number::F16.round(&mut x);
+    Rounding::F16.round(&mut x);
     assert_eq!(x, [1.0, 1.0 + 2.0 / 1024.0, f32::INFINITY, -0.099_975_586]);
     let mut x = [1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0];
-    Number::Bf16.round(&mut x);
+    Rounding::Bf16.round(&mut x);
     assert_eq!(x, [1.0, 1.0 + 2.0 / 128.0]);
 }

@@ -15,10 +15,10 @@ mod softmax;
 mod tests;
 mod walk;
 
-pub use operands::{History, Number, Queries, Source};
+pub use operands::{History, Queries, Rounding, Source};
 
 use self::softmax::Seen;
-use self::walk::Tile;
+use self::walk::QueryTile;
 use super::Cpu;
 use super::simd::dispatch;
 
@@ -120,7 +120,7 @@ pub fn attend(
             let out = &mut result[..rows.len() * width];
             let remembered = dispatch(
                 cpu.level(),
-                Tile {
+                QueryTile {
                     queries: queries.head(head),
                     history: history.head(head),
                     rows,

@@ -12,9 +12,9 @@ const MOST: usize = 6;
 
 /// Vectors without an owner.
 #[derive(Default)]
-pub struct Spare(Mutex<Vec<Vec<f32>>>);
+pub struct BufferPool(Mutex<Vec<Vec<f32>>>);
 
-impl Spare {
+impl BufferPool {
     /// A vector of `len` numbers of any content, from among the kept ones if one fits.
     pub fn take(&self, len: usize) -> Vec<f32> {
         let mut numbers = if len < WORTH { None } else { self.fitting(len) }.unwrap_or_default();
@@ -26,7 +26,7 @@ impl Spare {
         numbers
     }
 
-    /// Keeps a vector for a later [`Spare::take`]; the smallest goes if there are too many.
+    /// Keeps a vector for a later [`BufferPool::take`]; the smallest goes if there are too many.
     pub fn give(&self, numbers: Vec<f32>) {
         if numbers.len() < WORTH {
             return;
@@ -57,28 +57,28 @@ mod tests {
 
     #[test]
     fn a_vector_comes_back_for_what_fits_it_and_is_not_grown() {
-        let spare = Spare::default();
-        let numbers = spare.take(3 * WORTH);
+        let pool = BufferPool::default();
+        let numbers = pool.take(3 * WORTH);
         assert!(numbers.len() == 3 * WORTH && numbers.iter().all(|&x| x == 0.0));
         let place = numbers.as_ptr();
-        spare.give(numbers);
-        let (small, large) = (spare.take(WORTH), spare.take(4 * WORTH));
+        pool.give(numbers);
+        let (small, large) = (pool.take(WORTH), pool.take(4 * WORTH));
         assert_ne!(small.as_ptr(), place, "far too large");
         assert_ne!(large.as_ptr(), place, "too small");
-        let part = spare.take(2 * WORTH);
+        let part = pool.take(2 * WORTH);
         assert_eq!((part.as_ptr(), part.len()), (place, 2 * WORTH));
-        spare.give(part);
-        assert_eq!(spare.take(3 * WORTH).len(), 3 * WORTH);
+        pool.give(part);
+        assert_eq!(pool.take(3 * WORTH).len(), 3 * WORTH);
     }
 
     #[test]
     fn few_are_kept_and_none_that_are_small() {
-        let spare = Spare::default();
-        spare.give(vec![0.0; WORTH - 1]);
+        let pool = BufferPool::default();
+        pool.give(vec![0.0; WORTH - 1]);
         for i in 0..2 * MOST {
-            spare.give(vec![0.0; (i + 1) * WORTH]);
+            pool.give(vec![0.0; (i + 1) * WORTH]);
         }
-        let lengths: Vec<usize> = spare.lock().iter().map(Vec::len).collect();
+        let lengths: Vec<usize> = pool.lock().iter().map(Vec::len).collect();
         let largest: Vec<usize> = (MOST..2 * MOST).map(|i| (i + 1) * WORTH).collect();
         assert_eq!(lengths, largest);
     }

@@ -6,9 +6,9 @@ use half::{bf16, f16};
 use crate::kernels::Cpu;
 use crate::kernels::simd::LANES;
 
-/// The numbers that inputs are rounded to.
+/// The dtype that inputs are rounded to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Number {
+pub enum Rounding {
     /// Not rounded.
     F32,
     /// IEEE half precision.
@@ -17,13 +17,13 @@ pub enum Number {
     Bf16,
 }
 
-impl Number {
+impl Rounding {
     /// Rounds every number to the nearest, ties to even.
     pub fn round(self, numbers: &mut [f32]) {
         const STEP: usize = 256;
         match self {
-            Number::F32 => {}
-            Number::F16 => {
+            Rounding::F32 => {}
+            Rounding::F16 => {
                 let mut short = [f16::ZERO; STEP];
                 for numbers in numbers.chunks_mut(STEP) {
                     let short = &mut short[..numbers.len()];
@@ -31,7 +31,7 @@ impl Number {
                     short.convert_to_f32_slice(numbers);
                 }
             }
-            Number::Bf16 => {
+            Rounding::Bf16 => {
                 for x in numbers {
                     *x = bf16::from_f32(*x).to_f32();
                 }
@@ -92,7 +92,7 @@ impl Queries {
     /// Where the source is too short.
     #[must_use]
     pub fn new(
-        number: Number,
+        rounding: Rounding,
         source: Source,
         (heads, head_dim): (usize, usize),
         count: usize,
@@ -102,7 +102,7 @@ impl Queries {
         for (i, to) in numbers.chunks_exact_mut(width).enumerate() {
             let to = &mut to[..head_dim];
             to.copy_from_slice(source.part(i / count, i % count, head_dim));
-            number.round(to);
+            rounding.round(to);
         }
         Queries {
             heads,
@@ -179,14 +179,14 @@ impl History {
     #[must_use]
     pub fn new(
         cpu: &Cpu,
-        number: Number,
+        rounding: Rounding,
         [keys, values]: [Source; 2],
         (heads, head_dim): (usize, usize),
         len: usize,
     ) -> History {
         let mut all: Vec<HeadHistory> = (0..heads).map(|_| HeadHistory::default()).collect();
         cpu.pool().run_chunks(&mut all, 1, |head, out| {
-            out[0] = HeadHistory::new(number, [keys, values], head, head_dim, len);
+            out[0] = HeadHistory::new(rounding, [keys, values], head, head_dim, len);
         });
         History {
             head_dim,
@@ -220,7 +220,7 @@ impl History {
 
 impl HeadHistory {
     fn new(
-        number: Number,
+        rounding: Rounding,
         [keys, values]: [Source; 2],
         head: usize,
         head_dim: usize,
@@ -237,14 +237,14 @@ impl HeadHistory {
         let mut key = vec![0.0; head_dim];
         for position in 0..len {
             key.copy_from_slice(keys.part(head, position, head_dim));
-            number.round(&mut key);
+            rounding.round(&mut key);
             let panel = &mut out.keys[position / LANES * LANES * width..][..LANES * width];
             for (dim, x) in key.iter().enumerate() {
                 panel[dim * LANES + position % LANES] = *x;
             }
             let value = &mut out.values[position * width..][..head_dim];
             value.copy_from_slice(values.part(head, position, head_dim));
-            number.round(value);
+            rounding.round(value);
         }
         out
     }

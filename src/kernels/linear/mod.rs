@@ -4,18 +4,25 @@
 //! weight is read once. Many rows (encoder): blocks of rows are shared out, prepared where they are used.
 //! Either way a row's result is the same to the bit, whatever the other rows and the threads.
 
+mod micro_kernel;
+mod norm;
+mod pack;
+mod prepare;
+#[cfg(test)]
+pub(super) mod tests;
+
 use std::cell::Cell;
 use std::ops::Range;
 
-use super::cpu::Cpu;
-pub use super::norm::{Norm, layer_norm};
-use super::packed::{PANEL, Weights};
-pub use super::packed::{PackedLinear, Precision};
+use super::Cpu;
 use super::pool::SharedSlice;
-use super::rows::{Prepare, RowScale, Target, check_norm};
 use super::simd::dispatch;
 use super::storage::Buffer;
-use super::tile::{Multiply, Operands, TileRows, Widen};
+use micro_kernel::{Multiply, Operands, TileRows, Widen};
+pub use norm::{Norm, layer_norm};
+use pack::{PANEL, Weights};
+pub use pack::{PackedLinear, WeightDtype};
+use prepare::{Prepare, RowScale, Target, check_norm};
 
 /// What to do with a layer's weights.
 #[derive(Clone, Copy)]
@@ -52,16 +59,16 @@ pub fn linear(cpu: &Cpu, w: &PackedLinear, call: &LinearCall, out: &mut [f32]) {
     if call.rows == 0 {
         return;
     }
-    let job = Job {
+    let gemm = Gemm {
         cpu,
         w,
         call,
         out: SharedSlice::new(out),
     };
     if call.rows <= FEW_ROWS {
-        job.share_panels()
+        gemm.share_panels()
     } else {
-        job.share_rows()
+        gemm.share_rows()
     }
 }
 
@@ -80,7 +87,7 @@ pub fn mlp(cpu: &Cpu, up: &PackedLinear, down: &PackedLinear, call: &LinearCall,
     let (rows, width, n_out) = (call.rows, up.n_out(), down.n_out());
     check_output(out, rows, n_out, call.residual);
     // Floats gain nothing: a block's hidden values and the weights together outgrow the cache.
-    let fused = rows > FEW_ROWS && up.precision() == Precision::I8;
+    let fused = rows > FEW_ROWS && up.dtype() == WeightDtype::I8;
     let size = if fused { FEW_ROWS } else { rows.max(1) };
     cpu.pool().run_chunks(out, size * n_out, |task, out| {
         let (first, rows) = (task * size, out.len() / n_out);
@@ -142,7 +149,7 @@ fn task_rows(cpu: &Cpu, rows: usize) -> usize {
     rows.div_ceil(rounds * cpu.threads()).next_multiple_of(tile)
 }
 
-struct Job<'a> {
+struct Gemm<'a> {
     cpu: &'a Cpu,
     w: &'a PackedLinear,
     call: &'a LinearCall<'a>,
@@ -175,7 +182,7 @@ fn borrow<T: Default, Out>(
     out
 }
 
-impl Job<'_> {
+impl Gemm<'_> {
     fn share_panels(&self) {
         let panels = self.w.panels();
         let alone = self.call.rows * self.w.n_in() * self.w.n_out() <= ALONE;
@@ -287,6 +294,3 @@ impl Job<'_> {
         dispatch(self.cpu.level(), task);
     }
 }
-
-#[cfg(test)]
-pub(super) mod tests;

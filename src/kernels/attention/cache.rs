@@ -1,32 +1,40 @@
-//! Storage of keys and values: what the decoder remembers of a window.
+//! KV caches: the keys and values that the decoder remembers of a window.
 //!
-//! Plain numbers, no tensors. [`GroupKv`] grows by a token per step and is shared by a window's beams;
+//! Plain floats, no tensors. [`GroupKv`] grows by a token per step and is shared by a window's beams;
 //! [`Lineage`] says which beam wrote which position of whose history, so that reordering beams copies
 //! nothing; [`CrossKv`] is written once per window, laid out for reading.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Weak};
 
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 
-use super::Cpu;
-use super::attention::packed::{Format, Packed, Rows};
-use super::tiled::{History, Number, Source};
+use super::panels::{PackedDtype, PackedKv, Rows};
+use crate::kernels::Cpu;
 
 /// Positions in a block of a growing cache: what it grows by.
 pub(super) const BLOCK: usize = 64;
 
-/// How a cache stores numbers.
+/// The dtype of a growing cache's keys and values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum KvFormat {
-    /// 32-bit floats.
+pub enum GrowingDtype {
+    /// Single precision.
     #[default]
     F32,
-    /// IEEE half floats.
+    /// Half precision, widened when read.
     F16,
-    /// Signed bytes with scales.
-    I8,
+}
+
+impl GrowingDtype {
+    /// Bytes a number takes.
+    #[must_use]
+    pub const fn size(self) -> usize {
+        match self {
+            GrowingDtype::F32 => 4,
+            GrowingDtype::F16 => 2,
+        }
+    }
 }
 
 /// Which row of a [`GroupKv`] holds each position of each beam's history; one for all layers of a window.
@@ -104,13 +112,11 @@ impl Lineage {
 pub(super) enum Stored<'a> {
     F32(&'a [f32]),
     F16(&'a [u16]),
-    /// With a scale per position.
-    I8(&'a [i8], &'a [f32]),
 }
 
 impl Stored<'_> {
     /// Appends the numbers as f32.
-    fn append_to(self, out: &mut Vec<f32>, head_dim: usize) {
+    fn append_to(self, out: &mut Vec<f32>) {
         match self {
             Stored::F32(x) => out.extend_from_slice(x),
             Stored::F16(x) => {
@@ -118,11 +124,6 @@ impl Stored<'_> {
                 out.resize(start + x.len(), 0.0);
                 x.reinterpret_cast::<f16>()
                     .convert_to_f32_slice(&mut out[start..]);
-            }
-            Stored::I8(x, scales) => {
-                for (x, scale) in x.chunks_exact(head_dim).zip(scales) {
-                    out.extend(x.iter().map(|&x| f32::from(x) * scale));
-                }
             }
         }
     }
@@ -145,20 +146,17 @@ pub(super) fn runs(history: &[u16]) -> impl Iterator<Item = (usize, Range<usize>
 }
 
 /// Keys or values of [`BLOCK`] positions, `(heads, BLOCK, head_dim)`.
-enum Plane {
+enum Block {
     F32(Vec<f32>),
     F16(Vec<u16>),
-    /// With a scale per head and position.
-    I8(Vec<i8>, Vec<f32>),
 }
 
-impl Plane {
-    fn new(format: KvFormat, heads: usize, head_dim: usize) -> Plane {
+impl Block {
+    fn new(dtype: GrowingDtype, heads: usize, head_dim: usize) -> Block {
         let len = heads * BLOCK * head_dim;
-        match format {
-            KvFormat::F32 => Plane::F32(vec![0.0; len]),
-            KvFormat::F16 => Plane::F16(vec![0; len]),
-            KvFormat::I8 => Plane::I8(vec![0; len], vec![0.0; heads * BLOCK]),
+        match dtype {
+            GrowingDtype::F32 => Block::F32(vec![0.0; len]),
+            GrowingDtype::F16 => Block::F16(vec![0; len]),
         }
     }
 
@@ -166,21 +164,11 @@ impl Plane {
     fn write(&mut self, at: usize, from: &[f32]) {
         let range = at * from.len()..(at + 1) * from.len();
         match self {
-            Plane::F32(to) => to[range].copy_from_slice(from),
-            Plane::F16(to) => {
+            Block::F32(to) => to[range].copy_from_slice(from),
+            Block::F16(to) => {
                 to[range]
                     .reinterpret_cast_mut::<f16>()
                     .convert_from_f32_slice(from);
-            }
-            Plane::I8(to, scales) => {
-                let largest = from
-                    .iter()
-                    .fold(0.0, |largest: f32, x| largest.max(x.abs()));
-                let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-                scales[at] = largest / 127.0;
-                for (to, x) in to[range].iter_mut().zip(from) {
-                    *to = (x * inverse).round_ties_even() as i8;
-                }
             }
         }
     }
@@ -190,9 +178,8 @@ impl Plane {
     fn read(&self, at: usize, count: usize, head_dim: usize) -> Stored<'_> {
         let range = at * head_dim..(at + count) * head_dim;
         match self {
-            Plane::F32(x) => Stored::F32(&x[range]),
-            Plane::F16(x) => Stored::F16(&x[range]),
-            Plane::I8(x, scales) => Stored::I8(&x[range], &scales[at..at + count]),
+            Block::F32(x) => Stored::F32(&x[range]),
+            Block::F16(x) => Stored::F16(&x[range]),
         }
     }
 }
@@ -202,19 +189,19 @@ impl Plane {
 /// A position of a row is written once between resets, so that beams which share a history never
 /// disturb each other.
 pub struct GroupKv {
-    format: KvFormat,
+    dtype: GrowingDtype,
     heads: usize,
     head_dim: usize,
     capacity: usize,
     /// Per row, its blocks so far: keys and values.
-    rows: Vec<Vec<(Plane, Plane)>>,
+    rows: Vec<Vec<(Block, Block)>>,
 }
 
 impl GroupKv {
     /// An empty cache of `beams` rows of up to `capacity` positions; memory is taken as they fill.
     #[must_use]
     pub fn new(
-        format: KvFormat,
+        dtype: GrowingDtype,
         heads: usize,
         head_dim: usize,
         beams: usize,
@@ -222,7 +209,7 @@ impl GroupKv {
     ) -> GroupKv {
         let rows = (0..beams.max(1)).map(|_| Vec::new()).collect();
         GroupKv {
-            format,
+            dtype,
             heads,
             head_dim,
             capacity,
@@ -258,11 +245,11 @@ impl GroupKv {
             "position {position} of {}",
             self.capacity
         );
-        let (format, heads, head_dim) = (self.format, self.heads, self.head_dim);
+        let (dtype, heads, head_dim) = (self.dtype, self.heads, self.head_dim);
         let blocks = &mut self.rows[beam];
         while blocks.len() <= position / BLOCK {
-            let plane = || Plane::new(format, heads, head_dim);
-            blocks.push((plane(), plane()));
+            let block = || Block::new(dtype, heads, head_dim);
+            blocks.push((block(), block()));
         }
         let (keys, values) = &mut blocks[position / BLOCK];
         for head in 0..heads {
@@ -270,13 +257,6 @@ impl GroupKv {
             keys.write(at, &k[head * head_dim..][..head_dim]);
             values.write(at, &v[head * head_dim..][..head_dim]);
         }
-    }
-
-    /// Gives back the memory beyond the first `positions` of every row.
-    pub fn truncate(&mut self, positions: usize) {
-        self.rows
-            .iter_mut()
-            .for_each(|blocks| blocks.truncate(positions.div_ceil(BLOCK)));
     }
 
     /// Ready for another prompt, with `beams` rows; keeps the memory of those there were.
@@ -324,7 +304,7 @@ impl GroupKv {
         let mut out = Vec::with_capacity(self.heads * kv_len * self.head_dim);
         for head in 0..self.heads {
             for (row, positions) in runs(&lineage.history(beam)[..kv_len]) {
-                read(self, row, positions, head).append_to(&mut out, self.head_dim);
+                read(self, row, positions, head).append_to(&mut out);
             }
         }
         out
@@ -333,9 +313,9 @@ impl GroupKv {
 
 /// Decoder cross-attention of one window, one layer: written once, laid out for reading.
 pub struct CrossKv {
-    packed: Packed,
-    /// What [`CrossKv::history`] gave last.
-    history: Mutex<Option<(Number, Arc<History>)>>,
+    packed: PackedKv,
+    /// Lives as long as what is packed now.
+    packing: Arc<()>,
 }
 
 impl CrossKv {
@@ -346,15 +326,15 @@ impl CrossKv {
     #[must_use]
     pub fn pack(
         cpu: &Cpu,
-        format: KvFormat,
+        dtype: PackedDtype,
         k: Rows,
         v: Rows,
         heads: usize,
         head_dim: usize,
     ) -> CrossKv {
         CrossKv {
-            packed: Packed::new(cpu, packed_format(format), k, v, heads, head_dim),
-            history: Mutex::default(),
+            packed: PackedKv::pack(cpu, dtype, k, v, heads, head_dim),
+            packing: Arc::default(),
         }
     }
 
@@ -365,78 +345,58 @@ impl CrossKv {
     pub fn repack(
         &mut self,
         cpu: &Cpu,
-        format: KvFormat,
+        dtype: PackedDtype,
         k: Rows,
         v: Rows,
         heads: usize,
         head_dim: usize,
     ) {
-        let fits = self
-            .packed
-            .fits(packed_format(format), k.count, heads, head_dim);
-        if fits {
+        if self.packed.fits(dtype, k.count, heads, head_dim) {
             self.packed.fill(cpu, k, v);
-            self.history = Mutex::default();
+            self.packing = Arc::default();
         } else {
-            *self = CrossKv::pack(cpu, format, k, v, heads, head_dim);
+            *self = CrossKv::pack(cpu, dtype, k, v, heads, head_dim);
         }
     }
 
     /// Heads, and the width of each.
     #[must_use]
     pub fn shape(&self) -> (usize, usize) {
-        (self.packed.heads(), self.packed.head_dim())
+        (self.packed.heads.len(), self.packed.head_dim)
     }
 
     /// Positions held.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.packed.len()
+        self.packed.positions
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.packed.is_empty()
+        self.packed.positions == 0
     }
 
-    /// The keys again, `(heads, positions, head_dim)`, as far as the format kept them.
+    /// The keys again, `(heads, positions, head_dim)`, as far as the dtype kept them.
     #[must_use]
     pub fn keys(&self) -> Vec<f32> {
         self.packed.keys()
     }
 
-    /// The values again, `(heads, positions, head_dim)`, as far as the format kept them.
+    /// The values again, `(heads, positions, head_dim)`, as far as the dtype kept them.
     #[must_use]
     pub fn values(&self) -> Vec<f32> {
         self.packed.values()
     }
 
-    /// Keys and values as tiles read them, in f32 rounded to `number`. Made when it is first asked for
-    /// and kept until [`CrossKv::repack`], or until other numbers are asked for.
+    /// Which keys and values these are, for whoever remembers what it made of them: no two packings are
+    /// [`Weak::ptr_eq`], and one is gone when the next is made or the cache is dropped.
     #[must_use]
-    pub fn history(&self, cpu: &Cpu, number: Number) -> Arc<History> {
-        let mut kept = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, history)) = kept.as_ref().filter(|(of, _)| *of == number) {
-            return Arc::clone(history);
-        }
-        let ((heads, head_dim), len) = (self.shape(), self.len());
-        let (keys, values) = (self.keys(), self.values());
-        let parts = [&keys, &values].map(|data| Source::by_head(data, head_dim, len));
-        let history = Arc::new(History::new(cpu, number, parts, (heads, head_dim), len));
-        *kept = Some((number, Arc::clone(&history)));
-        history
+    pub fn packing(&self) -> Weak<()> {
+        Arc::downgrade(&self.packing)
     }
 
-    pub(super) fn packed(&self) -> &Packed {
+    pub(super) fn packed(&self) -> &PackedKv {
         &self.packed
-    }
-}
-
-fn packed_format(format: KvFormat) -> Format {
-    match format {
-        KvFormat::F32 => Format::F32,
-        KvFormat::F16 => Format::F16,
-        KvFormat::I8 => Format::I8,
     }
 }

@@ -9,7 +9,7 @@ use super::softmax::{Running, Seen};
 use crate::kernels::simd::{Simd, Task};
 
 /// A tile of one head's queries on its way through the keys.
-pub(super) struct Tile<'a> {
+pub(super) struct QueryTile<'a> {
     pub(super) queries: HeadQueries<'a>,
     pub(super) history: &'a HeadHistory,
     /// Which queries of the row.
@@ -19,7 +19,7 @@ pub(super) struct Tile<'a> {
     pub(super) parts: &'a [Vec<Range<usize>>],
 }
 
-impl Task<Vec<Running>> for Tile<'_> {
+impl Task<Vec<Running>> for QueryTile<'_> {
     /// What the queries remember of each part.
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> Vec<Running> {

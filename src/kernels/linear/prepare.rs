@@ -5,10 +5,10 @@
 
 use std::ops::Range;
 
-use super::linear::LinearCall;
+use super::LinearCall;
 use super::norm::{self, Norm};
-use super::packed::CHUNK;
-use super::simd::{Simd, Task};
+use super::pack::CHUNK;
+use crate::kernels::simd::{Simd, Task};
 
 /// What a quantised row stands for: `x ≈ scale × (byte - zero)`.
 #[derive(Clone, Copy, Default)]
