@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
+use candle_nn::ops::softmax_last_dim;
 use undertone::attention::{
     Attended, AttentionBackend, AttentionCall, AttentionQuery, AttentionRow, Objection, Request,
 };
@@ -48,9 +49,7 @@ impl Counting {
         }
         self.scores
             .fetch_add(scores.elem_count(), Ordering::Relaxed);
-        let highest = scores.max_keepdim(D::Minus1)?;
-        let weights = scores.broadcast_sub(&highest)?.exp()?;
-        let weights = weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?;
+        let weights = softmax_last_dim(&scores)?;
         Ok((weights.matmul(&row.v)?, weights))
     }
 }

@@ -45,7 +45,7 @@
 //! The names at the root of the crate are the public interface: [`Engine`], [`EngineBuilder`],
 //! [`Input`], [`TranscribeOptions`] with [`DecodingOptions`], [`Gates`] and [`Task`],
 //! [`Control`] with [`Progress`] and [`Cancel`], the results [`Transcript`], [`Segment`], [`Word`],
-//! [`WindowTrace`] and [`Attempt`], [`SegmentSink`], [`Segments`], [`ComputeType`] and [`Error`];
+//! [`WindowTrace`] and [`Attempt`], [`SegmentSink`], [`Segments`], [`ComputeType`], [`Executor`] and [`Error`];
 //! beside them [`output`] for files, [`weights::hub`] for models, [`weights::convert`] for their formats
 //! and [`attention::AttentionBackend`] for backends of one's own. Results and options read and write
 //! themselves with serde. Write option structs with `..Default::default()`: a new option is no
@@ -112,7 +112,7 @@ pub use batcher::Cancel;
 pub use decoding::LanguageProbabilities;
 pub use engine::{Control, Engine, EngineBuilder, Progress, Segments};
 pub use error::{Error, Result};
-pub use model::{ComputeType, Description, StateBytes};
+pub use model::{ComputeType, Description, Executor, StateBytes};
 pub use options::{DecodingOptions, Gates, SuppressTokens, Task, TranscribeOptions};
 pub use tokenizer::{language_code, language_name};
 pub use transcript::{Attempt, Segment, SegmentSink, Transcript, WindowTrace, Word};

@@ -11,6 +11,7 @@ mod dependencies;
 #[cfg(feature = "hub")]
 mod fuzz;
 mod imports;
+mod judge;
 mod library;
 mod network;
 #[cfg(feature = "hub")]

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use serde_json::Value;
-use undertone::ComputeType;
+use undertone::model::Executor;
 use undertone::options::{Task, TranscribeOptions};
+use undertone::{ComputeType, Engine};
 
 use crate::support::{self, Recording};
 
@@ -15,6 +16,8 @@ struct Mode {
     beam_size: Option<usize>,
     gates: bool,
     longest_s: f64,
+    /// These files alone, where there are any.
+    only: &'static [&'static str],
     /// Files that are left out, with the reason.
     except: &'static [&'static str],
 }
@@ -25,6 +28,7 @@ const GATES: Mode = Mode {
     beam_size: None,
     gates: true,
     longest_s: f64::INFINITY,
+    only: &[],
     except: &[],
 };
 const GREEDY: Mode = Mode {
@@ -81,10 +85,17 @@ fn compare(model: &'static str, mode: &Mode) -> Option<(usize, Vec<String>)> {
         support::reference()?,
         support::engine(model, ComputeType::F32)?,
     );
-    let wanted = |r: &Recording| r.seconds <= mode.longest_s && !mode.except.contains(&&*r.file);
+    Some(compare_with(engine, model, mode, &folder))
+}
+
+fn compare_with(engine: &Engine, model: &str, mode: &Mode, folder: &Path) -> (usize, Vec<String>) {
+    let wanted = |r: &Recording| {
+        let asked = mode.only.is_empty() || mode.only.contains(&&*r.file);
+        asked && r.seconds <= mode.longest_s && !mode.except.contains(&&*r.file)
+    };
     let (mut compared, mut differing) = (0, Vec::new());
-    for recording in support::recordings(&folder).into_iter().filter(wanted) {
-        let Some(all) = stored(&folder, &recording.file, model) else {
+    for recording in support::recordings(folder).into_iter().filter(wanted) {
+        let Some(all) = stored(folder, &recording.file, model) else {
             continue;
         };
         let Some(want) = all.get(mode.name) else {
@@ -100,11 +111,12 @@ fn compare(model: &'static str, mode: &Mode) -> Option<(usize, Vec<String>)> {
             differing.push(recording.file);
         }
     }
+    let executor = engine.network().describe().executor;
     eprintln!(
-        "{model} {}: {compared} recordings, differing: {differing:?}",
+        "{model} {} by {executor}: {compared} recordings, differing: {differing:?}",
         mode.name
     );
-    Some((compared, differing))
+    (compared, differing)
 }
 
 fn check(model: &'static str, mode: &Mode, least: usize) {
@@ -141,6 +153,46 @@ fn base_beam_search() {
 #[test]
 fn tiny_en_greedy() {
     check("tiny.en", &GREEDY, 62);
+}
+
+/// Short recordings, one language and one way of decoding each.
+const BY_THE_PLAIN_NETWORK: [Mode; 3] = [
+    Mode {
+        only: &["LJ001-0002.flac", "leopard_ja.flac"],
+        ..GATES
+    },
+    Mode {
+        only: &["cheetah_fr.flac"],
+        ..BEAM5
+    },
+    Mode {
+        only: &["cheetah_de.flac"],
+        ..TRANSLATE
+    },
+];
+
+#[test]
+fn the_plain_network_gives_the_same_tokens() {
+    let (Some(folder), Some(_)) = (
+        support::reference(),
+        support::engine("base", ComputeType::F32),
+    ) else {
+        return;
+    };
+    let engine = Engine::builder()
+        .model("base")
+        .hub(support::hub())
+        .executor(Executor::Reference)
+        .build()
+        .unwrap();
+    for mode in &BY_THE_PLAIN_NETWORK {
+        let (compared, differing) = compare_with(&engine, "base", mode, &folder);
+        assert_eq!(
+            (compared, differing.len()),
+            (mode.only.len(), 0),
+            "{differing:?}"
+        );
+    }
 }
 
 #[test]

@@ -40,6 +40,7 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     }
     let report = json!({
         "model": engine.model_name(),
+        "executor": engine.network().describe().executor,
         "compute_type": engine.network().describe().compute.name(),
         "threads": cpu.threads(),
         "vector_level": cpu.level().to_string(),
@@ -179,8 +180,9 @@ fn print(report: &Value) -> Result<()> {
     let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
     let text = |key: &str| report[key].as_str().unwrap_or_default().to_owned();
     say!(
-        "{} in {}, {} threads, {}: loaded in {:.3} s, at most {:.0} MB of memory",
+        "{} by {} in {}, {} threads, {}: loaded in {:.3} s, at most {:.0} MB of memory",
         text("model"),
+        text("executor"),
         text("compute_type"),
         report["threads"],
         text("vector_level"),

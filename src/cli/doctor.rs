@@ -101,7 +101,8 @@ fn plan(args: &RunArgs, cpu: &Cpu) -> Result<()> {
         return Ok(());
     };
     let request = resolve::attention_here(&args.attention)?;
-    let registry = Registry::new(attention::backends::built_in(cpu));
+    let (executor, compute) = resolve::executor(args)?;
+    let registry = Registry::new(executor.backends(cpu, compute));
     let plan = attention::plan(&request, &registry, &entry.dims())?;
     for role in Role::ALL {
         line(
@@ -112,7 +113,6 @@ fn plan(args: &RunArgs, cpu: &Cpu) -> Result<()> {
     if let Some(note) = plan.note() {
         line("", note)?;
     }
-    let compute = resolve::compute_type(&args.compute_type)?;
     let mut bytes = state_bytes(&entry.dims(), compute);
     let cross = plan.backend(Role::DecoderCross).name();
     if EmulatedBackend::all(cpu).iter().any(|b| b.name() == cross) {

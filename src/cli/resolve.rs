@@ -17,7 +17,7 @@ use crate::audio::Input;
 use crate::dims::ModelDimensions;
 use crate::engine::{Engine, EngineBuilder};
 use crate::kernels::{Cpu, SimdLevel};
-use crate::model::ComputeType;
+use crate::model::{ComputeType, Executor};
 use crate::options::{DecodingOptions, Gates, SuppressTokens, Task, TranscribeOptions};
 use crate::output::{OutputFormat, WriterOptions};
 use crate::tokenizer::language_code;
@@ -264,9 +264,12 @@ pub fn for_model(job: &mut Job, engine: &Engine) -> Option<String> {
 
 /// What a command's user should know of how its options are understood.
 pub fn notes(args: &RunArgs) -> Vec<String> {
-    let auto = args.compute_type == "auto";
-    let note = auto.then(|| "--compute-type auto takes int8".to_owned());
-    note.into_iter().collect()
+    match executor(args) {
+        Ok((_, compute)) if args.compute_type == "auto" => {
+            vec![format!("--compute-type auto takes {}", compute.name())]
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// How the engine is to be loaded.
@@ -274,10 +277,12 @@ pub fn engine(args: &RunArgs) -> Result<EngineBuilder> {
     if !matches!(args.device.as_str(), "cpu" | "auto") {
         return usage(format!("--device: {} is not built in; cpu is", args.device));
     }
+    let (executor, compute_type) = executor(args)?;
     let mut builder = Engine::builder()
         .model(&args.model.model)
         .hub(hub_config(args.model.model_dir.as_deref()))
-        .compute_type(compute_type(&args.compute_type)?)
+        .executor(executor)
+        .compute_type(compute_type)
         .attention(attention(&args.attention)?)
         .packed_dir(packed_dir());
     if let Some(threads) = threads(args)? {
@@ -393,13 +398,17 @@ pub fn explain(args: &ExplainArgs) -> Result<(attention::Request, ModelDimension
     }
 }
 
-pub fn compute_type(name: &str) -> Result<ComputeType> {
-    match name {
-        "f32" => Ok(ComputeType::F32),
-        // Its error rate on English recordings is within half a point of 32-bit floats'.
-        "auto" | "int8" => Ok(ComputeType::Int8),
-        _ => usage(format!("--compute-type: {name} is none of auto, f32, int8")),
-    }
+/// What runs the network, and in which precision.
+pub fn executor(args: &RunArgs) -> Result<(Executor, ComputeType)> {
+    let executor = Executor::parse(&args.executor)?;
+    let compute = match args.compute_type.as_str() {
+        "f32" => ComputeType::F32,
+        "int8" => ComputeType::Int8,
+        "auto" => executor.fastest(),
+        name => return usage(format!("--compute-type: {name} is none of auto, f32, int8")),
+    };
+    executor.check(compute)?;
+    Ok((executor, compute))
 }
 
 /// The user's own defaults: `UNDERTONE_*`, and the file that `UNDERTONE_CONFIG` names, or else

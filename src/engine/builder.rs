@@ -11,8 +11,7 @@ use crate::batcher::{Batcher, Capacity};
 use crate::error::{Error, Result};
 use crate::kernels::{Cpu, SimdLevel};
 use crate::mel::mel_filterbank;
-use crate::model::ComputeType;
-use crate::model::cpu::{self, CpuNetwork};
+use crate::model::{ComputeType, Executor};
 use crate::tokenizer::Tokenizer;
 use crate::weights::hub::{self, HubConfig, ModelFiles};
 use crate::weights::{GgmlExtras, WeightSource};
@@ -23,6 +22,7 @@ use crate::weights::{GgmlExtras, WeightSource};
 pub struct EngineBuilder {
     model: String,
     hub: HubConfig,
+    executor: Executor,
     compute: ComputeType,
     threads: Option<usize>,
     level: Option<SimdLevel>,
@@ -49,6 +49,7 @@ impl Default for EngineBuilder {
         Self {
             model: "base".into(),
             hub: HubConfig::default(),
+            executor: Executor::default(),
             compute: ComputeType::default(),
             threads: None,
             level: None,
@@ -73,6 +74,13 @@ impl EngineBuilder {
     #[must_use]
     pub fn hub(mut self, hub: HubConfig) -> Self {
         self.hub = hub;
+        self
+    }
+
+    /// What runs the network. Default: the fastest that is here.
+    #[must_use]
+    pub fn executor(mut self, executor: Executor) -> Self {
+        self.executor = executor;
         self
     }
 
@@ -154,7 +162,8 @@ impl EngineBuilder {
     /// - [`Error::ModelUnavailable`] with what each source said;
     /// - [`Error::Weights`] naming the file that is damaged or missing, and the tensor or field;
     /// - [`Error::Attention`] where no backend can serve as asked;
-    /// - [`Error::Thread`] where the system refuses a thread.
+    /// - [`Error::Thread`] where the system refuses a thread;
+    /// - [`Error::Option`] for a precision that the executor does not compute in.
     pub fn build(self) -> Result<Engine> {
         self.build_with(&mut |_| {})
     }
@@ -164,28 +173,23 @@ impl EngineBuilder {
     /// # Errors
     /// As [`build`](Self::build).
     pub fn build_with(self, progress: &mut dyn FnMut(hub::Progress<'_>)) -> Result<Engine> {
+        self.executor.check(self.compute)?;
         let files = hub::resolve(&self.model, &self.hub, progress)?;
         let source = crate::weights::open(&files.weights)?;
         let dims = source.dims().clone();
         let tokenizer = Arc::new(load_tokenizer(&files, source.as_ref())?);
         let cpu = Cpu::new(self.threads, self.level);
-        let registry = Registry::new(attention::backends::built_in_with(
-            &cpu,
-            cpu::encoder_attention(self.compute),
-        ))
-        .with_front(self.backends.clone());
+        let built_in = self.executor.backends(&cpu, self.compute);
+        let registry = Registry::new(built_in).with_front(self.backends.clone());
         let plan = attention::plan(&self.attention, &registry, &dims)?;
         let packed = self.packed(source.as_ref())?;
         let packed = packed
             .as_ref()
             .map(|(path, key)| (path.as_path(), key.as_str()));
-        let network = Arc::new(CpuNetwork::load(
-            source.as_ref(),
-            self.compute,
-            cpu,
-            plan.clone(),
-            packed,
-        )?);
+        let (source, compute) = (source.as_ref(), self.compute);
+        let network = self
+            .executor
+            .load(source, compute, cpu, plan.clone(), packed)?;
         let capacity = Capacity::of_windows(self.slots);
         let batcher = Batcher::new(network.clone(), tokenizer.clone(), capacity)?;
         let sources = AtomicU64::new(0);

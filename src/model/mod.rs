@@ -3,15 +3,19 @@
 //! In: windows of log-mel, rows of tokens and queries. Out: opaque states of windows, and answers.
 //! [`Network`] is what the batcher, and with it everything else, knows of an executor. A network is
 //! immutable once loaded and shared by everybody; what belongs to a window while it is decoded is in
-//! [`AudioState`] and [`TextState`]. [`cpu`] is this crate's kernels.
+//! [`AudioState`] and [`TextState`]. [`cpu`] is this crate's kernels; [`reference`] is the network as it is
+//! written down, on candle, which judges the others. [`Executor`] chooses.
 
 pub mod cpu;
+mod executor;
+pub mod reference;
 mod state;
 
 use std::any::Any;
 use std::fmt;
 use std::str::FromStr;
 
+pub use executor::Executor;
 pub use state::{AudioState, StateBytes, TextMemory, TextState};
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::dims::ModelDimensions;
 use crate::error::{Error, Result};
 use crate::ranking::{Answer, Query};
+use crate::weights::WeightSource;
 
 /// In what precision the network computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -67,8 +72,8 @@ impl FromStr for ComputeType {
 
 /// An executor: one Whisper network on one device.
 ///
-/// What is true of every executor: a row's answer does not depend on what shares its step (to the bit on
-/// the CPU); `f32` gives openai/whisper's tokens; a step that fails leaves the text states as they were,
+/// What is true of every executor: a row's answer does not depend on what shares its step (to the bit in
+/// [`cpu`]); `f32` gives openai/whisper's tokens; a step that fails leaves the text states as they were,
 /// so that its windows can be stepped again one by one.
 pub trait Network: Send + Sync {
     /// The network's sizes.
@@ -171,6 +176,25 @@ pub struct StepWindow<'a> {
     pub queries: Vec<Query<'a>>,
 }
 
+impl StepWindow<'_> {
+    /// New tokens of each row, where the window's part of the step makes sense.
+    fn new_tokens(&self) -> Result<usize> {
+        let (tokens, rows) = (self.tokens.len(), self.rows);
+        if rows == 0 || tokens == 0 || !tokens.is_multiple_of(rows) {
+            let reason = format!("a step of {tokens} tokens in {rows} rows");
+            return Err(Error::Engine(reason));
+        }
+        let new = tokens / rows;
+        let stray = |query: &&Query<'_>| query.row >= rows || query.at >= new;
+        match self.queries.iter().find(stray) {
+            None => Ok(new),
+            Some(Query { row, at, .. }) => Err(Error::Engine(format!(
+                "asked about token {at} of row {row}, of {rows} rows of {new}"
+            ))),
+        }
+    }
+}
+
 /// A step under way; its answers are [collected](Network::collect).
 pub struct Pending(Box<dyn Any + Send>);
 
@@ -194,6 +218,19 @@ impl Pending {
 /// A state or a step that another executor made.
 fn foreign(what: &str) -> Error {
     Error::Engine(format!("a {what} of another executor"))
+}
+
+/// The sizes of a network that takes windows as openai/whisper makes them.
+fn usual_sizes(source: &dyn WeightSource) -> Result<ModelDimensions> {
+    let dims = source.dims().clone();
+    match dims.check() {
+        Ok(()) => Ok(dims),
+        Err(reason) => Err(Error::Weights {
+            file: source.file().to_owned(),
+            tensor: None,
+            reason,
+        }),
+    }
 }
 
 /// How an executor likes to be fed.

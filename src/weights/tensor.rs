@@ -65,6 +65,30 @@ impl<'a> WeightTensor<'a> {
         Self { shape, data }
     }
 
+    /// A tensor of a source of one's own; none where there are other than as many numbers, or scales of
+    /// rows, as the shape asks for.
+    #[must_use]
+    pub fn checked(shape: Vec<usize>, data: WeightData<'a>) -> Option<Self> {
+        let numbers = shape
+            .iter()
+            .try_fold(1usize, |all, n| all.checked_mul(*n))?;
+        let fits = match &data {
+            WeightData::Computed(computed) => computed.len() == numbers,
+            WeightData::Stored {
+                encoding,
+                bytes,
+                row_scales,
+            } => {
+                let scales = match encoding {
+                    Encoding::I8 => shape.first().copied()?,
+                    _ => 0,
+                };
+                encoding.byte_len(numbers) == Some(bytes.len()) && row_scales.len() == scales
+            }
+        };
+        fits.then(|| Self::new(shape, data))
+    }
+
     /// The dimensions, outermost first.
     #[must_use]
     pub fn shape(&self) -> &[usize] {
@@ -183,6 +207,29 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn shapes_and_numbers_must_agree() {
+        let fits = |shape: &[usize], encoding, bytes: &[u8], scales: usize| {
+            let row_scales = vec![1.0; scales];
+            let data = WeightData::Stored {
+                encoding,
+                bytes,
+                row_scales,
+            };
+            WeightTensor::checked(shape.to_vec(), data).is_some()
+        };
+        assert!(fits(&[2, 2], Encoding::F16, &[0; 8], 0));
+        assert!(!fits(&[2, 2], Encoding::F16, &[0; 7], 0));
+        assert!(!fits(&[2, 2], Encoding::F16, &[0; 8], 2));
+        assert!(fits(&[2, 2], Encoding::I8, &[0; 4], 2));
+        assert!(!fits(&[2, 2], Encoding::I8, &[0; 4], 0));
+        assert!(!fits(&[usize::MAX, 2], Encoding::F32, &[], 0));
+        let computed = |shape: &[usize]| {
+            WeightTensor::checked(shape.to_vec(), WeightData::Computed(vec![0.0; 3])).is_some()
+        };
+        assert!(computed(&[3]) && !computed(&[4]));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What several tests need: the stored references, and engines with real weights.
 
 mod comparison;
+pub mod weights;
 
 use std::path::Path;
 use std::sync::OnceLock;

@@ -1,6 +1,7 @@
 //! `NAIVE`: attention as it is written down. The judge of the fast ones.
 
-use candle_core::{D, DType, Tensor};
+use candle_core::{DType, Tensor};
+use candle_nn::ops::softmax_last_dim;
 
 use super::plain_objections;
 use super::rows::AttentionRow;
@@ -39,14 +40,11 @@ impl Naive {
             let hidden = ((visible - 1.0)? * 1e30)?;
             scores = scores.broadcast_add(&hidden)?;
         }
-        let highest = scores.max_keepdim(D::Minus1)?;
-        let mut p = scores.broadcast_sub(&highest)?.exp()?;
+        let mut weights = softmax_last_dim(&scores)?;
         if let Some(visible) = &visible {
             // A query that sees nothing has all its scores at the maximum.
-            p = p.broadcast_mul(visible)?;
+            weights = weights.broadcast_mul(visible)?;
         }
-        let sum = p.sum_keepdim(D::Minus1)?.maximum(1e-30)?;
-        let weights = p.broadcast_div(&sum)?;
         Ok((weights.matmul(&v)?, weights))
     }
 }

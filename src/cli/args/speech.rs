@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{ArgAction, Args};
 
 use super::values::{Setting, parse_bool};
+use crate::model::Executor;
 
 /// Which model, and how the engine computes.
 #[derive(Args, Debug, Clone)]
@@ -26,6 +28,10 @@ pub struct RunArgs {
     /// Where to compute; only cpu exists here
     #[arg(long, default_value = "cpu", help_heading = "Computing")]
     pub device: String,
+    /// What runs the network: cpu (the kernels of this program), reference (plain and slow, in f32 on
+    /// every core, to compare with), or auto (the fastest)
+    #[arg(long, default_value = "auto", value_parser = executors(), help_heading = "Computing")]
+    pub executor: String,
     /// Precision: f32 (openai/whisper's tokens), int8 (fast), or auto (the fastest within bounds)
     #[arg(long, default_value = "f32", value_parser = ["auto", "f32", "int8"], help_heading = "Computing")]
     pub compute_type: String,
@@ -38,6 +44,10 @@ pub struct RunArgs {
     /// Attention options.
     #[command(flatten)]
     pub attention: AttentionArgs,
+}
+
+fn executors() -> PossibleValuesParser {
+    PossibleValuesParser::new(Executor::ALL.map(Executor::name))
 }
 
 /// Which attention backends to use, and as which machine to choose them.

@@ -20,11 +20,11 @@ pub use state::state_bytes;
 
 use super::{
     AudioState, ComputeType, CrossWeights, Description, EncoderStages, Feeding, Network, Pending,
-    StepWindow, TextState,
+    StepWindow, TextState, usual_sizes,
 };
 use crate::attention::Plan;
 use crate::dims::ModelDimensions;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::Cpu;
 use crate::kernels::attention::PackedDtype;
 use crate::ranking::Answer;
@@ -70,12 +70,7 @@ impl CpuNetwork {
         plan: Plan,
         packed: Option<(&Path, &str)>,
     ) -> Result<Self> {
-        let dims = source.dims().clone();
-        dims.check().map_err(|reason| Error::Weights {
-            file: source.file().to_owned(),
-            tensor: None,
-            reason,
-        })?;
+        let dims = usual_sizes(source)?;
         let loader = load::Loader::new(source, compute, &cpu, packed);
         let (encoder, decoder) = loader.network(&dims)?;
         Ok(Self {

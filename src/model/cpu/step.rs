@@ -2,7 +2,7 @@
 
 use super::decoder::{Decoder, StepAttention, StepRows};
 use super::state::{CpuAudio, CpuText};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::Cpu;
 use crate::model::{CrossWeights, StepWindow};
 use crate::ranking::{self, Answer, Query};
@@ -16,7 +16,7 @@ pub(super) fn step(
 ) -> Result<Vec<Answer>> {
     let (mut rows, mut asked, mut start) = (Vec::new(), Vec::new(), 0);
     for window in windows {
-        let per_row = check(window)?;
+        let per_row = window.new_tokens()?;
         let StepWindow {
             audio,
             text,
@@ -38,23 +38,6 @@ pub(super) fn step(
     let answers = rank(cpu, decoder, x, &asked);
     Decoder::close(&mut rows);
     Ok(answers)
-}
-
-/// New tokens of each row, where the window's part of the step makes sense.
-fn check(window: &StepWindow<'_>) -> Result<usize> {
-    let (tokens, rows) = (window.tokens.len(), window.rows);
-    if rows == 0 || tokens == 0 || !tokens.is_multiple_of(rows) {
-        let reason = format!("a step of {tokens} tokens in {rows} rows");
-        return Err(Error::Engine(reason));
-    }
-    let per_row = tokens / rows;
-    let stray = |query: &&Query<'_>| query.row >= rows || query.at >= per_row;
-    match window.queries.iter().find(stray) {
-        None => Ok(per_row),
-        Some(Query { row, at, .. }) => Err(Error::Engine(format!(
-            "asked about token {at} of row {row}, of {rows} rows of {per_row}"
-        ))),
-    }
 }
 
 /// Answers every query. Ranking takes long enough, with many rows, to be shared among the threads.
