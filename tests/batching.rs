@@ -14,6 +14,7 @@ use undertone::model::ComputeType;
 use undertone::options::{DecodingOptions, Gates, Task};
 use undertone::{Engine, EngineBuilder, Error};
 
+#[cfg(feature = "hub")]
 use crate::support;
 
 const FRAMES: usize = 3000;
