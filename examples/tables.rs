@@ -5,11 +5,10 @@
 use std::path::Path;
 use std::time::Instant;
 
-use undertone::engine::ggml_extras;
 use undertone::eval::{Errors, Scorer};
 use undertone::weights::hub::{self, HubConfig};
 use undertone::weights::{Conversion, Numbers, Target, convert, weights_file};
-use undertone::{ComputeType, Engine, TranscribeOptions};
+use undertone::{ComputeType, Engine, TranscribeOptions, ggml_extras};
 
 type Failure = Box<dyn std::error::Error>;
 

@@ -14,18 +14,14 @@ pub const CHUNK_LENGTH_S: usize = 30;
 pub const N_SAMPLES: usize = CHUNK_LENGTH_S * SAMPLE_RATE;
 /// Mel frames in one window (3,000).
 pub const N_FRAMES: usize = N_SAMPLES / HOP_LENGTH;
-/// Samples behind one encoder position, which is also one timestamp step (320, 20 ms).
-pub const N_SAMPLES_PER_TOKEN: usize = HOP_LENGTH * 2;
 /// Mel frames per second (100).
 pub const FRAMES_PER_SECOND: usize = SAMPLE_RATE / HOP_LENGTH;
-/// Encoder positions per second (50).
-pub const TOKENS_PER_SECOND: usize = SAMPLE_RATE / N_SAMPLES_PER_TOKEN;
 /// Mel frames behind one encoder position (2).
 pub const INPUT_STRIDE: usize = 2;
 /// Seconds from one timestamp token to the next.
 pub const TIME_PRECISION_S: f64 = 0.02;
 
-/// `ModelDimensions` of openai/whisper, under the same names.
+/// A network's sizes: `ModelDimensions` of openai/whisper, under the same names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelDimensions {
     /// Mel bins: 80, or 128 for large-v3 and turbo.
@@ -60,7 +56,7 @@ impl ModelDimensions {
     ///
     /// # Errors
     /// What is wrong with them, for people.
-    pub fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let positions = N_FRAMES / INPUT_STRIDE;
         if !MELS.contains(&self.n_mels) {
             return Err(format!("has {} mel bins, not 80 or 128", self.n_mels));
@@ -82,12 +78,5 @@ impl ModelDimensions {
     #[must_use]
     pub fn is_multilingual(&self) -> bool {
         self.n_vocab >= 51_865
-    }
-
-    /// How many languages the vocabulary has tokens for (99, or 100 from large-v3 on).
-    #[must_use]
-    pub fn num_languages(&self) -> usize {
-        let above = self.n_vocab.saturating_sub(51_765);
-        above.saturating_sub(usize::from(self.is_multilingual()))
     }
 }

@@ -15,41 +15,26 @@
 //! # }
 //! ```
 //!
-//! Progress, cancellation and what was decided about each window:
-//!
-//! ```no_run
-//! use std::sync::Arc;
-//! use undertone::{Control, Engine, Segment, TranscribeOptions};
-//!
-//! # fn main() -> undertone::Result<()> {
-//! let engine = Engine::builder().model("tiny.en").build()?;
-//! let mut control = Control::default();
-//! control.progress = Some(Arc::new(|p| eprintln!("{:.0} of {:.0} s", p.done_s, p.total_s)));
-//! let stop = control.cancel.clone(); // stop.cancel() from any thread ends the work
-//! let mut sink = |segment: &Segment| {
-//!     println!("{}", segment.text);
-//!     Ok(())
-//! };
-//! let options = TranscribeOptions::default();
-//! let transcript = engine.run("call.ogg".into(), &options, &mut sink, &control)?;
-//! for window in &transcript.windows {
-//!     println!("{} frames in, {} attempts", window.seek, window.attempts.len());
-//! }
-//! # drop(stop);
-//! # Ok(())
-//! # }
-//! ```
+//! [`Engine`] says the rest: samples of one's own, segments as they come, progress, cancelling, async
+//! programs, threads, memory, precision, languages and errors.
 //!
 //! # What is stable
 //!
-//! The names at the root of the crate are the public interface: [`Engine`], [`EngineBuilder`],
-//! [`Input`], [`TranscribeOptions`] with [`DecodingOptions`], [`Gates`] and [`Task`],
-//! [`Control`] with [`Progress`] and [`Cancel`], the results [`Transcript`], [`Segment`], [`Word`],
-//! [`WindowTrace`] and [`Attempt`], [`SegmentSink`], [`Segments`], [`ComputeType`], [`Executor`] and [`Error`];
-//! beside them [`output`] for files, [`weights::hub`] for models, [`weights::convert`] for their formats
-//! and [`attention::AttentionBackend`] for backends of one's own. Results and options read and write
-//! themselves with serde. Write option structs with `..Default::default()`: a new option is no
-//! breaking change. The other modules are open for tests and tools and may change with any version.
+//! Everything on these pages is the public interface:
+//!
+//! | what | where |
+//! | --- | --- |
+//! | loading and running | [`Engine`], [`EngineBuilder`], [`ComputeType`], [`Executor`], [`Control`] |
+//! | what goes in | [`Input`], [`TranscribeOptions`] with [`DecodingOptions`] and [`Gates`] |
+//! | what comes out | [`Transcript`], [`Segment`], [`Word`], [`WindowTrace`], [`Error`] |
+//! | files of results | [`output`] |
+//! | models by name, formats, conversion, `VarBuilder` | [`weights`], [`weights::hub`] |
+//! | attention backends of one's own, and vLLM's rules | [`attention`] |
+//! | error rates | `eval` |
+//!
+//! Results and options read and write themselves with serde. Write option structs with
+//! `..Default::default()`: a new option is no breaking change. What the documentation does not show,
+//! the module `internals` above all, serves this crate's own tests and tools.
 //!
 //! # Features
 //!
@@ -59,9 +44,9 @@
 //!
 //! # The flow
 //!
-//! [`engine`] is the main path: [`audio`] → [`mel`] → windows by [`longform`] → [`batcher`],
-//! which steps many windows together through [`decoding`] and [`model`] (on [`attention`] and
-//! [`kernels`]) → segments → [`output`]. [`weights`] and [`tokenizer`] are read once, at load.
+//! `engine` is the main path: `audio` → `mel` → windows by `longform` → `batcher`, which steps many
+//! windows together through `decoding` and `model` (on [`attention`] and `kernels`) → segments →
+//! [`output`]. [`weights`] and `tokenizer` are read once, at load.
 //!
 //! # Glossary
 //!
@@ -75,6 +60,15 @@
 //! | row | one window or beam in a decoder step |
 //! | step | one pass of the decoder over all rows |
 
+#![cfg_attr(
+    not(all(feature = "cli", feature = "hub", feature = "eval")),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "the whole program is what shows that nothing is needless"
+    )
+)]
+
 // The README's examples are compiled with those of the documentation.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
@@ -86,32 +80,37 @@ struct Readme;
 mod comparison;
 
 pub mod attention;
-pub mod audio;
-pub mod batcher;
+mod audio;
+mod batcher;
 #[cfg(feature = "cli")]
+#[doc(hidden)]
 pub mod cli;
-pub mod decoding;
-pub mod dims;
-pub mod engine;
-pub mod error;
+mod decoding;
+mod dims;
+mod engine;
+mod error;
 #[cfg(feature = "eval")]
 pub mod eval;
-pub mod kernels;
-pub mod longform;
-pub mod mel;
-pub mod model;
-pub mod options;
+#[doc(hidden)]
+pub mod internals;
+mod kernels;
+mod longform;
+mod mel;
+mod model;
+mod options;
 pub mod output;
-pub mod ranking;
-pub mod tokenizer;
-pub mod transcript;
+mod ranking;
+mod tokenizer;
+mod transcript;
 pub mod weights;
 
 pub use audio::Input;
 pub use batcher::Cancel;
 pub use decoding::LanguageProbabilities;
-pub use engine::{Control, Engine, EngineBuilder, Progress, Segments};
+pub use dims::ModelDimensions;
+pub use engine::{Control, Engine, EngineBuilder, Progress, Segments, ggml_extras};
 pub use error::{Error, Result};
+pub use kernels::SimdLevel;
 pub use model::{ComputeType, Description, Executor, StateBytes};
 pub use options::{DecodingOptions, Gates, SuppressTokens, Task, TranscribeOptions};
 pub use tokenizer::{language_code, language_name};

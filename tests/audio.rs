@@ -4,9 +4,10 @@ use std::f64::consts::PI;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use undertone::audio::{self, AudioStream, Input, Limits};
-use undertone::error::{Error, Result};
-use undertone::mel::MelExtractor;
+use undertone::internals::audio::{self, AudioStream, Limits};
+
+use undertone::internals::mel::MelExtractor;
+use undertone::{Error, Input, Result};
 
 use crate::support;
 

@@ -4,15 +4,12 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
-use undertone::attention::backends::Naive;
 use undertone::attention::{
     Attended, AttentionBackend, AttentionCall, AttentionQuery, Kv, Objection, Request,
 };
-use undertone::batcher::{Batcher, Cancel, Capacity, Inbox, WindowJob};
-use undertone::decoding::DecodingResult;
-use undertone::model::ComputeType;
-use undertone::options::{DecodingOptions, Gates, Task};
-use undertone::{Engine, EngineBuilder, Error};
+use undertone::internals::attention::Naive;
+use undertone::internals::batcher::{Batcher, Capacity, DecodingResult, Inbox, WindowJob};
+use undertone::{Cancel, ComputeType, DecodingOptions, Engine, EngineBuilder, Error, Gates, Task};
 
 #[cfg(feature = "hub")]
 use crate::support;
@@ -199,8 +196,13 @@ fn real_mels(n_mels: usize) -> Vec<Vec<f32>> {
     let mel = |recording: support::Recording| {
         let path = folder.join("audio").join(recording.file);
         let mut stream =
-            undertone::audio::open(undertone::Input::from(&*path), &Default::default()).unwrap();
-        let mel = undertone::mel::from_blocks(n_mels, |block| stream.read_block(block), |_| {});
+            undertone::internals::audio::open(undertone::Input::from(&*path), &Default::default())
+                .unwrap();
+        let mel = undertone::internals::mel::from_blocks(
+            n_mels,
+            |block| stream.read_block(block),
+            |_| {},
+        );
         mel.unwrap().window(0)
     };
     recordings.map(mel).collect()

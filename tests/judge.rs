@@ -4,18 +4,19 @@
 use std::sync::Arc;
 
 use undertone::attention::{Registry, Request, plan};
-use undertone::dims::{ModelDimensions, N_FRAMES};
-use undertone::kernels::{Cpu, SimdLevel};
-use undertone::model::reference::ReferenceNetwork;
-use undertone::model::{
-    self, ComputeType, CrossWeights, EncoderStages, Executor, Network, StepWindow,
+use undertone::internals::dims::N_FRAMES;
+use undertone::internals::kernels::Cpu;
+use undertone::internals::model::{
+    self, CrossWeights, EncoderStages, Network, ReferenceNetwork, StepWindow,
 };
-use undertone::ranking::{AllowedRuns, Answer, Constraint, Query, Wanted};
+use undertone::internals::ranking::{AllowedRuns, Answer, Constraint, Query, Wanted};
 use undertone::weights::{WeightSource, hub};
-use undertone::{DecodingOptions, Engine, TranscribeOptions};
+use undertone::{
+    ComputeType, DecodingOptions, Engine, Executor, ModelDimensions, SimdLevel, TranscribeOptions,
+};
 
+use crate::support::largest_error;
 use crate::support::weights::{Random, RandomWeights};
-use crate::support::{relative_error, worst};
 
 /// Largest error over the largest value that is due.
 struct Errors {
@@ -185,23 +186,27 @@ fn queries<'a>(allowed: &'a AllowedRuns, n_vocab: usize, part: &Part) -> Vec<Que
         .collect()
 }
 
+fn relative(got: &[f32], want: &[f32]) -> f64 {
+    let largest = want.iter().fold(0f32, |most, x| most.max(x.abs()));
+    largest_error(got, want) / f64::from(largest)
+}
+
 impl Run {
     fn errors(&self, judge: &Self) -> Errors {
-        let stage = |of: fn(&EncoderStages) -> &Vec<f32>| {
-            relative_error(of(&self.stages), of(&judge.stages))
-        };
+        let stage =
+            |of: fn(&EncoderStages) -> &Vec<f32>| relative(of(&self.stages), of(&judge.stages));
         let beams = self.weights.iter().zip(&judge.weights);
         let weights = beams.map(|(got, want)| {
             let shape = |x: &CrossWeights| (x.heads.clone(), x.tokens, x.positions);
             assert_eq!(shape(got), shape(want));
-            relative_error(&got.weights, &want.weights)
+            relative(&got.weights, &want.weights)
         });
         Errors {
             stem: stage(|stages| &stages.stem),
             block0: stage(|stages| &stages.block0),
             output: stage(|stages| &stages.output),
-            logits: relative_error(&self.logits, &judge.logits),
-            weights: worst(weights),
+            logits: relative(&self.logits, &judge.logits),
+            weights: weights.fold(0.0, f64::max),
         }
     }
 }

@@ -3,9 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use undertone::model::Executor;
-use undertone::options::{Task, TranscribeOptions};
-use undertone::{ComputeType, Engine};
+use undertone::{ComputeType, Engine, Executor, Task, TranscribeOptions};
 
 use crate::support::{self, Recording};
 

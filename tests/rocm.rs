@@ -5,14 +5,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use undertone::Engine;
-use undertone::attention::backends::built_in;
 use undertone::attention::{Dtype, Machine, Platform, Registry, Request, Role, RuleSet, plan};
-use undertone::kernels::Cpu;
-use undertone::mel::log_mel_of_clip;
-use undertone::model::ComputeType;
-use undertone::options::{Task, TranscribeOptions};
+use undertone::internals::attention::built_in;
+use undertone::internals::kernels::Cpu;
+use undertone::internals::mel::log_mel_of_clip;
 use undertone::weights::hub;
+use undertone::{ComputeType, Engine, Task, TranscribeOptions};
 
 use crate::support;
 
@@ -168,9 +166,9 @@ const FILES: [(&str, &str); 12] = [
 /// How far apart two tokens' logits are behind a beginning of the file's first window.
 fn gap(engine: &Engine, path: &Path, language: &str, before: &[u32], pair: [u32; 2]) -> f32 {
     let network = &**engine.network();
-    let limits = undertone::audio::Limits::default();
-    let input = undertone::audio::Input::from(path);
-    let mut stream = undertone::audio::open(input, &limits).unwrap();
+    let limits = undertone::internals::audio::Limits::default();
+    let input = undertone::Input::from(path);
+    let mut stream = undertone::internals::audio::open(input, &limits).unwrap();
     let mut samples = Vec::new();
     while let Some(block) = stream.next_block().unwrap() {
         samples.extend_from_slice(block);

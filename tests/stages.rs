@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
-use undertone::mel::MelExtractor;
-use undertone::model::Network;
+use undertone::internals::mel::MelExtractor;
+use undertone::internals::model::Network;
 use undertone::{ComputeType, Engine};
 
 use crate::support;

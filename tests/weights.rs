@@ -83,7 +83,7 @@ fn a_folder_is_a_model() {
 #[cfg(feature = "hub")]
 #[test]
 fn whisper_cpps_own_file_holds_the_weights_of_tiny_en() {
-    use undertone::engine::ggml_extras;
+    use undertone::ggml_extras;
     use undertone::weights::WeightData;
 
     let Some(reference) = support::reference() else {

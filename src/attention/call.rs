@@ -9,8 +9,7 @@ use crate::kernels::attention::{CrossKv, GroupKv, Lineage};
 ///
 /// A *row* is one window or one beam of a window. Scores are scaled by `head_dim^-1/2`.
 pub struct AttentionCall<'a> {
-    /// `(tokens, heads × head_dim)` f32 (f64 where the reference executor judges): the queries of all
-    /// rows, one row after another.
+    /// `(tokens, heads × head_dim)` f32 (f64 where the reference executor judges): the queries of all rows, one row after another.
     /// Rows of the tensor may be further apart than its width (a view into a fused projection).
     pub queries: &'a Tensor,
     /// Number of heads.
@@ -51,13 +50,16 @@ pub(crate) enum SliceKv<'a> {
     Cross(&'a [CrossRow<'a>]),
 }
 
-/// One row's queries and its place in a cache of its window's beams.
+/// One row's queries and its place in a cache of its window's beams. [`AttentionCall::rows`] gives
+/// its keys and values as tensors.
 pub struct GrowingRow<'a> {
     /// How many queries belong to this row.
     pub queries: usize,
-    /// The cache of the row's window, this layer.
+    /// The cache of the row's window, this layer: for backends inside this crate.
+    #[doc(hidden)]
     pub cache: &'a GroupKv,
-    /// Which row of the cache holds each position of each beam's history.
+    /// Which row of the cache holds each position of each beam's history, likewise.
+    #[doc(hidden)]
     pub lineage: &'a Lineage,
     /// Which beam of the window the row is.
     pub beam: usize,
@@ -65,11 +67,14 @@ pub struct GrowingRow<'a> {
     pub kv_len: usize,
 }
 
-/// One row's queries and the window it listens to.
+/// One row's queries and the window it listens to. [`AttentionCall::rows`] gives the keys and values
+/// as tensors.
 pub struct CrossRow<'a> {
     /// How many queries belong to this row.
     pub queries: usize,
-    /// The window's keys and values, this layer. Rows of one window share them.
+    /// The window's keys and values, this layer; rows of one window share them. For backends inside
+    /// this crate.
+    #[doc(hidden)]
     pub cache: &'a CrossKv,
 }
 

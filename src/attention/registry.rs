@@ -40,7 +40,8 @@ impl Registry {
         self.backends.iter().map(|b| b.name()).collect()
     }
 
-    /// The kernel that answers to a name in any case, by its own name or through [`SERVED_BY`].
+    /// The kernel that answers to a name in any case, by its own name or because it serves
+    /// another of vLLM's names.
     #[must_use]
     pub fn kernel_for(&self, name: &str) -> Option<&Arc<dyn AttentionBackend>> {
         let named = |name: &str| {

@@ -9,7 +9,7 @@ macro_rules! say {
     }};
 }
 
-pub mod args;
+mod args;
 mod attention;
 mod bench;
 mod compare;

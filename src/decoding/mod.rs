@@ -21,10 +21,8 @@ mod tests;
 mod vocabulary;
 mod window;
 
-pub use compression::compression_ratio;
 pub use language::{LanguageProbabilities, LanguageTokens};
 pub use result::{DecodingResult, strip};
-pub use rows::{NextRow, Step};
+pub use rows::Step;
 pub use task::last_tokens;
-pub use vocabulary::Vocabulary;
 pub use window::WindowDecoder;

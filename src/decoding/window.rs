@@ -58,6 +58,7 @@ impl WindowDecoder {
 
     /// The position in the prompt whose logits tell whether there is speech.
     #[must_use]
+    #[cfg(test)]
     pub fn sot_index(&self) -> usize {
         self.task.sot_index
     }

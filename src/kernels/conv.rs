@@ -58,11 +58,6 @@ impl PackedConv {
         frames.div_ceil(self.stride)
     }
 
-    /// The linear layer.
-    pub fn layer(&self) -> &PackedLinear {
-        &self.layer
-    }
-
     fn call<'a>(&self, x: &'a [f32], rows: usize, offset: Option<&'a [f32]>) -> LinearCall<'a> {
         let x_stride = self.stride * self.n_in;
         LinearCall {

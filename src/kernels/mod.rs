@@ -19,7 +19,5 @@ pub mod roofline;
 pub mod simd;
 pub mod storage;
 
-pub use buffer_pool::BufferPool;
 pub use cpu::Cpu;
-pub use level::{Isa, SimdLevel};
-pub use pool::Pool;
+pub use level::SimdLevel;

@@ -17,9 +17,5 @@ mod tests;
 mod trace;
 
 pub use batched::transcribe_batched;
-pub use clips::seek_clips;
-pub use cuts::stretches_at_quiet_places;
-pub use prompt::History;
 pub use recording::{DecodeWindows, WindowRequest};
-pub use segments::{WindowSegments, WindowSpan, clear_empty, segments_from_tokens};
 pub use sequential::transcribe_sequential;

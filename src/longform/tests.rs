@@ -7,9 +7,9 @@ use serde_json::Value;
 use crate::decoding::DecodingResult;
 use crate::decoding::fallback::{at_temperature, next_temperature};
 use crate::error::{Error, Result};
-use crate::longform::{
-    DecodeWindows, History, WindowRequest, WindowSpan, segments_from_tokens, transcribe_sequential,
-};
+use crate::longform::prompt::History;
+use crate::longform::segments::{WindowSpan, segments_from_tokens};
+use crate::longform::{DecodeWindows, WindowRequest, transcribe_sequential};
 use crate::options::{DecodingOptions, TranscribeOptions};
 use crate::tokenizer::Tokenizer;
 use crate::transcript::{Segment, Transcript};

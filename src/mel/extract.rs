@@ -4,7 +4,6 @@ use std::sync::mpsc::sync_channel;
 
 use super::filterbank::SparseFilters;
 use super::stft::PowerSpectrum;
-use crate::audio::{AudioInfo, AudioStream};
 use crate::dims::{HOP_LENGTH, N_FFT, N_FRAMES, N_SAMPLES};
 use crate::error::{Error, Result};
 
@@ -211,20 +210,6 @@ pub fn log_mel_of_clip(samples: &[f32], n_mels: usize) -> Vec<f32> {
         max,
     }
     .detection_window()
-}
-
-/// The spectrogram of a whole recording, decoded on a thread of its own, and what is known of the
-/// recording afterwards. `progress` hears how many samples are done.
-///
-/// # Errors
-/// As [`AudioStream::next_block`].
-pub fn from_stream(
-    mut stream: AudioStream,
-    n_mels: usize,
-    progress: impl FnMut(usize),
-) -> Result<(LogMel, AudioInfo)> {
-    let mel = from_blocks(n_mels, |block| stream.read_block(block), progress)?;
-    Ok((mel, stream.into_info()))
 }
 
 /// The spectrogram of all blocks that `next_block` writes until it returns false. Blocks are made

@@ -11,5 +11,5 @@ mod stft;
 #[cfg(test)]
 mod tests;
 
-pub use extract::{LogMel, MelExtractor, from_blocks, from_stream, log_mel_of_clip};
+pub use extract::{LogMel, MelExtractor, from_blocks, log_mel_of_clip};
 pub use filterbank::mel_filterbank;

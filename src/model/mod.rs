@@ -73,7 +73,7 @@ impl FromStr for ComputeType {
 /// An executor: one Whisper network on one device.
 ///
 /// What is true of every executor: a row's answer does not depend on what shares its step (to the bit in
-/// [`cpu`]); `f32` gives openai/whisper's tokens; a step that fails leaves the text states as they were,
+/// `cpu`); `f32` gives openai/whisper's tokens; a step that fails leaves the text states as they were,
 /// so that its windows can be stepped again one by one.
 pub trait Network: Send + Sync {
     /// The network's sizes.

@@ -14,8 +14,7 @@ mod vocabulary;
 
 use std::sync::OnceLock;
 
-pub use languages::{LANGUAGES, TO_LANGUAGE_CODE, language_code, language_name};
-pub use special::N_TIMESTAMPS;
+pub use languages::{LANGUAGES, language_code, language_name};
 
 use crate::options::Task;
 use bpe::Encoder;

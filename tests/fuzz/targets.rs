@@ -3,13 +3,13 @@
 
 use std::path::Path;
 
-use undertone::attention::{self, Registry, backends};
-use undertone::engine::load_tokenizer;
-use undertone::kernels::Cpu;
-use undertone::model::cpu::CpuNetwork;
-use undertone::model::{self, ComputeType, Network, StepWindow};
-use undertone::ranking::{AllowedRuns, Constraint, Query, Wanted};
-use undertone::tokenizer::Tokenizer;
+use undertone::ComputeType;
+use undertone::attention::{self, Registry};
+use undertone::internals::attention::built_in;
+use undertone::internals::kernels::Cpu;
+use undertone::internals::model::{self, CpuNetwork, Network, StepWindow};
+use undertone::internals::ranking::{AllowedRuns, Constraint, Query, Wanted};
+use undertone::internals::tokenizer::{Tokenizer, load_tokenizer};
 use undertone::weights::hub::{self, HubConfig};
 use undertone::weights::{Target as Format, open};
 
@@ -292,7 +292,7 @@ const KEY: &str = "a key";
 fn load(dir: &Path) -> CpuNetwork {
     let source = open(&dir.join("model.safetensors")).expect("the model is whole");
     let cpu = Cpu::new(Some(1), None);
-    let registry = Registry::new(backends::built_in(&cpu));
+    let registry = Registry::new(built_in(&cpu));
     let request = attention::Request::default();
     let plan = attention::plan(&request, &registry, source.dims()).expect("auto has a plan");
     let packed = dir.join("packed.int8");

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use undertone::attention::backends::Naive;
 use undertone::attention::{
     Attended, AttentionBackend, AttentionCall, AttentionQuery, Kv, Objection,
 };
+use undertone::internals::attention::Naive;
 
 use super::executors::{HEADS, LAYERS, POSITIONS, PROMPT, encoded, executors, fed};
 use crate::support::largest_error;

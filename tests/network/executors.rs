@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use undertone::attention::{AttentionBackend, Request};
-use undertone::model::{self, AudioState, ComputeType, Network, StepWindow, TextState};
-use undertone::ranking::{AllowedRuns, Answer, Constraint, Query, Wanted};
-use undertone::{Engine, EngineBuilder};
+use undertone::internals::model::{self, AudioState, Network, StepWindow, TextState};
+use undertone::internals::ranking::{AllowedRuns, Answer, Constraint, Query, Wanted};
+use undertone::{ComputeType, Engine, EngineBuilder};
 
 const FRAMES: usize = 3000;
 pub const POSITIONS: usize = 1500;
@@ -55,7 +55,7 @@ pub fn executors() -> (tempfile::TempDir, Vec<Executor>) {
         Executor {
             name: "reference",
             alone: 0.0,
-            builder: pico().executor(model::Executor::Reference),
+            builder: pico().executor(undertone::Executor::Reference),
         },
     ];
     (folder, all)

@@ -7,11 +7,10 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 pub use comparison::*;
-use undertone::model::{self, AudioState, ComputeType, Network, StepWindow, TextState};
-use undertone::options::Gates;
-use undertone::ranking::{AllowedRuns, Answer, Constraint, Query, Wanted};
+use undertone::internals::model::{self, AudioState, Network, StepWindow, TextState};
+use undertone::internals::ranking::{AllowedRuns, Answer, Constraint, Query, Wanted};
 use undertone::weights::hub::HubConfig;
-use undertone::{Engine, Error};
+use undertone::{ComputeType, Engine, Error, Gates};
 
 /// Where models are found: the same places as on the command line.
 #[cfg(feature = "cli")]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use half::f16;
-use undertone::dims::ModelDimensions;
+use undertone::ModelDimensions;
 use undertone::weights::{Encoding, WeightData, WeightSource, WeightTensor};
 use undertone::{Error, Result};
 

@@ -100,6 +100,7 @@ impl Arch<'_> {
 
     /// `2026-08`: gfx11 or gfx12 that is no CDNA.
     #[must_use]
+    #[cfg(test)]
     pub fn on_rdna(self) -> bool {
         self.on_gfx1x(RuleSet::August2026)
     }

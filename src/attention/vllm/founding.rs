@@ -11,6 +11,10 @@ use super::rule_set::RuleSet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlatformProbe<'a> {
     /// Not a ROCm platform.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "a case of the rules that only their tests ask")
+    )]
     NotRocm,
     /// ROCm, but the import fails.
     ImportError,

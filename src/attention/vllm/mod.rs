@@ -23,9 +23,11 @@ pub mod vectors;
 #[cfg(test)]
 mod tests;
 
-pub use names::{BackendName, Kind, Requested, RequestedBackends};
+#[cfg(test)]
+use names::Requested;
+pub use names::{BackendName, Kind};
 pub use objections::Objection;
-pub use plan::{Answer, Plan, Request, answers, block_size, default_dtype, kernel, plan};
+pub use plan::{Answer, Plan, Request, answers, block_size, kernel, plan};
 pub use query::{AttentionQuery, AttentionType, Dtype, Flags, Machine, ModelKind, Platform, Role};
 pub use rule_set::RuleSet;
 pub use select::{How, Level, LogLine, Refusal, Rejection, Selection, select};

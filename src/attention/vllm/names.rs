@@ -76,6 +76,7 @@ pub enum Requested {
 
 impl Requested {
     /// The name in upper case.
+    #[cfg(test)]
     #[must_use]
     pub fn name(&self) -> &str {
         match self {

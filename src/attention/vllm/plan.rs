@@ -30,7 +30,8 @@ pub struct Request {
     pub backend: Option<String>,
     /// Every `--attention-backend-for KIND=NAME`, as typed.
     pub backend_for: Vec<String>,
-    /// What attention is asked to work in; `None` is [`default_dtype`].
+    /// What attention is asked to work in; `None` is the platform's: 32-bit floats
+    /// on the CPU, 16-bit ones on a GPU.
     pub dtype: Option<Dtype>,
     /// Width of a head; `None` is the model's.
     pub head_size: Option<usize>,
@@ -282,8 +283,8 @@ fn preferred(registry: &Registry, query: &AttentionQuery) -> Option<String> {
 ///
 /// # Errors
 /// [`Error::Attention`] listing every role: refusals in vLLM's words, a choice without a kernel
-/// here together with the names that have one, a kernel's own objections. Also those of
-/// [`answers`].
+/// here together with the names that have one, a kernel's own objections. [`Error::Option`] naming a
+/// part of the request that cannot be read.
 pub fn plan(request: &Request, registry: &Registry, dims: &ModelDimensions) -> Result<Plan> {
     let (answers, log) = answers(request, registry, dims)?;
     if answers.iter().any(|a| a.name().is_err()) {

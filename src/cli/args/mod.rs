@@ -19,13 +19,13 @@ use clap::{Parser, Subcommand};
 pub use eval::EvalArgs;
 pub use normalize::normalize;
 pub use speech::{
-    AttentionArgs, DecodingArgs, DetectArgs, GateArgs, ModelArgs, OutputArgs, RunArgs, SpeechArgs,
+    AttentionArgs, DecodingArgs, DetectArgs, GateArgs, OutputArgs, RunArgs, SpeechArgs,
 };
 pub use tools::{
-    AttentionCommand, BenchArgs, CheckArgs, CompareArgs, CompletionsArgs, ConvertArgs, ExplainArgs,
-    ListArgs, ModelName, ModelsCommand,
+    AttentionCommand, BenchArgs, CompareArgs, CompletionsArgs, ConvertArgs, ExplainArgs, ListArgs,
+    ModelName, ModelsCommand,
 };
-pub use values::{Setting, parse_bool};
+pub use values::parse_bool;
 
 /// Whisper speech recognition and translation on the CPU.
 #[derive(Parser, Debug)]

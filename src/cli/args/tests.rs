@@ -1,5 +1,6 @@
 //! What is typed, and what it is read as.
 
+use super::values::Setting;
 use super::*;
 use clap::CommandFactory as _;
 

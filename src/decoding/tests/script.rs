@@ -91,7 +91,7 @@ impl<'a> Scripted<'a> {
         let mut rows = vec![Vec::new()];
         let mut step = decoder.start(&sot, &last);
         while let Step::Continue(next) = step {
-            let follow = |row: &crate::decoding::NextRow| {
+            let follow = |row: &crate::decoding::rows::NextRow| {
                 let parent: &Vec<u32> = &rows[row.parent];
                 [parent.as_slice(), &[row.token]].concat()
             };

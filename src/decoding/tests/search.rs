@@ -23,7 +23,7 @@ pub fn run(task: &mut DecodingTask, row: impl Fn(&[u32]) -> Vec<f32>) -> (Candid
     let mut step = task.start(&first, &first);
     while let Step::Continue(next) = step {
         let follow =
-            |r: &crate::decoding::NextRow| [rows[r.parent].as_slice(), &[r.token]].concat();
+            |r: &crate::decoding::rows::NextRow| [rows[r.parent].as_slice(), &[r.token]].concat();
         rows = next.iter().map(follow).collect();
         widths.push(rows.len());
         let logits: Vec<f32> = rows.iter().flat_map(|sampled| row(sampled)).collect();

@@ -207,12 +207,6 @@ impl History {
         self.len
     }
 
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     pub(super) fn head(&self, head: usize) -> &HeadHistory {
         &self.heads[head]
     }

@@ -205,6 +205,7 @@ impl PackedLinear {
     }
 
     /// The weights `(n_out, n_in)` as the kernels see them, quantised ones scaled back.
+    #[cfg(test)]
     pub fn unpacked(&self) -> Vec<f32> {
         let (k, n_in) = (self.k(), self.n_in);
         let at = |n: usize, i: usize| {

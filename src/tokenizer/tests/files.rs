@@ -1,6 +1,7 @@
 //! Files on a small scale: reduced, fine-tuned, padded, damaged.
 
 use super::*;
+use crate::tokenizer::special::N_TIMESTAMPS;
 use serde_json::{Value, json};
 
 /// A vocabulary of a few tokens: bytes, `Ġa`, `Ġab`, then specials in an order of their own.
