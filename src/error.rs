@@ -66,7 +66,7 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// No source could deliver the model; each is listed with its reason.
-    #[error("model {model} could not be had:{}", list(tried))]
+    #[error("model {model} cannot be found or fetched:{}", list(tried))]
     ModelUnavailable {
         /// The name as the caller gave it.
         model: String,

@@ -7,7 +7,7 @@ use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{Device, Tensor};
 use half::f16;
 
-/// A layout of quantized numbers.
+/// A layout of quantized elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Block {
@@ -112,7 +112,7 @@ impl Block {
         self.layout().bytes
     }
 
-    /// Bytes of so many numbers; `None` where they fill no whole blocks.
+    /// Bytes of so many elements; `None` where they fill no whole blocks.
     pub(super) fn byte_len(self, numbers: usize) -> Option<usize> {
         let whole = numbers.is_multiple_of(self.numbers());
         (numbers / self.numbers())

@@ -7,7 +7,7 @@ use half::{bf16, f16};
 
 use super::blocks::Block;
 
-/// How a tensor's numbers are stored. All are little-endian, rows one after another.
+/// The dtype of a stored tensor. All are little-endian, rows one after another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Encoding {
@@ -15,16 +15,16 @@ pub enum Encoding {
     F32,
     /// IEEE 16-bit floats.
     F16,
-    /// 32-bit floats without their lower half.
+    /// bfloat16: the upper 16 bits of 32-bit floats.
     Bf16,
-    /// Bytes, each row with a scale of its own by which they are divided (CTranslate2).
+    /// 8-bit integers, each row with a scale of its own that they are divided by (CTranslate2).
     I8,
     /// One of GGML's blocks of quantized numbers.
     Block(Block),
 }
 
 impl Encoding {
-    /// How many bytes `numbers` numbers take, without scales. `None` where that overflows.
+    /// Bytes of so many elements, without scales. `None` where that overflows.
     #[must_use]
     pub fn byte_len(self, numbers: usize) -> Option<usize> {
         match self {
@@ -36,14 +36,14 @@ impl Encoding {
     }
 }
 
-/// A tensor of a checkpoint: a view of the mapped file, or numbers computed at load.
+/// A tensor of a checkpoint: a view of the mapped file, or values computed at load.
 #[derive(Clone, Debug)]
 pub struct WeightTensor<'a> {
     shape: Vec<usize>,
     data: WeightData<'a>,
 }
 
-/// The numbers of a [`WeightTensor`].
+/// The elements of a [`WeightTensor`].
 #[derive(Clone, Debug)]
 pub enum WeightData<'a> {
     /// Bytes of the file. They need not be aligned.
@@ -55,7 +55,7 @@ pub enum WeightData<'a> {
         /// For [`Encoding::I8`], what each row is divided by: as many as the first dimension.
         row_scales: Vec<f32>,
     },
-    /// Numbers that no file holds (the encoder's sinusoids).
+    /// Values that no file holds (the encoder's sinusoids).
     Computed(Vec<f32>),
 }
 
@@ -65,8 +65,8 @@ impl<'a> WeightTensor<'a> {
         Self { shape, data }
     }
 
-    /// A tensor of a source of one's own; none where there are other than as many numbers, or scales of
-    /// rows, as the shape asks for.
+    /// A tensor of a source of one's own; `None` where the elements or the scales of rows are not as
+    /// many as the shape asks for.
     #[must_use]
     pub fn checked(shape: Vec<usize>, data: WeightData<'a>) -> Option<Self> {
         let numbers = shape
@@ -95,25 +95,25 @@ impl<'a> WeightTensor<'a> {
         &self.shape
     }
 
-    /// The numbers as they are stored, for callers that repack them.
+    /// The elements as they are stored, for callers that repack them.
     #[must_use]
     pub fn data(&self) -> &WeightData<'a> {
         &self.data
     }
 
-    /// How many numbers the tensor has.
+    /// How many elements the tensor has.
     #[must_use]
     pub fn len(&self) -> usize {
         self.shape.iter().product()
     }
 
-    /// Whether the tensor has no numbers.
+    /// Whether the tensor has no elements.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The numbers as f32, rows one after another.
+    /// The elements as f32, rows one after another.
     #[must_use]
     pub fn to_f32(&self) -> Cow<'_, [f32]> {
         match &self.data {

@@ -14,7 +14,7 @@ use super::WeightSource;
 ///
 /// Names are openai/whisper's, so `vb.pp("encoder.blocks.0.attn").pp("query")` is the prefix of that
 /// projection's `weight` and `bias`. Tensors arrive in `dtype` on `device`; they pass through f32,
-/// which holds every stored encoding's numbers but those of 64 bits exactly.
+/// which holds every stored dtype but those of 64 bits exactly.
 ///
 /// ```no_run
 /// use candle_core::{DType, Device};

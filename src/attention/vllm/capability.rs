@@ -49,7 +49,7 @@ pub struct Capability {
     pub name: BackendName,
     /// Layers it can serve.
     pub attn_types: &'static [AttentionType],
-    /// Types of numbers it can work in.
+    /// Dtypes it can work in.
     pub dtypes: &'static [Dtype],
     /// Head widths.
     pub head_sizes: HeadSizes,

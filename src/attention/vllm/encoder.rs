@@ -78,7 +78,7 @@ fn first(chosen: BackendName, candidates: Vec<BackendName>, rejected: Vec<Reject
     }
 }
 
-/// `None` where AITER's attention is taken; its type of numbers is not asked about.
+/// `None` where AITER's attention is taken; its dtype is not asked about.
 fn aiter_fa(rules: RuleSet, machine: &Machine, arch: Arch<'_>) -> Option<&'static str> {
     let gates = Gates::of(rules, machine);
     let taken = match rules {

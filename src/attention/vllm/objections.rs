@@ -10,7 +10,7 @@ use super::query::AttentionType;
 pub enum Objection {
     /// The head's width.
     HeadSize,
-    /// The type of the numbers.
+    /// The dtype.
     Dtype,
     /// The type of the cache.
     KvCacheDtype,

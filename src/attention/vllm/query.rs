@@ -99,7 +99,7 @@ impl fmt::Display for AttentionType {
     }
 }
 
-/// The type of the numbers that attention is asked to work in. Prints as torch does.
+/// The dtype that attention is asked to work in. Prints as torch does: `torch.float16`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dtype {
     /// IEEE half precision.

@@ -41,7 +41,7 @@ pub struct GgmlExtras {
     pub mel_filters: Vec<f32>,
 }
 
-/// How to store the numbers.
+/// The dtype to store: floats, or integers with scales.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Numbers {
@@ -49,7 +49,7 @@ pub enum Numbers {
     F32,
     /// IEEE 16-bit floats.
     F16,
-    /// 32-bit floats without their lower half.
+    /// bfloat16: the upper 16 bits of 32-bit floats.
     Bf16,
     /// Matrices in 8 bits with a scale for each row, everything else as 32-bit floats.
     /// CTranslate2 only.
@@ -66,11 +66,11 @@ pub enum Numbers {
 pub struct Conversion {
     /// The format.
     pub target: Target,
-    /// The numbers; `None` keeps 16-bit floats and writes everything else as 32-bit ones.
+    /// The dtype; `None` keeps 16-bit floats and writes everything else as 32-bit ones.
     pub numbers: Option<Numbers>,
 }
 
-/// Names of ways to store numbers, CTranslate2's and ggml's own.
+/// Names of dtypes, CTranslate2's and ggml's own.
 const NAMES: [(&str, Numbers); 13] = [
     ("float32", Numbers::F32),
     ("float16", Numbers::F16),
@@ -88,7 +88,7 @@ const NAMES: [(&str, Numbers); 13] = [
 ];
 
 impl Numbers {
-    /// All of them by name.
+    /// Every dtype with its name.
     pub fn named() -> impl Iterator<Item = (&'static str, Self)> {
         NAMES.into_iter()
     }
@@ -113,7 +113,7 @@ impl Target {
         }
     }
 
-    /// Whether the format has a way to store numbers.
+    /// Whether the format has a dtype.
     #[must_use]
     pub fn takes(&self, numbers: Numbers) -> bool {
         match numbers {
@@ -150,7 +150,7 @@ const COMPANIONS: [&str; 4] = [
 ///
 /// # Errors
 /// [`Error::Weights`] where the source cannot be read, [`Error::Output`] where the folder exists
-/// or cannot be written, [`Error::Option`] for numbers that the format does not have.
+/// or cannot be written, [`Error::Option`] for a dtype that the format does not have.
 pub fn convert(source: &Path, folder: &Path, conversion: &Conversion) -> Result<()> {
     let from = weights_file(source)?;
     let weights = open(&from)?;

@@ -105,7 +105,7 @@ impl Default for HubConfig {
     }
 }
 
-/// What is going on while a model is being had.
+/// What is going on while a model is found or fetched.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Progress<'a> {
