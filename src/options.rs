@@ -70,7 +70,7 @@ impl Default for SuppressTokens {
 pub struct DecodingOptions {
     /// Transcribe or translate.
     pub task: Task,
-    /// Language, by code (`de`) or English name (`German`) in any case; `None` asks the model.
+    /// Language code, for example `de`; `None` asks the model.
     pub language: Option<String>,
     /// 0 takes the best token (or beam), above 0 samples.
     pub temperature: f64,
