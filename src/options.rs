@@ -185,54 +185,90 @@ impl Default for TranscribeOptions {
     }
 }
 
+/// Most temperatures of a ladder: each is one more decoding of a window that fails.
+pub const MAX_TEMPERATURES: usize = 100;
+/// Most beams, and most samples: each is a row of keys and values in memory.
+pub const MAX_ROWS: usize = 100;
+/// Most windows of one recording that are decoded side by side.
+pub const MAX_BATCH: usize = 1000;
+
+fn bad<T>(option: &'static str, reason: impl Into<String>) -> Result<T> {
+    Err(Error::Option {
+        option,
+        reason: reason.into(),
+    })
+}
+
+impl Gates {
+    fn validate(&self) -> Result<()> {
+        let temperatures = &self.temperatures;
+        if temperatures.is_empty() {
+            return bad("temperature", "at least one temperature is needed");
+        }
+        if let Some(t) = temperatures.iter().find(|t| !(0.0..=2.0).contains(*t)) {
+            return bad("temperature", format!("{t} is not between 0 and 2"));
+        }
+        if temperatures.len() > MAX_TEMPERATURES {
+            let count = temperatures.len();
+            let reason = format!("{count} temperatures are more than {MAX_TEMPERATURES}");
+            return bad("temperature", reason);
+        }
+        let ratio = self.compression_ratio_threshold;
+        let thresholds = [
+            ("compression_ratio_threshold", ratio),
+            ("logprob_threshold", self.logprob_threshold),
+            ("no_speech_threshold", self.no_speech_threshold),
+        ];
+        match thresholds.iter().find(|(_, t)| t.is_some_and(f64::is_nan)) {
+            Some((option, _)) => bad(option, "is not a number"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl DecodingOptions {
+    fn validate(&self) -> Result<()> {
+        for (option, rows) in [("beam_size", self.beam_size), ("best_of", self.best_of)] {
+            if let Some(rows) = rows.filter(|rows| !(1..=MAX_ROWS).contains(rows)) {
+                return bad(option, format!("{rows} is not between 1 and {MAX_ROWS}"));
+            }
+        }
+        let most = MAX_ROWS as f64;
+        if self.patience.is_some() && self.beam_size.is_none() {
+            return bad("patience", "patience requires beam_size to be given");
+        }
+        if self.patience.is_some_and(|p| !(p > 0.0 && p <= most)) {
+            let reason = format!("must be above 0 and at most {MAX_ROWS}");
+            return bad("patience", reason);
+        }
+        let (penalty, first) = (self.length_penalty, self.max_initial_timestamp);
+        if penalty.is_some_and(|p| !(0.0..=1.0).contains(&p)) {
+            return bad("length_penalty", "should be a value between 0 and 1");
+        }
+        if first.is_some_and(|t| !(0.0..=30.0).contains(&t)) {
+            let reason = "must be between 0 and 30 seconds";
+            return bad("max_initial_timestamp", reason);
+        }
+        Ok(())
+    }
+}
+
 impl TranscribeOptions {
-    /// Checks every value once, so that nothing behind this needs to.
+    /// Checks every value once, so that nothing behind this needs to. What depends on the model is
+    /// checked by [`Engine::check`](crate::Engine::check).
     ///
     /// # Errors
     /// [`Error::Option`] naming the first option whose value makes no sense.
     pub fn validate(&self) -> Result<()> {
-        let bad = |option, reason: String| Err(Error::Option { option, reason });
-        let d = &self.decoding;
-        if self.gates.temperatures.is_empty() {
-            return bad("temperature", "at least one temperature is needed".into());
+        self.gates.validate()?;
+        self.decoding.validate()?;
+        let batch = self.batch_size;
+        if batch.is_some_and(|n| !(1..=MAX_BATCH).contains(&n)) {
+            return bad("batch_size", format!("is not between 1 and {MAX_BATCH}"));
         }
-        if let Some(t) = self
-            .gates
-            .temperatures
-            .iter()
-            .find(|t| !(0.0..=2.0).contains(*t))
-        {
-            return bad("temperature", format!("{t} is not between 0 and 2"));
-        }
-        if d.beam_size == Some(0) || d.best_of == Some(0) {
-            return bad("beam_size", "beam_size and best_of start at 1".into());
-        }
-        if d.patience.is_some() && d.beam_size.is_none() {
-            return bad("patience", "patience requires beam_size to be given".into());
-        }
-        if d.patience.is_some_and(|p| !p.is_finite() || p <= 0.0) {
-            return bad("patience", "must be above 0".into());
-        }
-        if d.length_penalty.is_some_and(|p| !(0.0..=1.0).contains(&p)) {
-            return bad("length_penalty", "should be a value between 0 and 1".into());
-        }
-        if d.max_initial_timestamp
-            .is_some_and(|t| !(0.0..=30.0).contains(&t))
-        {
-            return bad(
-                "max_initial_timestamp",
-                "must be between 0 and 30 seconds".into(),
-            );
-        }
-        if self.batch_size == Some(0) {
-            return bad("batch_size", "starts at 1".into());
-        }
-        if self
-            .clip_timestamps
-            .iter()
-            .any(|t| !t.is_finite() || *t < 0.0)
-        {
-            return bad("clip_timestamps", "must be seconds from 0 on".into());
+        let makes_sense = |t: &f64| t.is_finite() && *t >= 0.0;
+        if !self.clip_timestamps.iter().all(makes_sense) {
+            return bad("clip_timestamps", "must be seconds from 0 on");
         }
         Ok(())
     }

@@ -301,6 +301,24 @@ fn every_vector_level_and_the_plain_executor_agree_with_doubles() {
 }
 
 #[test]
+fn an_output_matrix_of_its_own_is_computed_with() {
+    let frames = [206, 90];
+    let dims = hub::find("tiny.en").unwrap().dims();
+    let tied = run(
+        &ReferenceNetwork::judge(&RandomWeights::new(dims.clone())).unwrap(),
+        frames,
+    );
+    let weights = RandomWeights::with_own_output(dims);
+    let judge = run(&ReferenceNetwork::judge(&weights).unwrap(), frames);
+    assert!(!judge.errors(&tied).within(&INT8) && judge.greedy != tied.greedy);
+    for compute in [ComputeType::F32, ComputeType::Int8] {
+        let network = load(Executor::Cpu, &weights, compute, Cpu::new(None, None));
+        let failure = judged("own output", &*network, frames, &judge);
+        assert_eq!(failure, None);
+    }
+}
+
+#[test]
 fn the_whole_product_runs_on_the_plain_network() {
     let text = |executor| {
         let engine = Engine::builder()

@@ -20,6 +20,7 @@ mod parity;
 mod readme;
 #[cfg(all(feature = "cli", feature = "hub"))]
 mod rocm;
+mod settings;
 #[cfg(feature = "hub")]
 mod stages;
 #[cfg_attr(

@@ -84,7 +84,6 @@ fn a_folder_is_a_model() {
 #[test]
 fn whisper_cpps_own_file_holds_the_weights_of_tiny_en() {
     use undertone::ggml_extras;
-    use undertone::weights::WeightData;
 
     let Some(reference) = support::reference() else {
         return;
@@ -111,11 +110,9 @@ fn whisper_cpps_own_file_holds_the_weights_of_tiny_en() {
     let ours = open(&folder).unwrap();
     assert_eq!(ours.vocabulary(), ggml.vocabulary());
     assert_eq!(ours.names().len(), 167);
-    let stored = |source: &dyn WeightSource, name: &str| match source.tensor(name).unwrap().data() {
-        WeightData::Stored {
-            encoding, bytes, ..
-        } => (*encoding, bytes.to_vec()),
-        other => panic!("{name} is {other:?}"),
+    let stored = |source: &dyn WeightSource, name: &str| {
+        let tensor = source.tensor(name).unwrap();
+        (tensor.encoding(), tensor.bytes().to_vec())
     };
     for name in ours.names() {
         assert!(

@@ -18,9 +18,11 @@ use crate::dims::ModelDimensions;
 use crate::engine::{Engine, EngineBuilder};
 use crate::kernels::{Cpu, SimdLevel};
 use crate::model::{ComputeType, Executor};
-use crate::options::{DecodingOptions, Gates, SuppressTokens, Task, TranscribeOptions};
+use crate::options::{
+    DecodingOptions, Gates, MAX_TEMPERATURES, SuppressTokens, Task, TranscribeOptions,
+};
 use crate::output::{OutputFormat, WriterOptions};
-use crate::tokenizer::language_code;
+use crate::tokenizer::{is_auto, language_code};
 use crate::weights::hub::{self, HubConfig};
 
 /// What appears on stdout for each segment.
@@ -128,7 +130,7 @@ fn options(args: &SpeechArgs, task: Task) -> Result<TranscribeOptions> {
     let d = &args.decoding;
     let options = TranscribeOptions {
         decoding: decoding(d, task, args.language.as_deref())?,
-        gates: gates(d, &args.gates),
+        gates: gates(d, &args.gates)?,
         condition_on_previous_text: d.condition_on_previous_text,
         initial_prompt: d.initial_prompt.clone(),
         carry_initial_prompt: d.carry_initial_prompt,
@@ -141,7 +143,7 @@ fn options(args: &SpeechArgs, task: Task) -> Result<TranscribeOptions> {
 }
 
 fn decoding(d: &DecodingArgs, task: Task, language: Option<&str>) -> Result<DecodingOptions> {
-    let language = language.filter(|l| !l.eq_ignore_ascii_case("none") && *l != "auto");
+    let language = language.filter(|l| !l.eq_ignore_ascii_case("none") && !is_auto(l));
     Ok(DecodingOptions {
         task,
         language: language.map(language_code).transpose()?.map(str::to_owned),
@@ -161,23 +163,31 @@ fn decoding(d: &DecodingArgs, task: Task, language: Option<&str>) -> Result<Deco
 }
 
 /// openai/whisper's ladder: from the temperature up to 1 in steps, or the temperature alone.
-fn gates(d: &DecodingArgs, g: &GateArgs) -> Gates {
+fn gates(d: &DecodingArgs, g: &GateArgs) -> Result<Gates> {
     let mut temperatures = vec![d.temperature];
-    if let Some(step) = d
-        .temperature_increment_on_fallback
-        .0
-        .filter(|step| *step > 0.0)
-    {
+    let step = d.temperature_increment_on_fallback.0;
+    if let Some(step) = step.filter(|step| !(*step >= 0.0 && step.is_finite())) {
+        return usage(format!(
+            "--temperature-increment-on-fallback: {step} is not a number from 0 on"
+        ));
+    }
+    if let Some(step) = step.filter(|step| *step > 0.0) {
+        if (1.0 - d.temperature) / step > MAX_TEMPERATURES as f64 {
+            return usage(format!(
+                "--temperature-increment-on-fallback: steps of {step} make more than \
+                 {MAX_TEMPERATURES} temperatures"
+            ));
+        }
         // As numpy's arange(temperature, 1 + 1e-6, step): multiples, not sums.
         let steps = (1..).map(|i| d.temperature + f64::from(i) * step);
         temperatures.extend(steps.take_while(|t| *t < 1.0 + 1e-6));
     }
-    Gates {
+    Ok(Gates {
         temperatures,
         compression_ratio_threshold: g.compression_ratio_threshold.0,
         logprob_threshold: g.logprob_threshold.0,
         no_speech_threshold: g.no_speech_threshold.0,
-    }
+    })
 }
 
 fn suppressed(text: &str) -> Result<SuppressTokens> {

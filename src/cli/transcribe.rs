@@ -26,14 +26,26 @@ use crate::transcript::{Segment, SegmentSink, WindowTrace};
 pub fn run(args: &SpeechArgs, task: Task) -> Result<u8> {
     let mut job = resolve::speech(args, task)?;
     super::print_notes(resolve::notes(&args.run));
+    let mut claimed = HashSet::new();
+    let claims = args
+        .audio
+        .iter()
+        .map(|path| claim_outputs(&job, path, &mut claimed));
+    let claims: Vec<_> = claims.collect();
+    if claims.iter().all(Result::is_err) {
+        // No file has a place for its outputs, so no model need be loaded.
+        for error in claims.iter().filter_map(|claim| claim.as_ref().err()) {
+            eprintln!("undertone: {}", super::said(error));
+        }
+        return Ok(FAILED);
+    }
     // The system takes a process's memory back faster than it could be freed here.
     let engine = ManuallyDrop::new(load(&job)?);
     super::print_notes(resolve::for_model(&mut job, &engine));
-    let mut claimed = HashSet::new();
+    engine.check(&job.options)?;
     let (mut waiting, mut receivers) = (VecDeque::new(), Vec::new());
-    for path in &args.audio {
+    for (path, outputs) in args.audio.iter().zip(claims) {
         let (sender, events) = channel();
-        let outputs = claim_outputs(&job, path, &mut claimed);
         waiting.push_back(QueuedFile {
             path,
             bytes: bytes(path),
@@ -73,6 +85,12 @@ fn load(job: &Job) -> Result<Engine> {
         .build_with(&mut |progress| download.update(&progress));
     download.finish();
     let engine = engine?;
+    for warning in engine.warnings() {
+        eprintln!(
+            "undertone: warning: {}: {warning}",
+            engine.files().weights.display()
+        );
+    }
     if let Some(note) = engine.plan().note().filter(|_| !job.quiet) {
         eprintln!("undertone: {note}");
     }
@@ -91,6 +109,8 @@ struct QueuedFile<'a> {
 enum Event {
     Segment(Segment),
     Window(WindowTrace),
+    /// The whole text, since no file could be written that would hold it.
+    Rescued(String),
     /// With what was wrong with the recording.
     Done(Result<Vec<String>>),
 }
@@ -253,10 +273,24 @@ impl JobRunner<'_> {
             .run(input, &self.job.options, &mut sink, &control);
         progress.finish();
         let transcript = result?;
-        for (format, path) in outputs {
-            output::write_file(*format, &transcript, &self.job.writer, path)?;
+        let write = |(format, path): &(OutputFormat, PathBuf)| {
+            output::write_file(*format, &transcript, &self.job.writer, path)
+        };
+        let failed: Vec<_> = outputs
+            .iter()
+            .filter_map(|output| write(output).err())
+            .collect();
+        let Some(first) = failed.into_iter().next() else {
+            return Ok(transcript.warnings);
+        };
+        if self.job.shown == Shown::Nothing {
+            let lines = transcript
+                .segments
+                .iter()
+                .map(|segment| segment.text.trim());
+            sink.send(Event::Rescued(lines.collect::<Vec<_>>().join("\n")))?;
         }
-        Ok(transcript.warnings)
+        Err(first.into())
     }
 
     /// Reports what becomes of each file, in order: 0 if every one went well, 1 if some did not.
@@ -294,6 +328,10 @@ impl JobRunner<'_> {
                 Ok(Event::Window(trace)) => {
                     self.lines.suspend(|| eprintln!("{}", traced(&trace)));
                 }
+                Ok(Event::Rescued(text)) => {
+                    self.lines
+                        .suspend(|| writeln!(std::io::stdout(), "{text}"))?;
+                }
                 Ok(Event::Done(result)) => return result,
                 Err(_) => anyhow::bail!("the thread that worked on a file has failed"),
             }
@@ -306,7 +344,7 @@ fn bytes(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
-/// Where a file's outputs go. A path that this run has claimed already is an error, so that
+/// Where a file's outputs go, once it is sure that they can be written there. A path that this run has claimed already is an error, so that
 /// nothing is lost when two inputs have the same name.
 fn claim_outputs(
     job: &Job,
@@ -323,6 +361,7 @@ fn claim_outputs(
                 path.display()
             );
         }
+        output::probe(&path)?;
         outputs.push((format, path));
     }
     Ok(outputs)

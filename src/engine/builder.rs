@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU64;
 use super::{Engine, Loaded};
 use crate::attention::{self, AttentionBackend, Registry};
 use crate::batcher::{Batcher, Capacity};
+use crate::dims::ModelDimensions;
 use crate::error::{Error, Result};
 use crate::kernels::{Cpu, SimdLevel};
 use crate::mel::mel_filterbank;
@@ -204,6 +205,7 @@ impl EngineBuilder {
             batcher,
             any_task,
             sources,
+            warnings: source.warnings().to_vec(),
         })))
     }
 }
@@ -217,6 +219,30 @@ const MOST_VOCABULARY_BYTES: u64 = 64 << 20;
 /// # Errors
 /// [`Error::Weights`] naming the file that is damaged, or that has no vocabulary of a known size.
 pub fn load_tokenizer(files: &ModelFiles, source: &dyn WeightSource) -> Result<Tokenizer> {
+    let tokenizer = find_tokenizer(files, source)?;
+    match other_vocabulary(&tokenizer, source.dims()) {
+        None => Ok(tokenizer),
+        Some(reason) => Err(Error::Weights {
+            file: files.tokenizer.clone().unwrap_or(files.weights.clone()),
+            tensor: None,
+            reason,
+        }),
+    }
+}
+
+/// Whether a vocabulary is one of openai's and the network's size another's: the ids of tasks and
+/// times would all be off by one. Sizes that are none of openai's may be padded or a fine-tune's.
+fn other_vocabulary(tokenizer: &Tokenizer, dims: &ModelDimensions) -> Option<String> {
+    let (has, needs) = (tokenizer.n_vocab(), dims.n_vocab);
+    let openai = |n: usize| (51_864..=51_866).contains(&n);
+    // Networks of 128 mels came with one more language, however they are padded.
+    let newer = dims.n_mels == 128 && needs > 51_865;
+    (openai(has) && has != needs && (openai(needs) || newer && has < 51_866)).then(|| {
+        format!("the tokenizer has {has} tokens, the network {needs}: they are of different models")
+    })
+}
+
+fn find_tokenizer(files: &ModelFiles, source: &dyn WeightSource) -> Result<Tokenizer> {
     let n_vocab = source.dims().n_vocab;
     let name = files.weights.display().to_string();
     if let Some(path) = &files.tokenizer {
@@ -280,6 +306,35 @@ fn token_strings(path: &Path) -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tokenizer_of_another_model_is_refused() {
+        let english = Tokenizer::openai("x", 51_864).unwrap();
+        let older = Tokenizer::openai("x", 51_865).unwrap();
+        let newer = Tokenizer::openai("x", 51_866).unwrap();
+        let dims = |n_mels, n_vocab| ModelDimensions {
+            n_mels,
+            n_vocab,
+            ..crate::weights::hub::find("base").unwrap().dims()
+        };
+        let cases = [
+            (&english, 80, 51_864, true),
+            (&older, 80, 51_865, true),
+            (&newer, 128, 51_866, true),
+            (&older, 80, 51_867, true),
+            (&older, 80, 51_872, true),
+            (&newer, 128, 51_872, true),
+            (&older, 128, 51_866, false),
+            (&older, 80, 51_866, false),
+            (&english, 80, 51_865, false),
+            (&older, 128, 51_872, false),
+        ];
+        for (tokenizer, n_mels, n_vocab, fits) in cases {
+            let said = other_vocabulary(tokenizer, &dims(n_mels, n_vocab));
+            assert_eq!(said.is_none(), fits, "{n_mels} {n_vocab}: {said:?}");
+            assert!(said.is_none_or(|said| said.contains(&n_vocab.to_string())));
+        }
+    }
 
     #[test]
     fn lists_of_tokens_are_read_in_both_forms() {

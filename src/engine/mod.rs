@@ -14,11 +14,11 @@ use crate::batcher::{Batcher, Cancel, Capacity, WindowJob};
 use crate::decoding::LanguageProbabilities;
 use crate::dims::{FRAMES_PER_SECOND, ModelDimensions, N_SAMPLES};
 use crate::error::{Error, Result};
-use crate::longform::{transcribe_batched, transcribe_sequential};
+use crate::longform::{clips_past_the_end, transcribe_batched, transcribe_sequential};
 use crate::mel::{self, LogMel};
 use crate::model::{Description, Network};
 use crate::options::{DecodingOptions, Gates, Task, TranscribeOptions};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Tokenizer, is_auto, language_code};
 use crate::transcript::{Segment, SegmentSink, Transcript};
 use crate::weights::hub::{self, ModelFiles};
 
@@ -39,6 +39,8 @@ struct Loaded {
     batcher: Batcher,
     any_task: bool,
     sources: AtomicU64,
+    /// What is odd about the model's files.
+    warnings: Vec<String>,
 }
 
 /// How to stop a recording's work, and who hears how far it is. Clones share the request to stop.
@@ -175,17 +177,16 @@ impl Engine {
         sink: &mut dyn SegmentSink,
         control: &Control,
     ) -> Result<Transcript> {
-        options.validate()?;
-        self.check_task(options.decoding.task)?;
-        let (mel, warnings) = self.log_mel(input, &control.cancel)?;
+        let mut options = self.check(options)?;
+        let (mel, mut warnings) = self.log_mel(input, &control.cancel)?;
         let mut client = Client::new(self, &mel, &control.cancel);
         let language = match &options.decoding.language {
             Some(language) => language.clone(),
             None => client.detect_language()?,
         };
-        let mut options = options.clone();
         options.decoding.language = Some(language);
         let content_frames = mel.content_frames();
+        warnings.extend(clips_past_the_end(&options.clip_timestamps, content_frames));
         let total_s = content_frames as f64 / FRAMES_PER_SECOND as f64;
         let mut report = |done_s| {
             if let Some(progress) = &control.progress {
@@ -215,6 +216,54 @@ impl Engine {
             warnings,
             ..transcript
         })
+    }
+
+    /// What [`run`](Self::run) makes of the options, before any work: every value in its bounds, the
+    /// task one that the model was trained for, and the language by the code that the model's
+    /// vocabulary has a token for (`None` where it is to be detected).
+    ///
+    /// # Errors
+    /// [`Error::Option`] naming the option, [`Error::ModelCannot`] for the task.
+    pub fn check(&self, options: &TranscribeOptions) -> Result<TranscribeOptions> {
+        options.validate()?;
+        self.check_task(options.decoding.task)?;
+        let mut options = options.clone();
+        let named = options.decoding.language.take();
+        let named = named.filter(|language| !is_auto(language));
+        options.decoding.language = match named {
+            Some(language) => Some(self.known_language(&language)?.to_owned()),
+            None => None,
+        };
+        Ok(options)
+    }
+
+    fn known_language(&self, language: &str) -> Result<&'static str> {
+        let code = language_code(language)?;
+        let tokenizer = &self.0.tokenizer;
+        let known = match tokenizer.is_multilingual() {
+            true => tokenizer.language_token(code).is_some(),
+            false => code == "en",
+        };
+        if known {
+            return Ok(code);
+        }
+        let languages = match tokenizer.is_multilingual() {
+            true => format!("{} languages", tokenizer.languages().len()),
+            false => "English alone".into(),
+        };
+        Err(Error::Option {
+            option: "language",
+            reason: format!(
+                "{} has no token for {code}; it knows {languages}",
+                self.0.name
+            ),
+        })
+    }
+
+    /// What is odd about the model's files but hindered nothing, in words.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.0.warnings
     }
 
     /// Every language's probability, from the first 30 s of the audio.

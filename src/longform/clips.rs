@@ -23,9 +23,52 @@ pub fn seek_clips(clip_timestamps_s: &[f64], content_frames: usize) -> Vec<Range
         .collect()
 }
 
+/// What to tell of stretches that the recording does not have.
+#[must_use]
+pub fn clips_past_the_end(clip_timestamps_s: &[f64], content_frames: usize) -> Vec<String> {
+    let length_s = content_frames as f64 / FRAMES_PER_SECOND as f64;
+    let past = clip_timestamps_s.chunks(2).filter_map(|clip| match *clip {
+        [start, ..] if start >= length_s && start > 0.0 => {
+            Some(format!("the clip from {start} s on is past the end"))
+        }
+        [_, end] if end > length_s + ROUNDING_S => {
+            Some(format!("the clip to {end} s ends past the end"))
+        }
+        _ => None,
+    });
+    past.map(|what| format!("{what} of the recording, which is {length_s:.2} s long"))
+        .collect()
+}
+
+/// A frame and a half: lengths are rounded to frames.
+const ROUNDING_S: f64 = 0.015;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_past_the_end_is_told() {
+        let cases: [(&[f64], usize); 8] = [
+            (&[], 0),
+            (&[0.0], 0),
+            (&[1.0, 10.0], 0),
+            (&[1.0, 10.01], 0),
+            (&[1.0, 11.0], 1),
+            (&[10.0], 1),
+            (&[30.0, 40.0], 1),
+            (&[0.0, 2.0, 12.0, 13.0, 14.0], 2),
+        ];
+        for (times, expected) in cases {
+            let told = clips_past_the_end(times, 1000);
+            assert_eq!(told.len(), expected, "{times:?}: {told:?}");
+            assert!(
+                told.iter().all(|what| what.contains("10.00 s long")),
+                "{told:?}"
+            );
+        }
+        assert!(clips_past_the_end(&[0.0], 0).is_empty());
+    }
 
     #[test]
     fn times_become_ranges_of_frames() {

@@ -17,5 +17,6 @@ mod tests;
 mod trace;
 
 pub use batched::transcribe_batched;
+pub use clips::clips_past_the_end;
 pub use recording::{DecodeWindows, WindowRequest};
 pub use sequential::transcribe_sequential;

@@ -103,9 +103,12 @@ pub fn path_for(output_dir: &Path, audio: &Path, format: OutputFormat) -> PathBu
     output_dir.join(name)
 }
 
-/// The file name without its last extension; dots in front belong to the name, as in Python's `splitext`.
+/// The file name without its last extension, `stdin` for `-`; dots in front belong to the name, as in Python's `splitext`.
 fn stem(audio: &Path) -> OsString {
     let name = audio.file_name().unwrap_or_default();
+    if audio == Path::new("-") {
+        return "stdin".into();
+    }
     let letters = name.as_encoded_bytes();
     let dots = letters.iter().take_while(|byte| **byte == b'.').count();
     if letters[dots..].contains(&b'.') {
@@ -115,7 +118,9 @@ fn stem(audio: &Path) -> OsString {
     }
 }
 
-/// Writes a transcript to a file, which appears under its name only when it is whole. Folders are made as needed.
+/// Writes a transcript to a file, which appears under its name only when it is whole. Folders are made as needed; a
+/// symbolic link stays one, and what it leads to is written. What is there and is no file (a terminal, a pipe) is
+/// written to as it is.
 ///
 /// # Errors
 /// [`Error::Output`] naming the file.
@@ -129,19 +134,86 @@ pub fn write_file(
         file: path.to_owned(),
         source,
     };
-    let folder = path
-        .parent()
-        .filter(|folder| *folder != Path::new(""))
-        .unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    let mut file = temporary(folder).map_err(failed)?;
+    let target = target(path).map_err(failed)?;
+    let write = |out: &mut dyn Write| write_transcript(format, transcript, options, out);
+    match is_special(&target) {
+        true => write_through(&target, write).map_err(failed),
+        false => write_whole(&target, write).map_err(failed),
+    }
+}
+
+fn write_through(
+    target: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut out = BufWriter::new(std::fs::OpenOptions::new().write(true).open(target)?);
+    write(&mut out)?;
+    out.flush()
+}
+
+fn write_whole(
+    target: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let folder = folder_of(target);
+    std::fs::create_dir_all(folder)?;
+    let mut file = temporary(folder)?;
     let mut out = BufWriter::new(&mut file);
-    let written =
-        write_transcript(format, transcript, options, &mut out).and_then(|()| out.flush());
+    write(&mut out)?;
+    out.flush()?;
     drop(out);
-    written.map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
+    file.persist(target)?;
     Ok(())
+}
+
+/// Makes sure that a file can be written, before there is anything to write: makes its folder, and a file in it that is
+/// taken away again.
+///
+/// # Errors
+/// [`Error::Output`] naming the file.
+pub fn probe(path: &Path) -> Result<()> {
+    let failed = |source: io::Error| Error::Output {
+        file: path.to_owned(),
+        source,
+    };
+    let target = target(path).map_err(failed)?;
+    if target.is_dir() {
+        return Err(failed(io::Error::new(
+            io::ErrorKind::IsADirectory,
+            "it is a folder",
+        )));
+    }
+    if is_special(&target) {
+        return Ok(());
+    }
+    let folder = folder_of(&target);
+    std::fs::create_dir_all(folder)
+        .and_then(|()| temporary(folder).map(drop))
+        .map_err(failed)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    folder.unwrap_or(Path::new("."))
+}
+
+fn is_special(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir())
+}
+
+/// Most symbolic links that are followed, as systems do.
+const MOST_LINKS: usize = 40;
+
+/// What a path leads to, through links whose end need not be there yet.
+fn target(path: &Path) -> io::Result<PathBuf> {
+    let mut target = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        match std::fs::read_link(&target) {
+            Ok(to) => target = folder_of(&target).join(to),
+            Err(_) => return Ok(target),
+        }
+    }
+    Err(io::Error::other("too many symbolic links"))
 }
 
 /// A file beside the one to be, with the permissions that any new file gets.

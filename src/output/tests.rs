@@ -169,7 +169,7 @@ fn files_are_named_as_openai_names_them() {
         (".hidden.wav", "out/.hidden.srt"),
         ("name with spaces ✓.wav", "out/name with spaces ✓.srt"),
         ("ends.", "out/ends.srt"),
-        ("-", "out/-.srt"),
+        ("-", "out/stdin.srt"),
     ];
     let path = |audio: &str| path_for(Path::new("out"), Path::new(audio), OutputFormat::Srt);
     let wrong: Vec<_> = cases

@@ -122,7 +122,35 @@ pub const TO_LANGUAGE_CODE: [(&str, &str); 12] = [
     ("mandarin", "zh"),
 ];
 
-/// The code of a language given by code or English name, in any case (`de`, `DE` and `German` are the same).
+/// Codes that others use for languages which Whisper has under another: ISO 639's old and new ones, three-letter ones
+/// of languages that have no other, macrolanguages, and what people say where a region decides (BCP 47).
+const OTHER_CODES: [(&str, &str); 16] = [
+    ("iw", "he"),
+    ("jv", "jw"),
+    ("jav", "jw"),
+    ("nb", "no"),
+    ("fil", "tl"),
+    ("in", "id"),
+    ("ji", "yi"),
+    ("mo", "ro"),
+    ("cmn", "zh"),
+    ("zh-yue", "yue"),
+    ("zho", "zh"),
+    ("prs", "fa"),
+    ("arb", "ar"),
+    ("swh", "sw"),
+    ("pes", "fa"),
+    ("azj", "az"),
+];
+
+/// Whether a setting asks for the language to be detected: `auto`, in any case.
+#[must_use]
+pub fn is_auto(language: &str) -> bool {
+    language.trim().eq_ignore_ascii_case("auto")
+}
+
+/// The code of a language given by code or English name, in any case (`de`, `DE` and `German` are the same), or by a
+/// tag with script or region (`pt-BR`, `zh_Hant`), which Whisper does not tell apart.
 ///
 /// # Errors
 /// [`Error::Option`] listing the codes where the language is unknown.
@@ -141,13 +169,28 @@ pub fn language_code(language: &str) -> Result<&'static str> {
             .find(|(name, _)| *name == wanted)
             .map(|(_, code)| *code)
     };
-    by_code.map(|(code, _)| *code).or_else(by_name).or_else(by_alias).ok_or_else(|| Error::Option {
+    let by_tag = || code_of_tag(&wanted.replace('_', "-"));
+    let known = by_code
+        .map(|(code, _)| *code)
+        .or_else(by_name)
+        .or_else(by_alias);
+    known.or_else(by_tag).ok_or_else(|| Error::Option {
         option: "language",
         reason: format!(
             "{language:?} is none of Whisper's languages; give an English name such as German, or a code: {}",
             LANGUAGES.map(|(code, _)| code).join(", ")
         ),
     })
+}
+
+/// The code of a tag in small letters: by its longest beginning that is known, so that `zh-yue` is not `zh`.
+fn code_of_tag(tag: &str) -> Option<&'static str> {
+    let others = OTHER_CODES.iter().find(|(other, _)| *other == tag);
+    let whisper = || LANGUAGES.iter().find(|(code, _)| *code == tag);
+    let code = others
+        .map(|(_, code)| *code)
+        .or_else(|| whisper().map(|(code, _)| *code));
+    code.or_else(|| code_of_tag(tag.rsplit_once('-')?.0))
 }
 
 /// The English name of a language code, in small letters (`german` for `de`).
@@ -174,6 +217,24 @@ mod tests {
             ("Mandarin", Some("zh")),
             ("Cantonese", Some("yue")),
             (" french ", Some("fr")),
+            ("pt-BR", Some("pt")),
+            ("zh-CN", Some("zh")),
+            ("zh_Hant", Some("zh")),
+            ("zh-Hant-TW", Some("zh")),
+            ("zh-yue", Some("yue")),
+            ("zh-yue-HK", Some("yue")),
+            ("iw", Some("he")),
+            ("iw-IL", Some("he")),
+            ("jv", Some("jw")),
+            ("jw", Some("jw")),
+            ("nb", Some("no")),
+            ("nb_NO", Some("no")),
+            ("fil", Some("tl")),
+            ("fil-PH", Some("tl")),
+            ("en-us", Some("en")),
+            ("xx-BR", None),
+            ("-", None),
+            ("auto", None),
             ("klingon", None),
             ("", None),
         ];
@@ -197,6 +258,7 @@ mod tests {
     fn aliases_point_to_known_codes() {
         let lost: Vec<_> = TO_LANGUAGE_CODE
             .iter()
+            .chain(&OTHER_CODES)
             .filter(|(_, code)| language_name(code).is_none())
             .collect();
         assert!(lost.is_empty(), "{lost:?}");

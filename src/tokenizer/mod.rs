@@ -14,7 +14,7 @@ mod vocabulary;
 
 use std::sync::OnceLock;
 
-pub use languages::{LANGUAGES, language_code, language_name};
+pub use languages::{LANGUAGES, is_auto, language_code, language_name};
 
 use crate::options::Task;
 use bpe::Encoder;

@@ -2,100 +2,39 @@
 //!
 //! In: the tensors a format's reader found, under that format's names. Out: the same bytes under
 //! openai's names, cut out of joined projections, every shape checked against the model's sizes.
-//! What stays true: after [`assemble`] every tensor of the model can be had without an error.
+//! What stays true: after [`assemble`] every tensor of the model can be had without an error, and
+//! nothing of the file that would change a result has been left out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use sha2::{Digest, Sha256};
 
 use super::WeightSource;
 use super::bytes::{Mapped, bad};
-use super::names::{self, NAMES, NameRow, RowPart};
-use super::tensor::{Encoding, WeightData, WeightTensor};
+use super::names::{self, EMBEDDING, KEY_BIASES, NameRow, OUTPUT, RowPart};
+use super::parts::{Found, Parts};
+use super::sizes;
+use super::tensor::{Encoding, WeightTensor};
 use crate::dims::ModelDimensions;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
-/// Encoder positions where the file does not say.
-const N_AUDIO_CTX: usize = 1500;
-/// Width of an attention head in every Whisper.
-const HEAD_DIM: usize = 64;
-/// More blocks than this is no Whisper but a damaged file.
-const MAX_LAYERS: usize = 256;
+/// Part of every fingerprint: what was packed before these checks were made is packed again.
+const CHECKS: &str = "checks 1";
+/// How many names a warning lists.
+const LISTED: usize = 3;
 
-/// Which column of the table of names a file speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
-    OpenAi,
-    HuggingFace,
-    CTranslate2,
-}
-
-impl Dialect {
-    /// Which of the two dialects without joined projections these names are.
-    pub fn of(found: &HashMap<String, Found>) -> Self {
-        match found.contains_key("decoder.token_embedding.weight") {
-            true => Self::OpenAi,
-            false => Self::HuggingFace,
-        }
-    }
-}
-
-/// A tensor as a format's reader found it. The reader has checked that `bytes` lies within the
-/// file and is as long as shape and encoding ask for.
-#[derive(Clone, Debug)]
-pub(super) struct Found {
-    /// Index into [`Parts::files`].
-    pub file: usize,
-    pub bytes: Range<usize>,
-    pub shape: Vec<usize>,
-    pub encoding: Encoding,
-    /// For [`Encoding::I8`]: one number for each row, or a single one for all.
-    pub scales: Vec<f32>,
-}
-
-/// What a format's reader hands over.
-pub(super) struct Parts {
-    pub format: &'static str,
-    pub path: PathBuf,
-    pub files: Vec<Mapped>,
-    pub found: HashMap<String, Found>,
-    pub dialect: Dialect,
-    /// Encoder and decoder heads, where the file says.
-    pub heads: Option<(usize, usize)>,
-    /// The vocabulary, in formats that carry it.
-    pub vocabulary: Option<Vec<Vec<u8>>>,
-}
-
-impl Parts {
-    /// All of one file, which says nothing of heads and vocabulary.
-    pub fn of_file(
-        format: &'static str,
-        file: Mapped,
-        found: HashMap<String, Found>,
-        dialect: Dialect,
-    ) -> Self {
-        Self {
-            format,
-            path: file.path().to_owned(),
-            files: vec![file],
-            found,
-            dialect,
-            heads: None,
-            vocabulary: None,
-        }
-    }
-}
-
-enum Entry {
-    Stored {
-        file: usize,
-        bytes: Range<usize>,
-        encoding: Encoding,
-        row_scales: Vec<f32>,
-    },
-    Computed(Vec<f32>),
+struct Entry {
+    file: usize,
+    bytes: Range<usize>,
+    encoding: Encoding,
+    row_scales: Vec<f32>,
+    shape: Vec<usize>,
+    /// Size and stride of each dimension as they lie in the file, where rows do not follow one
+    /// another.
+    scattered: Option<Vec<(usize, usize)>>,
 }
 
 /// A whole model's weights.
@@ -104,140 +43,161 @@ pub(super) struct Checkpoint {
     path: PathBuf,
     files: Vec<Mapped>,
     dims: ModelDimensions,
-    entries: HashMap<String, (Vec<usize>, Entry)>,
+    entries: HashMap<String, Entry>,
+    /// What the file has for an output matrix apart from the embedding. It may be the same numbers.
+    output: Option<Entry>,
+    /// Whether the configuration says that the output matrix is the embedding.
+    tied: Option<bool>,
+    own_output: OnceLock<bool>,
+    /// Tensors, by the file's names, that must be zeros for the network to be the one we compute.
+    zeros: Vec<(String, Entry)>,
+    warnings: Vec<String>,
     vocabulary: Option<Vec<Vec<u8>>>,
 }
 
 /// Finds out the model's sizes and puts every tensor in its place.
 ///
 /// # Errors
-/// `Error::Weights` naming the first tensor that is missing or has another shape.
+/// `Error::Weights` naming the first tensor that is missing or has another shape, or what the file
+/// is instead of a whole model.
 pub(super) fn assemble(parts: Parts) -> Result<Checkpoint> {
-    let dims = dimensions(&parts)?;
+    if let Some(what) = sizes::foreign(&parts.found, &parts.unusable) {
+        return Err(bad(&parts.path, None, what));
+    }
+    let dims = sizes::dimensions(&parts)?;
     let mut entries = HashMap::new();
     for (row, block) in names::all(&dims) {
-        let name = names::numbered(row.openai, block);
-        let shape = row.shape_in(&dims);
         let entry = match parts.find(row, block) {
-            Some(found) => {
-                cut(found, parts.part(row), &shape).map_err(|why| (why, Some(name.clone())))
-            }
-            None if name == names::SINUSOIDS => sinusoids(&dims).map_err(|why| (why, None)),
-            None => Err(("is missing".to_owned(), Some(name.clone()))),
+            Some(found) => cut(found, parts.dialect.part(row), row.shape_in(&dims)),
+            None => Err(missing(&parts, &dims, row, block)),
         };
-        let entry = entry.map_err(|(why, tensor)| bad(&parts.path, tensor, why))?;
-        entries.insert(name, (shape, entry));
+        let entry = entry.map_err(|why| bad(&parts.path, parts.name(row, block), why))?;
+        entries.insert(names::numbered(row.openai, block), entry);
     }
-    let Parts {
-        format,
-        path,
-        files,
-        vocabulary,
-        ..
-    } = parts;
+    let output = output(&parts, &dims)?;
+    let tied = parts.declared.iter().find_map(|said| said.tied);
+    let (zeros, left) = left_over(&parts, &dims)?;
+    let mut warnings: Vec<_> = sizes::odd_heads(&dims).into_iter().collect();
+    warnings.extend(unused(&left));
     Ok(Checkpoint {
-        format,
-        path,
-        files,
+        format: parts.format,
+        path: parts.path,
+        files: parts.files,
         dims,
         entries,
-        vocabulary,
+        output,
+        tied,
+        own_output: OnceLock::new(),
+        zeros,
+        warnings,
+        vocabulary: parts.vocabulary,
     })
 }
 
-impl Parts {
-    fn find(&self, row: &NameRow, block: usize) -> Option<&Found> {
-        let pattern = match self.dialect {
-            Dialect::OpenAi => row.openai,
-            Dialect::HuggingFace => row.hf,
-            Dialect::CTranslate2 => row.ct2,
-        };
-        self.found.get(&names::numbered(pattern, block))
+/// Why a tensor is not there, as far as the file tells.
+fn missing(parts: &Parts, dims: &ModelDimensions, row: &NameRow, block: usize) -> String {
+    if let Some(what) = parts.unusable.get(&parts.name(row, block)) {
+        return format!("is {what}, which holds no weights that can be computed with");
     }
-
-    /// Which rows of what was found are the tensor: only CTranslate2 joins projections.
-    fn part(&self, row: &NameRow) -> RowPart {
-        match self.dialect {
-            Dialect::CTranslate2 => row.part,
-            Dialect::OpenAi | Dialect::HuggingFace => names::WHOLE,
-        }
-    }
-
-    fn find_named(&self, openai: &str, block: usize) -> Option<&Found> {
-        NAMES
-            .iter()
-            .find(|row| row.openai == openai)
-            .and_then(|row| self.find(row, block))
-    }
-
-    /// One dimension of a tensor that must be there.
-    fn size(&self, openai: &str, dim: usize) -> Result<usize> {
-        let found = self.find_named(openai, 0);
-        let size = found
-            .and_then(|found| found.shape.get(dim))
-            .copied()
-            .unwrap_or(0);
-        match size {
-            0 => Err(bad(&self.path, openai.to_owned(), self.no_whisper())),
-            size => Ok(size),
-        }
-    }
-
-    fn no_whisper(&self) -> String {
-        format!(
-            "is missing from the {} file or has no size; is this a Whisper?",
-            self.format
-        )
-    }
-
-    fn blocks(&self, openai: &str) -> Result<usize> {
-        let n = (0..=MAX_LAYERS)
-            .take_while(|&b| self.find_named(openai, b).is_some())
-            .count();
-        match n {
-            0 => Err(bad(&self.path, openai.replace('#', "0"), self.no_whisper())),
-            n if n > MAX_LAYERS => Err(bad(
-                &self.path,
-                openai.to_owned(),
-                format!("more than {MAX_LAYERS} blocks"),
-            )),
-            n => Ok(n),
-        }
+    let known = known(parts, dims);
+    let strange: BTreeSet<_> = parts
+        .found
+        .keys()
+        .filter(|name| !known.contains(*name))
+        .collect();
+    match strange.first() {
+        Some(other) => format!("is missing; {other} is there, which no Whisper has"),
+        None => "is missing".into(),
     }
 }
 
-/// The model's sizes, from the shapes of its tensors.
-fn dimensions(parts: &Parts) -> Result<ModelDimensions> {
-    let audio = parts.size("encoder.conv1.weight", 0)?;
-    let text = parts.size("decoder.token_embedding.weight", 1)?;
-    let heads = parts.heads.unwrap_or((audio / HEAD_DIM, text / HEAD_DIM));
-    for (what, heads, state) in [("encoder", heads.0, audio), ("decoder", heads.1, text)] {
-        if heads == 0 || state % heads != 0 {
-            let reason = format!("{heads} heads do not divide a width of {state}");
-            return Err(bad(&parts.path, what.to_owned(), reason));
+/// Every name that a file of this dialect has.
+fn known(parts: &Parts, dims: &ModelDimensions) -> HashSet<String> {
+    let names = names::all(dims).map(|(row, block)| parts.name(row, block));
+    names.chain([parts.dialect.output().to_owned()]).collect()
+}
+
+/// The output matrix, where the file has one beside the embedding.
+fn output(parts: &Parts, dims: &ModelDimensions) -> Result<Option<Entry>> {
+    let name = parts.dialect.output();
+    let (found, embedding) = (parts.found.get(name), parts.find_named(EMBEDDING));
+    let tied = parts.declared.iter().find_map(|said| said.tied);
+    let fail = |why: String| bad(&parts.path, name.to_owned(), why);
+    match (found, embedding) {
+        (None, _) if tied == Some(false) => Err(fail(
+            "is missing, and config.json says that it is not the token embedding \
+             (tie_word_embeddings)"
+                .into(),
+        )),
+        (Some(found), Some(embedding))
+            if (found.file, &found.bytes) != (embedding.file, &embedding.bytes) =>
+        {
+            let shape = vec![dims.n_vocab, dims.n_text_state];
+            cut(found, names::WHOLE, shape).map(Some).map_err(fail)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Biases that must be zeros, and the names of what else the network has no use for.
+type LeftOver = (Vec<(String, Entry)>, Vec<String>);
+
+fn left_over(parts: &Parts, dims: &ModelDimensions) -> Result<LeftOver> {
+    let mut known = known(parts, dims);
+    let mut zeros = Vec::new();
+    for (row, block) in names::in_every_block(&KEY_BIASES, dims) {
+        let name = parts.name(row, block);
+        if let Some(found) = parts.found.get(&name) {
+            let entry = cut(found, parts.dialect.part(row), row.shape_in(dims));
+            let entry = entry.map_err(|why| bad(&parts.path, name.clone(), why))?;
+            zeros.push((name.clone(), entry));
+            known.insert(name);
         }
     }
-    let audio_ctx = parts
-        .find_named(names::SINUSOIDS, 0)
-        .and_then(|f| f.shape.first())
-        .copied();
-    Ok(ModelDimensions {
-        n_mels: parts.size("encoder.conv1.weight", 1)?,
-        n_vocab: parts.size("decoder.token_embedding.weight", 0)?,
-        n_audio_ctx: audio_ctx.unwrap_or(N_AUDIO_CTX),
-        n_audio_state: audio,
-        n_audio_head: heads.0,
-        n_audio_layer: parts.blocks("encoder.blocks.#.attn_ln.weight")?,
-        n_text_ctx: parts.size("decoder.positional_embedding", 0)?,
-        n_text_state: text,
-        n_text_head: heads.1,
-        n_text_layer: parts.blocks("decoder.blocks.#.attn_ln.weight")?,
-    })
+    let modules: HashSet<_> = known.iter().filter_map(|name| module(name)).collect();
+    let unknown = parts
+        .found
+        .iter()
+        .filter(|(name, _)| !known.contains(*name));
+    let mut left = Vec::new();
+    for (name, found) in unknown {
+        // What is added to a layer that we compute changes what it computes.
+        if modules.iter().any(|module| is_inside(name, module)) {
+            let entry = cut(found, names::WHOLE, found.shape.clone());
+            let entry = entry.map_err(|why| bad(&parts.path, name.clone(), why))?;
+            zeros.push((name.clone(), entry));
+        }
+        left.push(name.clone());
+    }
+    left.sort();
+    zeros.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok((zeros, left))
+}
+
+/// The layer that a tensor belongs to: its name without the last part.
+fn module(name: &str) -> Option<&str> {
+    let (module, last) = name.rsplit_once(['.', '/'])?;
+    // The positional embeddings are no layers, and their module is the whole stack.
+    (last != "positional_embedding").then_some(module)
+}
+
+fn is_inside(name: &str, module: &str) -> bool {
+    name.strip_prefix(module)
+        .is_some_and(|rest| rest.starts_with(['.', '/']))
+}
+
+fn unused(left: &[String]) -> Option<String> {
+    let listed = left.get(..LISTED.min(left.len()))?.join(", ");
+    let more = match left.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!left.is_empty()).then(|| format!("tensors that no Whisper has are not used: {listed}{more}"))
 }
 
 /// The run of rows of a joined tensor that is this one.
-fn cut(found: &Found, part: RowPart, shape: &[usize]) -> Result<Entry, String> {
-    let mut joined = shape.to_vec();
+fn cut(found: &Found, part: RowPart, shape: Vec<usize>) -> Result<Entry, String> {
+    let mut joined = shape.clone();
     if let Some(rows) = joined.first_mut() {
         *rows = rows.checked_mul(part.of).ok_or("its shape overflows")?;
     }
@@ -255,11 +215,16 @@ fn cut(found: &Found, part: RowPart, shape: &[usize]) -> Result<Entry, String> {
         n if Some(&n) == joined.first() => found.scales.get(run(n)).unwrap_or_default().to_vec(),
         n => return Err(format!("has {n} scales for {} rows", joined[0])),
     };
-    Ok(Entry::Stored {
+    Ok(Entry {
         file: found.file,
         bytes: found.bytes.start + bytes.start..found.bytes.start + bytes.end,
         encoding: found.encoding,
         row_scales,
+        shape,
+        scattered: found.strides.as_ref().map(|strides| {
+            let sizes = found.shape.iter().copied();
+            sizes.zip(strides.iter().copied()).collect()
+        }),
     })
 }
 
@@ -270,31 +235,41 @@ fn same_shape(a: &[usize], b: &[usize]) -> bool {
         .eq(b.iter().filter(|&&n| n != 1))
 }
 
-/// The encoder's positional embedding as openai/whisper's `model.py` computes it, in f32:
-/// sines in the first half of the columns, cosines in the second.
-fn sinusoids(dims: &ModelDimensions) -> Result<Entry, String> {
-    let half = dims.n_audio_state / 2;
-    if half < 2 {
-        return Err(format!(
-            "{} is too narrow for sinusoids",
-            dims.n_audio_state
-        ));
+impl Checkpoint {
+    fn view(&self, name: &str, entry: &Entry) -> Result<WeightTensor<'_>> {
+        let file = self.files.get(entry.file);
+        let bytes = file.and_then(|file| file.bytes().get(entry.bytes.clone()));
+        let bytes = bytes.ok_or_else(|| self.fail(name, "is not in the file".into()))?;
+        let tensor = WeightTensor::new(
+            entry.shape.clone(),
+            entry.encoding,
+            bytes,
+            entry.row_scales.clone(),
+        );
+        Ok(match &entry.scattered {
+            Some(dims) => tensor.gathered(dims),
+            None => tensor,
+        })
     }
-    #[expect(clippy::cast_precision_loss, reason = "as openai computes them")]
-    let (increment, length) = (
-        (10_000_f64.ln() / (half - 1) as f64) as f32,
-        dims.n_audio_ctx,
-    );
-    #[expect(clippy::cast_precision_loss, reason = "as openai computes them")]
-    let inverse: Vec<f32> = (0..half).map(|i| (-increment * i as f32).exp()).collect();
-    let mut numbers = Vec::with_capacity(length * half * 2);
-    for position in 0..length {
-        #[expect(clippy::cast_precision_loss, reason = "as openai computes them")]
-        let angles = inverse.iter().map(|scale| position as f32 * scale);
-        numbers.extend(angles.clone().map(f32::sin));
-        numbers.extend(angles.map(f32::cos));
+
+    fn fail(&self, name: &str, why: String) -> Error {
+        bad(&self.path, name.to_owned(), why)
     }
-    Ok(Entry::Computed(numbers))
+
+    /// The file's second output matrix, if its numbers are not the embedding's.
+    fn own_output(&self) -> Option<&Entry> {
+        let output = self.output.as_ref()?;
+        let differs = || {
+            let embedding = self.entries.get(EMBEDDING)?;
+            let (a, b) = (
+                self.view(OUTPUT, output).ok()?,
+                self.view(EMBEDDING, embedding).ok()?,
+            );
+            Some(!a.is_same(&b))
+        };
+        let own = self.own_output.get_or_init(|| differs().unwrap_or(true));
+        own.then_some(output)
+    }
 }
 
 impl WeightSource for Checkpoint {
@@ -304,42 +279,46 @@ impl WeightSource for Checkpoint {
 
     fn names(&self) -> Vec<&str> {
         let mut names: Vec<_> = self.entries.keys().map(String::as_str).collect();
+        names.extend(self.own_output().map(|_| OUTPUT));
         names.sort_unstable();
         names
     }
 
     fn tensor(&self, name: &str) -> Result<WeightTensor<'_>> {
-        let missing = || {
-            bad(
-                &self.path,
-                name.to_owned(),
-                "no Whisper has such a tensor".into(),
-            )
-        };
-        let (shape, entry) = self.entries.get(name).ok_or_else(missing)?;
-        let data = match entry {
-            Entry::Computed(numbers) => WeightData::Computed(numbers.clone()),
-            Entry::Stored {
-                file,
-                bytes,
-                encoding,
-                row_scales,
-            } => WeightData::Stored {
-                encoding: *encoding,
-                bytes: self
-                    .files
-                    .get(*file)
-                    .and_then(|file| file.bytes().get(bytes.clone()))
-                    .ok_or_else(missing)?,
-                row_scales: row_scales.clone(),
-            },
-        };
-        Ok(WeightTensor::new(shape.clone(), data))
+        let own = || self.own_output().filter(|_| name == OUTPUT);
+        let entry = self.entries.get(name).or_else(own);
+        let entry = entry.ok_or_else(|| self.fail(name, "no Whisper has such a tensor".into()))?;
+        self.view(name, entry)
+    }
+
+    fn output(&self) -> &str {
+        self.own_output().map_or(EMBEDDING, |_| OUTPUT)
+    }
+
+    fn verify(&self) -> Result<()> {
+        for (name, entry) in &self.zeros {
+            if self.view(name, entry)?.to_f32().iter().any(|x| *x != 0.0) {
+                let why = "is not zero: this is another network than Whisper's".into();
+                return Err(self.fail(name, why));
+            }
+        }
+        if self.tied == Some(true) && self.own_output().is_some() {
+            let why = "is not the token embedding, but config.json says that it is \
+                       (tie_word_embeddings)";
+            return Err(self.fail(OUTPUT, why.into()));
+        }
+        Ok(())
+    }
+
+    fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     fn fingerprint(&self) -> Result<String> {
         let mut hash = Sha256::new();
+        hash.update(CHECKS);
         hash.update(self.format);
+        hash.update([self.tied.map_or(2, u8::from)]);
         for file in &self.files {
             file.fingerprint_into(&mut hash);
         }

@@ -1,35 +1,76 @@
 //! CTranslate2's `model.bin`, version 6: what faster-whisper reads.
 //!
-//! A list of variables, each with its name, shape, type and bytes, then a list of aliases. Joined
-//! projections are cut apart by the table of names. Quantized variables have a companion,
-//! `…_scale`, by which each row is divided.
+//! A list of variables, each with its name, shape, type and bytes, then a list of aliases: variables
+//! whose numbers are those of another, which is kept once. Joined projections are cut apart by the
+//! table of names. Quantized variables have a companion, `…_scale`, by which each row is divided.
 
 use std::collections::HashMap;
 
 use super::bytes::{Cursor, Mapped, bad};
-use super::checkpoint::{Dialect, Found, Parts};
-use super::tensor::{Encoding, WeightData, WeightTensor};
+use super::declared::Declared;
+use super::parts::{Dialect, Found, Parts};
+use super::tensor::{Encoding, WeightTensor};
 use crate::error::Result;
 
 const VERSION: u32 = 6;
 const SPEC: &str = "WhisperSpec";
+/// Settings by which a Whisper could differ from the one that is computed, and their values here.
+/// 3 is GELU by the error function.
+const SETTINGS: [(&str, i64); 5] = [
+    ("activation", 3),
+    ("pre_norm", 1),
+    ("alibi", 0),
+    ("scale_embeddings", 0),
+    ("start_from_zero_embedding", 0),
+];
 /// More dimensions than this is a damaged file.
 const MAX_RANK: u8 = 8;
 
-/// Whether a file starts as one of CTranslate2's, of any version.
+/// Whether a file starts as one of CTranslate2's, of any version and network: a small number, then
+/// a name that ends as all of theirs do.
 pub(super) fn recognises(bytes: &[u8]) -> bool {
-    bytes
-        .get(6..)
-        .is_some_and(|name| name.starts_with(SPEC.as_bytes()))
+    let Some((version, rest)) = bytes.split_first_chunk::<4>() else {
+        return false;
+    };
+    let Some((len, rest)) = rest.split_first_chunk::<2>() else {
+        return false;
+    };
+    let name = rest.get(..usize::from(u16::from_le_bytes(*len)));
+    u32::from_le_bytes(*version) < 100 && name.is_some_and(|name| name.ends_with(b"Spec\0"))
 }
 
 /// Reads the list of variables.
 pub(super) fn read(file: Mapped) -> Result<Parts> {
-    let (found, heads) = variables(&file)?;
-    Ok(Parts {
-        heads,
-        ..Parts::of_file("CTranslate2", file, found, Dialect::CTranslate2)
-    })
+    let (found, numbers) = variables(&file)?;
+    let mut parts = Parts::of_file("CTranslate2", file);
+    parts.dialect = Dialect::CTranslate2;
+    parts.found = found;
+    check_settings(&parts, &numbers)?;
+    let heads = [
+        ("encoder/num_heads", "n_audio_head"),
+        ("decoder/num_heads", "n_text_head"),
+    ];
+    let heads = heads.iter().filter_map(|(theirs, ours)| {
+        let heads = usize::try_from(*numbers.get(*theirs)?).ok()?;
+        Some(((*ours).to_owned(), heads))
+    });
+    parts
+        .declared
+        .push(Declared::new("the file", heads.collect()));
+    Ok(parts)
+}
+
+fn check_settings(parts: &Parts, numbers: &HashMap<String, i64>) -> Result<()> {
+    for (setting, value) in SETTINGS {
+        for stack in ["encoder", "decoder"] {
+            let name = format!("{stack}/{setting}");
+            if let Some(other) = numbers.get(&name).filter(|other| **other != value) {
+                let reason = format!("is {other}; a Whisper that we compute has {value}");
+                return Err(bad(&parts.path, name, reason));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// CTranslate2's numbers for the types of variables.
@@ -59,19 +100,21 @@ impl Type {
     }
 }
 
-type Heads = Option<(usize, usize)>;
+/// Tensors, and numbers by themselves.
+type Variables = (HashMap<String, Found>, HashMap<String, i64>);
 
-fn variables(file: &Mapped) -> Result<(HashMap<String, Found>, Heads)> {
+fn variables(file: &Mapped) -> Result<Variables> {
     let path = file.path();
     let mut cursor = Cursor::new(file);
     let version = cursor.u32("version")?;
+    let spec = name(&mut cursor, "specification")?;
+    if spec != SPEC {
+        let reason = format!("is CTranslate2's, but holds a {spec}, not a {SPEC}");
+        return Err(bad(path, None, reason));
+    }
     if version != VERSION {
         let reason = format!("CTranslate2 version {version} is not supported, only {VERSION}");
         return Err(bad(path, None, reason));
-    }
-    let spec = name(&mut cursor, "specification")?;
-    if spec != SPEC {
-        return Err(bad(path, None, format!("holds a {spec}, not a {SPEC}")));
     }
     cursor.u32("revision")?;
     let count = cursor.count("number of variables")?;
@@ -88,13 +131,27 @@ fn variables(file: &Mapped) -> Result<(HashMap<String, Found>, Heads)> {
             Variable::Number(number) => _ = numbers.insert(name, number),
         }
     }
-    attach_scales(&mut found, file)?;
-    let heads = |stack: &str| {
-        let heads = numbers.get(&format!("{stack}/num_heads"))?;
-        usize::try_from(*heads).ok()
-    };
-    let heads = heads("encoder").zip(heads("decoder"));
-    Ok((found, heads))
+    let aliases = aliases(&mut cursor, &mut found)?;
+    attach_scales(&mut found, &aliases, file)?;
+    Ok((found, numbers))
+}
+
+/// Adds each alias under its own name; which variable each is.
+fn aliases(
+    cursor: &mut Cursor,
+    found: &mut HashMap<String, Found>,
+) -> Result<HashMap<String, String>> {
+    let mut aliases = HashMap::new();
+    let count = cursor.count("number of aliases")?;
+    for _ in 0..count {
+        let alias = name(cursor, "alias")?;
+        let variable = name(cursor, "variable of an alias")?;
+        if let Some(tensor) = found.get(&variable).cloned() {
+            found.entry(alias.clone()).or_insert(tensor);
+        }
+        aliases.insert(alias, variable);
+    }
+    Ok(aliases)
 }
 
 enum Variable {
@@ -148,6 +205,7 @@ fn variable(cursor: &mut Cursor) -> Result<(String, Variable)> {
         shape,
         encoding,
         scales: Vec::new(),
+        strides: None,
     };
     Ok((name, Variable::Tensor(found)))
 }
@@ -173,16 +231,25 @@ fn number(bytes: &[u8]) -> i64 {
         .fold(start, |n, &b| (n << 8) | i64::from(b))
 }
 
-/// Gives every 8-bit tensor the scales of its companion, and takes the companions away.
-fn attach_scales(found: &mut HashMap<String, Found>, file: &Mapped) -> Result<()> {
+/// Gives every 8-bit tensor the scales of its companion, or of that of the variable which it is an
+/// alias of, and takes the companions away.
+fn attach_scales(
+    found: &mut HashMap<String, Found>,
+    aliases: &HashMap<String, String>,
+    file: &Mapped,
+) -> Result<()> {
     let quantized: Vec<String> = found
         .iter()
         .filter(|(_, f)| f.encoding == Encoding::I8)
         .map(|(n, _)| n.clone())
         .collect();
+    let companion = |name: &str| format!("{name}_scale");
+    let companions: Vec<_> = quantized.iter().map(|name| companion(name)).collect();
     for name in quantized {
-        let scales = found.remove(&format!("{name}_scale"));
-        let Some(scales) = scales.and_then(|scales| floats(&scales, file)) else {
+        let variable = aliases.get(&name).unwrap_or(&name);
+        let own = found.get(&companion(&name));
+        let scales = own.or_else(|| found.get(&companion(variable)));
+        let Some(scales) = scales.and_then(|scales| floats(scales, file)) else {
             return Err(bad(
                 file.path(),
                 name,
@@ -199,6 +266,7 @@ fn attach_scales(found: &mut HashMap<String, Found>, file: &Mapped) -> Result<()
             tensor.scales = scales;
         }
     }
+    companions.iter().for_each(|name| _ = found.remove(name));
     Ok(())
 }
 
@@ -207,14 +275,6 @@ fn floats(found: &Found, file: &Mapped) -> Option<Vec<f32>> {
     if found.encoding == Encoding::I8 {
         return None;
     }
-    let data = WeightData::Stored {
-        encoding: found.encoding,
-        bytes,
-        row_scales: Vec::new(),
-    };
-    Some(
-        WeightTensor::new(found.shape.clone(), data)
-            .to_f32()
-            .into_owned(),
-    )
+    let tensor = WeightTensor::new(found.shape.clone(), found.encoding, bytes, Vec::new());
+    Some(tensor.to_f32())
 }

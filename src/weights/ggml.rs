@@ -1,15 +1,14 @@
 //! whisper.cpp's `ggml-….bin`: sizes, mel filters, vocabulary and tensors, one after another.
 
-use std::collections::HashMap;
-
 use super::blocks::Block;
 use super::bytes::{Cursor, Mapped, bad};
-use super::checkpoint::{Dialect, Found, Parts};
+use super::declared::Declared;
+use super::parts::{Found, Parts};
 use super::tensor::Encoding;
 use crate::error::Result;
 
 pub(super) const MAGIC: &[u8] = b"lmgg";
-/// The sizes behind the magic, in order. All but the heads are seen from the tensors' shapes too.
+/// The sizes behind the magic, in order.
 pub(super) const SIZES: [&str; 11] = [
     "n_vocab",
     "n_audio_ctx",
@@ -34,38 +33,28 @@ pub(super) fn recognises(bytes: &[u8]) -> bool {
 pub(super) fn read(file: Mapped) -> Result<Parts> {
     let mut cursor = Cursor::new(&file);
     cursor.take(MAGIC.len(), "magic")?;
-    let heads = sizes(&mut cursor)?;
+    let sizes = sizes(&mut cursor)?;
     let n_mels = cursor.count("number of mel filters")?;
     let n_fft = cursor.count("width of the mel filters")?;
     let filter_bytes = n_mels.checked_mul(n_fft).and_then(|n| n.checked_mul(4));
     cursor.take(filter_bytes.unwrap_or(usize::MAX), "mel filters")?;
     let vocabulary = vocabulary(&mut cursor)?;
-    let mut found = HashMap::new();
+    let mut tensors = Vec::new();
     while !cursor.is_at_end() {
-        let (name, tensor) = tensor(&mut cursor)?;
-        if found.insert(name.clone(), tensor).is_some() {
-            return Err(bad(file.path(), name, "is there twice".into()));
-        }
+        tensors.push(tensor(&mut cursor)?);
     }
-    Ok(Parts {
-        heads: Some(heads),
-        vocabulary: Some(vocabulary),
-        ..Parts::of_file("ggml", file, found, Dialect::OpenAi)
-    })
+    let mut parts = Parts::of_file("ggml", file);
+    for (name, tensor) in tensors {
+        parts.add(&name, tensor)?;
+    }
+    parts.declared.push(Declared::new("its header", sizes));
+    parts.vocabulary = Some(vocabulary);
+    Ok(parts)
 }
 
-/// Passes the sizes; the heads of both stacks.
-fn sizes(cursor: &mut Cursor) -> Result<(usize, usize)> {
-    let mut heads = (0, 0);
-    for name in SIZES {
-        let size = cursor.size(name)?;
-        match name {
-            "n_audio_head" => heads.0 = size,
-            "n_text_head" => heads.1 = size,
-            _ => {}
-        }
-    }
-    Ok(heads)
+fn sizes(cursor: &mut Cursor) -> Result<Vec<(String, usize)>> {
+    let sizes = SIZES.map(|name| cursor.size(name).map(|size| (name.to_owned(), size)));
+    sizes.into_iter().collect()
 }
 
 fn vocabulary(cursor: &mut Cursor) -> Result<Vec<Vec<u8>>> {
@@ -120,6 +109,7 @@ fn tensor(cursor: &mut Cursor) -> Result<(String, Found)> {
             shape,
             encoding,
             scales: Vec::new(),
+            strides: None,
         },
     ))
 }
@@ -129,6 +119,7 @@ pub(super) fn encoding(kind: u32) -> Option<Encoding> {
     match kind {
         0 => Some(Encoding::F32),
         1 => Some(Encoding::F16),
+        28 => Some(Encoding::F64),
         30 => Some(Encoding::Bf16),
         _ => Block::from_ggml(kind).map(Encoding::Block),
     }
@@ -139,6 +130,7 @@ pub(super) fn number(encoding: Encoding) -> Option<u32> {
     match encoding {
         Encoding::F32 => Some(0),
         Encoding::F16 => Some(1),
+        Encoding::F64 => Some(28),
         Encoding::Bf16 => Some(30),
         Encoding::I8 => None,
         Encoding::Block(block) => Some(block.to_ggml()),

@@ -2,11 +2,9 @@
 //!
 //! Names are Hugging Face's (as candle's converters write them) or openai's.
 
-use std::collections::HashMap;
-
 use super::bytes::{Cursor, Mapped, bad};
-use super::checkpoint::{Dialect, Found, Parts};
 use super::ggml;
+use super::parts::{Found, Parts};
 use crate::error::Result;
 
 pub(super) const MAGIC: &[u8] = b"GGUF";
@@ -41,10 +39,13 @@ pub(super) fn read(file: Mapped) -> Result<Parts> {
         let key = string(&mut cursor, "key")?;
         let kind = cursor.u32(&key)?;
         let value = value(&mut cursor, kind, &key)?;
-        if key == "general.alignment" {
-            alignment = value
-                .filter(|n| n.is_power_of_two())
-                .unwrap_or(DEFAULT_ALIGNMENT);
+        match (key.as_str(), value) {
+            ("general.alignment", Value::Number(n)) if n.is_power_of_two() => alignment = n,
+            ("general.architecture", Value::Text(kind)) if kind != "whisper" => {
+                let reason = format!("is of a {kind}, not a whisper");
+                return Err(bad(file.path(), key, reason));
+            }
+            _ => {}
         }
     }
     let index = (0..tensors)
@@ -54,9 +55,7 @@ pub(super) fn read(file: Mapped) -> Result<Parts> {
         .at()
         .checked_next_multiple_of(alignment)
         .unwrap_or(usize::MAX);
-    let found = place(&file, index, data)?;
-    let dialect = Dialect::of(&found);
-    Ok(Parts::of_file("GGUF", file, found, dialect))
+    place(file, index, data)
 }
 
 fn string(cursor: &mut Cursor, what: &str) -> Result<String> {
@@ -75,13 +74,19 @@ fn width(kind: u32) -> Option<usize> {
     })
 }
 
-/// Skips a value; what it is, where it is a 32-bit number.
-fn value(cursor: &mut Cursor, kind: u32, key: &str) -> Result<Option<usize>> {
+/// What the value of a key is, as far as keys matter.
+enum Value {
+    Number(usize),
+    Text(String),
+    Other,
+}
+
+fn value(cursor: &mut Cursor, kind: u32, key: &str) -> Result<Value> {
     match (kind, width(kind)) {
-        (4 | 5, _) => cursor.size(key).map(Some),
-        (_, Some(width)) => cursor.take(width, key).map(|_| None),
-        (STRING, _) => string(cursor, key).map(|_| None),
-        (ARRAY, _) => array(cursor, key).map(|()| None),
+        (4 | 5, _) => cursor.size(key).map(Value::Number),
+        (_, Some(width)) => cursor.take(width, key).map(|_| Value::Other),
+        (STRING, _) => string(cursor, key).map(Value::Text),
+        (ARRAY, _) => array(cursor, key).map(|()| Value::Other),
         _ => Err(bad(
             cursor.file(),
             key.to_owned(),
@@ -139,9 +144,9 @@ fn tensor(cursor: &mut Cursor) -> Result<Indexed> {
 }
 
 /// Checks that each tensor's bytes are in the file.
-fn place(file: &Mapped, index: Vec<Indexed>, data: usize) -> Result<HashMap<String, Found>> {
-    let path = file.path();
-    let mut found = HashMap::new();
+fn place(file: Mapped, index: Vec<Indexed>, data: usize) -> Result<Parts> {
+    let file_len = file.bytes().len();
+    let mut parts = Parts::of_file("GGUF", file);
     for Indexed {
         name,
         shape,
@@ -149,7 +154,7 @@ fn place(file: &Mapped, index: Vec<Indexed>, data: usize) -> Result<HashMap<Stri
         offset,
     } in index
     {
-        let fail = |reason: String| Err(bad(path, name.clone(), reason));
+        let fail = |reason: String| Err(bad(&parts.path, name.clone(), reason));
         let Some(encoding) = ggml::encoding(kind) else {
             return fail(format!("is in ggml's type {kind}, which is not known"));
         };
@@ -158,7 +163,7 @@ fn place(file: &Mapped, index: Vec<Indexed>, data: usize) -> Result<HashMap<Stri
         };
         let start = data.checked_add(offset);
         let bytes = start.and_then(|start| Some(start..start.checked_add(len)?));
-        let Some(bytes) = bytes.filter(|bytes| file.bytes().get(bytes.clone()).is_some()) else {
+        let Some(bytes) = bytes.filter(|bytes| bytes.end <= file_len) else {
             return fail(format!("its {len} bytes at {offset} are not in the file"));
         };
         let tensor = Found {
@@ -167,11 +172,9 @@ fn place(file: &Mapped, index: Vec<Indexed>, data: usize) -> Result<HashMap<Stri
             shape,
             encoding,
             scales: Vec::new(),
+            strides: None,
         };
-        let name = name.strip_prefix("model.").unwrap_or(&name).to_owned();
-        if found.insert(name.clone(), tensor).is_some() {
-            return Err(bad(path, name, "is there twice".into()));
-        }
+        parts.add(&name, tensor)?;
     }
-    Ok(found)
+    Ok(parts)
 }

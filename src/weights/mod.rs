@@ -7,25 +7,33 @@
 mod blocks;
 mod bytes;
 mod checkpoint;
-mod config;
 mod convert;
 mod ct2;
+mod declared;
+mod folder;
 mod ggml;
 mod gguf;
 pub mod hub;
+mod json;
 mod names;
+mod parts;
 mod pickle;
 mod pt;
 mod safetensors;
+mod sizes;
 mod tensor;
 mod var_builder;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub use self::blocks::Block;
-use self::bytes::{Mapped, bad, unread};
+use self::bytes::{Mapped, bad};
 pub use self::convert::{Conversion, GgmlExtras, Numbers, Target, convert};
-pub use self::tensor::{Encoding, WeightData, WeightTensor};
+use self::declared::Declared;
+pub use self::folder::weights_file;
+pub use self::names::EMBEDDING;
+use self::parts::Parts;
+pub use self::tensor::{Encoding, WeightTensor};
 pub use self::var_builder::var_builder;
 use crate::dims::ModelDimensions;
 use crate::error::Result;
@@ -41,13 +49,47 @@ pub trait WeightSource: Send + Sync {
 
     /// A tensor by openai/whisper's name for it, for example
     /// `decoder.blocks.0.cross_attn.query.weight`. Matrices are `(outputs, inputs)`, convolutions
-    /// `(outputs, inputs, width)`. The output layer is `decoder.token_embedding.weight` again, and
-    /// key projections have no bias.
+    /// `(outputs, inputs, width)`. Key projections have no bias.
     ///
     /// # Errors
     /// [`Error::Weights`](crate::error::Error::Weights) where no Whisper of these sizes has such a
     /// tensor.
     fn tensor(&self, name: &str) -> Result<WeightTensor<'_>>;
+
+    /// A tensor's numbers as f32, rows one after another.
+    ///
+    /// # Errors
+    /// As [`tensor`](Self::tensor), and where a number is not finite.
+    fn floats(&self, name: &str) -> Result<Vec<f32>> {
+        let floats = self.tensor(name)?.to_f32();
+        // Without an early end within a block, the compiler makes vector code of it.
+        let finite = |block: &[f32]| block.iter().fold(true, |all, x| all & x.is_finite());
+        match floats.chunks(4096).all(finite) {
+            true => Ok(floats),
+            false => Err(not_finite(self.file(), name, &floats)),
+        }
+    }
+
+    /// The name of the output matrix `(n_vocab, n_text_state)`: the token embedding's, or
+    /// `proj_out.weight` in the few models that have one of their own.
+    fn output(&self) -> &str {
+        names::EMBEDDING
+    }
+
+    /// Checks what takes a look at the numbers: that nothing in the file would make this another
+    /// network than the one that is computed. To be called before tensors are packed; that every
+    /// number is finite is seen by [`floats`](Self::floats).
+    ///
+    /// # Errors
+    /// [`Error::Weights`](crate::error::Error::Weights) naming the tensor.
+    fn verify(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// What is odd about the file but hinders nothing, in words.
+    fn warnings(&self) -> &[String] {
+        &[]
+    }
 
     /// A name for the content, to key caches with: a SHA-256 over each file's length, its times of
     /// change and samples spread over it. It takes no full read; it also changes when the same
@@ -69,15 +111,6 @@ pub trait WeightSource: Send + Sync {
     }
 }
 
-/// Files that hold a whole model, in the order they are looked for in a folder.
-const KNOWN_NAMES: [&str; 3] = [
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "model.bin",
-];
-/// How files are named that may hold a model, where a folder has none of the known names.
-const KNOWN_ENDINGS: [&str; 5] = ["safetensors", "bin", "pt", "gguf", "ggml"];
-
 /// Opens a file of weights, or the one in a folder.
 ///
 /// # Errors
@@ -86,21 +119,37 @@ const KNOWN_ENDINGS: [&str; 5] = ["safetensors", "bin", "pt", "gguf", "ggml"];
 /// fault.
 pub fn open(path: &Path) -> Result<Box<dyn WeightSource>> {
     let file = weights_file(path)?;
-    let mut parts = if file.extension().is_some_and(|ending| ending == "json") {
-        safetensors::read_sharded(&file)?
-    } else {
-        let mapped = Mapped::open(&file)?;
-        let read = reader(mapped.bytes()).ok_or_else(|| unknown(&mapped))?;
-        read(mapped)?
+    let mut parts = match folder::is_index(&file) {
+        true => read_shards(&file)?,
+        false => read(&file)?,
     };
-    if parts.heads.is_none() {
-        parts.heads = config::heads(&file)?;
+    if !parts.declared.iter().any(Declared::is_whole) {
+        parts.declared.extend(declared::config(&file)?);
     }
     Ok(Box::new(checkpoint::assemble(parts)?))
 }
 
+fn read(file: &Path) -> Result<Parts> {
+    let mapped = Mapped::open(file)?;
+    let reader = reader(mapped.bytes()).ok_or_else(|| unknown(&mapped))?;
+    reader(mapped)
+}
+
+/// Reads all the files that an index lists as one model.
+fn read_shards(index: &Path) -> Result<Parts> {
+    let mut shards = folder::shards(index)?.into_iter();
+    let first = shards.next();
+    let first = first.ok_or_else(|| bad(index, None, "lists no file".into()))?;
+    let mut parts = read(&first)?;
+    for shard in shards {
+        parts.join(read(&shard)?)?;
+    }
+    parts.path = index.to_owned();
+    Ok(parts)
+}
+
 type Recogniser = fn(&[u8]) -> bool;
-type Reader = fn(Mapped) -> Result<checkpoint::Parts>;
+type Reader = fn(Mapped) -> Result<Parts>;
 
 /// The reader of the format that a file's first bytes show.
 fn reader(bytes: &[u8]) -> Option<Reader> {
@@ -130,46 +179,13 @@ fn unknown(file: &Mapped) -> crate::error::Error {
     bad(file.path(), None, reason)
 }
 
-/// The file of weights that a path means: itself, or the one in the folder.
-///
-/// # Errors
-/// [`Error::Weights`](crate::error::Error::Weights) where there is none, or more than one and none
-/// has a usual name.
-pub fn weights_file(path: &Path) -> Result<PathBuf> {
-    if !path.is_dir() {
-        return Ok(path.to_owned());
-    }
-    if let Some(file) = KNOWN_NAMES
-        .iter()
-        .map(|name| path.join(name))
-        .find(|file| file.is_file())
-    {
-        return Ok(file);
-    }
-    let entries = std::fs::read_dir(path).map_err(|e| unread(path, e))?;
-    let mut candidates: Vec<PathBuf> = entries
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|file| {
-            let ending = file
-                .extension()
-                .and_then(|ending| ending.to_str())
-                .unwrap_or_default();
-            file.is_file() && KNOWN_ENDINGS.contains(&ending)
-        })
-        .collect();
-    match (candidates.pop(), candidates.len()) {
-        (Some(only), 0) => Ok(only),
-        (None, _) => Err(bad(
-            path,
-            None,
-            "the folder holds no file of weights".into(),
-        )),
-        (Some(_), _) => Err(bad(
-            path,
-            None,
-            "the folder holds several models; name one".into(),
-        )),
-    }
+fn not_finite(file: &Path, name: &str, floats: &[f32]) -> crate::error::Error {
+    let count = floats.iter().filter(|x| !x.is_finite()).count();
+    let reason = format!(
+        "{count} of its {} numbers are infinite or NaN",
+        floats.len()
+    );
+    bad(file, name.to_owned(), reason)
 }
 
 #[cfg(test)]

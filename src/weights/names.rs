@@ -4,6 +4,7 @@
 //! CTranslate2 also joins projections that read the same input into one matrix. whisper.cpp's GGML
 //! files and OpenAI's own `.pt` files use the canonical names.
 
+use super::WeightSource;
 use crate::dims::ModelDimensions;
 
 /// A part of a CTranslate2 tensor: `index` of `of` equal runs of rows.
@@ -123,13 +124,44 @@ pub(super) const NAMES: &[NameRow] = &[
     row("decoder.ln.bias", "decoder.layer_norm.bias", "decoder/layer_norm/beta", WHOLE, &[Text]),
 ];
 
-/// The one tensor that a file may lack: openai computes it.
-pub(super) const SINUSOIDS: &str = "encoder.positional_embedding";
+/// What a bias of the key projections would be called. No Whisper has one: where a file does, it
+/// must be zeros, as the rows of CTranslate2's joined biases are.
+#[rustfmt::skip]
+pub(super) static KEY_BIASES: [NameRow; 3] = [
+    row("encoder.blocks.#.attn.key.bias", "encoder.layers.#.self_attn.k_proj.bias", "encoder/layer_#/self_attention/linear_0/bias", K, &[Audio]),
+    row("decoder.blocks.#.attn.key.bias", "decoder.layers.#.self_attn.k_proj.bias", "decoder/layer_#/self_attention/linear_0/bias", K, &[Text]),
+    row("decoder.blocks.#.cross_attn.key.bias", "decoder.layers.#.encoder_attn.k_proj.bias", "decoder/layer_#/attention/linear_1/bias", CROSS_K, &[Text]),
+];
+
+/// The token embedding, which is the output matrix too in most models.
+pub const EMBEDDING: &str = "decoder.token_embedding.weight";
+/// The output matrix `(n_vocab, n_text_state)` of a model that has one of its own. openai/whisper
+/// has no such model, so the name is Hugging Face's.
+pub(super) const OUTPUT: &str = "proj_out.weight";
+/// Its row. No format has it where it is the embedding.
+#[rustfmt::skip]
+pub(super) static OUTPUT_ROW: NameRow = row(OUTPUT, "proj_out.weight", "decoder/projection/weight", WHOLE, &[Vocab, Text]);
 
 /// Every tensor of a model of these sizes: its row of the table and its block.
 pub(super) fn all(dims: &ModelDimensions) -> impl Iterator<Item = (&'static NameRow, usize)> {
+    in_every_block(NAMES, dims)
+}
+
+/// Every tensor that a model's file has: as [`all`], and its output matrix where it has its own.
+pub(super) fn stored(
+    weights: &dyn WeightSource,
+) -> impl Iterator<Item = (&'static NameRow, usize)> {
+    let own = (weights.output() == OUTPUT).then_some((&OUTPUT_ROW, 0));
+    all(weights.dims()).chain(own)
+}
+
+/// The rows, each with the blocks that have it.
+pub(super) fn in_every_block(
+    rows: &'static [NameRow],
+    dims: &ModelDimensions,
+) -> impl Iterator<Item = (&'static NameRow, usize)> {
     let (audio, text) = (dims.n_audio_layer, dims.n_text_layer);
-    NAMES.iter().flat_map(move |row| {
+    rows.iter().flat_map(move |row| {
         let blocks = match row.openai.contains('#') {
             false => 1,
             true if row.openai.starts_with("encoder") => audio,
@@ -145,6 +177,15 @@ pub(super) fn numbered(pattern: &str, block: usize) -> String {
 }
 
 impl NameRow {
+    /// The name as Hugging Face's own programs write it, wrapped in `model.`.
+    pub fn hf_wrapped(&self, block: usize) -> String {
+        let name = numbered(self.hf, block);
+        match self.openai == OUTPUT {
+            true => name,
+            false => format!("model.{name}"),
+        }
+    }
+
     /// The shape this tensor has in a model of these sizes, outermost dimension first.
     pub fn shape_in(&self, dims: &ModelDimensions) -> Vec<usize> {
         self.shape.iter().map(|dim| dim.size(dims)).collect()

@@ -3,13 +3,13 @@
 //! The numbers are stored uncompressed, so tensors are views of the mapped file as in every other
 //! format. These files carry no vocabulary.
 
-use std::collections::HashMap;
 use std::io::{Cursor, Read};
 
 use zip::ZipArchive;
 
 use super::bytes::{Mapped, bad};
-use super::checkpoint::{Dialect, Found, Parts};
+use super::declared::Declared;
+use super::parts::{Found, Parts};
 use super::pickle::{self, Pickle, Ref, Tensor, Value};
 use super::tensor::Encoding;
 use crate::error::Result;
@@ -33,40 +33,70 @@ pub(super) fn is_legacy(bytes: &[u8]) -> bool {
 
 /// Reads the pickle and finds each tensor's bytes in the archive.
 pub(super) fn read(file: Mapped) -> Result<Parts> {
-    let (found, heads) = index(&file)?;
-    let dialect = Dialect::of(&found);
-    Ok(Parts {
-        heads,
-        ..Parts::of_file("PyTorch", file, found, dialect)
-    })
-}
-
-type Archive<'a> = ZipArchive<Cursor<&'a [u8]>>;
-type Heads = Option<(usize, usize)>;
-
-fn index(file: &Mapped) -> Result<(HashMap<String, Found>, Heads)> {
     let whole = |reason: String| bad(file.path(), None, reason);
     let mut archive = ZipArchive::new(Cursor::new(file.bytes()))
         .map_err(|e| whole(format!("is no whole zip archive: {e}")))?;
-    let prefix = prefix(&archive).ok_or_else(|| whole(format!("holds no {PICKLE}")))?;
+    let prefix = prefix(&archive).ok_or_else(|| whole(no_pickle(&archive)))?;
     if member(&mut archive, &format!("{prefix}byteorder")).is_ok_and(|order| order == b"big") {
         return Err(whole("is written for a big-endian machine".into()));
     }
     let bytes = member(&mut archive, &format!("{prefix}{PICKLE}")).map_err(whole)?;
     let pickle = pickle::read(&bytes).map_err(whole)?;
-    let mut found = HashMap::new();
-    for (name, at) in pickle.entries(state(&pickle)) {
-        let Value::Tensor(tensor) = pickle.value(at) else {
-            continue;
-        };
-        let placed = place(tensor, &prefix, &mut archive, file)
+    let state = state(&pickle).ok_or_else(|| whole(no_tensors(&pickle)))?;
+    let mut placed = Vec::new();
+    for (name, tensor) in tensors(&pickle, state) {
+        let place = place(tensor, &prefix, &mut archive, &file)
             .map_err(|reason| bad(file.path(), name.to_owned(), reason))?;
-        found.insert(
-            name.strip_prefix("model.").unwrap_or(name).to_owned(),
-            placed,
-        );
+        placed.push((name, place));
     }
-    Ok((found, heads(&pickle)))
+    drop(archive);
+    let mut parts = Parts::of_file("PyTorch", file);
+    for (name, place) in placed {
+        match place {
+            Placed::Tensor(tensor) => parts.add(name, tensor)?,
+            Placed::Unusable(what) => parts.add_unusable(name, what),
+        }
+    }
+    parts.declared.extend(dims(&pickle));
+    Ok(parts)
+}
+
+type Archive<'a> = ZipArchive<Cursor<&'a [u8]>>;
+
+fn tensors(pickle: &Pickle, at: Ref) -> impl Iterator<Item = (&str, &Tensor)> {
+    pickle
+        .entries(at)
+        .filter_map(|(name, at)| match pickle.value(at) {
+            Value::Tensor(tensor) => Some((name, tensor)),
+            _ => None,
+        })
+}
+
+fn no_pickle(archive: &Archive) -> String {
+    match archive
+        .file_names()
+        .flatten()
+        .any(|name| name.ends_with(".npy"))
+    {
+        true => "holds NumPy arrays, as MLX keeps them; take the model that it was converted from"
+            .into(),
+        false => format!("holds no {PICKLE}"),
+    }
+}
+
+fn no_tensors(pickle: &Pickle) -> String {
+    match (
+        pickle.entry(pickle.root(), "param_groups"),
+        pickle.value(pickle.root()),
+    ) {
+        (Some(_), _) => "holds the state of an optimizer, not a model",
+        (None, Value::Opaque) => {
+            "holds a whole Python object, which is not read; torch.save(model.state_dict(), file) \
+             writes its tensors"
+        }
+        _ => "holds no tensors under names",
+    }
+    .into()
 }
 
 /// What is in front of the names of the archive's members.
@@ -90,20 +120,30 @@ fn member(archive: &mut Archive, name: &str) -> Result<Vec<u8>, String> {
     }
 }
 
-/// The dictionary of tensors: openai's is wrapped, others may be.
-fn state(pickle: &Pickle) -> Ref {
+/// The dictionary of tensors: openai's is wrapped, as trainers' are.
+fn state(pickle: &Pickle) -> Option<Ref> {
     let root = pickle.root();
-    let wrapped = ["model_state_dict", "state_dict"];
-    wrapped
-        .iter()
-        .find_map(|name| pickle.entry(root, name))
-        .unwrap_or(root)
+    let wrapped = ["model_state_dict", "state_dict", "model", "module"];
+    let inside = wrapped.iter().filter_map(|name| pickle.entry(root, name));
+    inside
+        .chain([root])
+        .find(|at| tensors(pickle, *at).next().is_some())
 }
 
-fn heads(pickle: &Pickle) -> Heads {
+/// The sizes in openai's files.
+fn dims(pickle: &Pickle) -> Option<Declared> {
     let dims = pickle.entry(pickle.root(), "dims")?;
-    let size = |name| usize::try_from(pickle.int(pickle.entry(dims, name)?)?).ok();
-    size("n_audio_head").zip(size("n_text_head"))
+    let size = |at| usize::try_from(pickle.int(at)?).ok();
+    let sizes = pickle
+        .entries(dims)
+        .filter_map(|(name, at)| Some((name.to_owned(), size(at)?)));
+    Some(Declared::new("dims", sizes.collect()))
+}
+
+enum Placed {
+    Tensor(Found),
+    /// Numbers of a kind that the network does not compute with.
+    Unusable(String),
 }
 
 /// Where a tensor's bytes lie in the file.
@@ -112,33 +152,26 @@ fn place(
     prefix: &str,
     archive: &mut Archive,
     file: &Mapped,
-) -> Result<Found, String> {
+) -> Result<Placed, String> {
     let encoding = match tensor.storage.class.as_str() {
+        "torch.DoubleStorage" => Encoding::F64,
         "torch.FloatStorage" => Encoding::F32,
         "torch.HalfStorage" => Encoding::F16,
         "torch.BFloat16Storage" => Encoding::Bf16,
-        other => {
-            return Err(format!(
-                "is a {other}; only float, half and bfloat16 can be read"
-            ));
-        }
+        other => return Ok(Placed::Unusable(format!("a {other}"))),
     };
-    let sizes = tensor.shape.iter().map(|&size| usize::try_from(size));
-    let shape = sizes
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| "has a negative size")?;
-    if !is_contiguous(&tensor.shape, &tensor.strides) {
-        return Err("its numbers do not follow one another".into());
-    }
-    let numbers = shape
-        .iter()
-        .try_fold(1_usize, |n, &size| n.checked_mul(size));
-    let len = numbers
-        .and_then(|n| encoding.byte_len(n))
-        .ok_or("its shape overflows")?;
-    let offset = usize::try_from(tensor.offset)
-        .ok()
-        .and_then(|n| encoding.byte_len(n));
+    let sizes = |numbers: &[i64]| -> Option<Vec<usize>> {
+        numbers.iter().map(|&n| usize::try_from(n).ok()).collect()
+    };
+    let shape = sizes(&tensor.shape).ok_or("has a negative size")?;
+    let strides = sizes(&tensor.strides).ok_or("has a negative stride")?;
+    let numbers = extent(&shape, &strides).ok_or("its shape overflows")?;
+    let (len, offset) = (
+        encoding.byte_len(numbers),
+        usize::try_from(tensor.offset).ok(),
+    );
+    let len = len.ok_or("its shape overflows")?;
+    let offset = offset.and_then(|n| encoding.byte_len(n));
     let name = format!("{prefix}data/{}", tensor.storage.key);
     let member = archive.by_name(&name).map_err(|e| format!("{name}: {e}"))?;
     if member.compression() != zip::CompressionMethod::STORE {
@@ -157,22 +190,42 @@ fn place(
     let bytes = start.and_then(|start| Some(start..start.checked_add(len)?));
     let bytes = bytes.filter(|bytes| file.bytes().get(bytes.clone()).is_some());
     let bytes = bytes.ok_or_else(|| format!("{name} is not in the file"))?;
-    Ok(Found {
+    let strides = (!is_contiguous(&shape, &strides)).then_some(strides);
+    Ok(Placed::Tensor(Found {
         file: 0,
         bytes,
         shape,
         encoding,
         scales: Vec::new(),
-    })
+        strides,
+    }))
+}
+
+/// How many numbers lie from a tensor's first to its last. `None` where there are more of them in
+/// the tensor than there, so that numbers repeat: no weights do, and a small file could claim any
+/// size.
+fn extent(shape: &[usize], strides: &[usize]) -> Option<usize> {
+    let numbers = shape.iter().copied().try_fold(1, usize::checked_mul)?;
+    if shape.len() != strides.len() {
+        return None;
+    }
+    if numbers == 0 {
+        return Some(0);
+    }
+    let mut last = 0_usize;
+    for (size, stride) in shape.iter().zip(strides) {
+        last = last.checked_add((size - 1).checked_mul(*stride)?)?;
+    }
+    let extent = last.checked_add(1)?;
+    (numbers <= extent).then_some(extent)
 }
 
 /// Whether rows lie one after another.
-fn is_contiguous(shape: &[i64], strides: &[i64]) -> bool {
-    let mut expected = 1_i64;
-    shape.len() == strides.len()
-        && shape.iter().zip(strides).rev().all(|(&size, &stride)| {
-            let fits = size == 1 || stride == expected;
-            expected = expected.saturating_mul(size);
-            fits
-        })
+fn is_contiguous(shape: &[usize], strides: &[usize]) -> bool {
+    let mut expected = 1_usize;
+    shape.iter().zip(strides).rev().all(|(&size, &stride)| {
+        let fits = size == 1 || stride == expected;
+        expected = expected.saturating_mul(size);
+        fits
+    })
 }

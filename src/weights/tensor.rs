@@ -11,6 +11,8 @@ use super::blocks::Block;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Encoding {
+    /// 64-bit floats.
+    F64,
     /// 32-bit floats.
     F32,
     /// IEEE 16-bit floats.
@@ -29,6 +31,7 @@ impl Encoding {
     pub fn byte_len(self, numbers: usize) -> Option<usize> {
         match self {
             Self::Block(block) => block.byte_len(numbers),
+            Self::F64 => numbers.checked_mul(8),
             Self::F32 => numbers.checked_mul(4),
             Self::F16 | Self::Bf16 => numbers.checked_mul(2),
             Self::I8 => Some(numbers),
@@ -36,57 +39,63 @@ impl Encoding {
     }
 }
 
-/// A tensor of a checkpoint: a view of the mapped file, or values computed at load.
+/// A tensor of a checkpoint: a view of the mapped file, where its elements follow one another.
 #[derive(Clone, Debug)]
 pub struct WeightTensor<'a> {
     shape: Vec<usize>,
-    data: WeightData<'a>,
-}
-
-/// The elements of a [`WeightTensor`].
-#[derive(Clone, Debug)]
-pub enum WeightData<'a> {
-    /// Bytes of the file. They need not be aligned.
-    Stored {
-        /// What the bytes mean.
-        encoding: Encoding,
-        /// Exactly as many as the shape asks for.
-        bytes: &'a [u8],
-        /// For [`Encoding::I8`], what each row is divided by: as many as the first dimension.
-        row_scales: Vec<f32>,
-    },
-    /// Values that no file holds (the encoder's sinusoids).
-    Computed(Vec<f32>),
+    encoding: Encoding,
+    bytes: Cow<'a, [u8]>,
+    row_scales: Vec<f32>,
 }
 
 impl<'a> WeightTensor<'a> {
     /// Bytes and shape must agree; the loaders check that before they call this.
-    pub(super) fn new(shape: Vec<usize>, data: WeightData<'a>) -> Self {
-        Self { shape, data }
+    pub(super) fn new(
+        shape: Vec<usize>,
+        encoding: Encoding,
+        bytes: &'a [u8],
+        row_scales: Vec<f32>,
+    ) -> Self {
+        Self {
+            shape,
+            encoding,
+            bytes: Cow::Borrowed(bytes),
+            row_scales,
+        }
     }
 
-    /// A tensor of a source of one's own; `None` where the elements or the scales of rows are not as
-    /// many as the shape asks for.
+    /// The same tensor with its numbers one after another. `dims` are the size of each dimension and
+    /// how many numbers of `bytes` lie from one to the next along it; the reader has checked that
+    /// all are there. Only of encodings that are one number after another.
+    pub(super) fn gathered(mut self, dims: &[(usize, usize)]) -> Self {
+        let width = self.encoding.byte_len(1).unwrap_or(1);
+        let mut starts = vec![0];
+        for &(size, stride) in dims {
+            let along = |start| (0..size).map(move |i| start + i * stride);
+            starts = starts.into_iter().flat_map(along).collect();
+        }
+        let number = |start: usize| self.bytes.get(start * width..(start + 1) * width);
+        let numbers = starts.into_iter().filter_map(number);
+        self.bytes = Cow::Owned(numbers.flatten().copied().collect());
+        self
+    }
+
+    /// A tensor of a source of one's own; none where there are other than as many bytes, or scales of
+    /// rows, as the shape asks for.
     #[must_use]
-    pub fn checked(shape: Vec<usize>, data: WeightData<'a>) -> Option<Self> {
-        let numbers = shape
-            .iter()
-            .try_fold(1usize, |all, n| all.checked_mul(*n))?;
-        let fits = match &data {
-            WeightData::Computed(computed) => computed.len() == numbers,
-            WeightData::Stored {
-                encoding,
-                bytes,
-                row_scales,
-            } => {
-                let scales = match encoding {
-                    Encoding::I8 => shape.first().copied()?,
-                    _ => 0,
-                };
-                encoding.byte_len(numbers) == Some(bytes.len()) && row_scales.len() == scales
-            }
+    pub fn checked(
+        shape: Vec<usize>,
+        encoding: Encoding,
+        bytes: &'a [u8],
+        row_scales: Vec<f32>,
+    ) -> Option<Self> {
+        let numbers = shape.iter().copied().try_fold(1, usize::checked_mul)?;
+        let scales = match encoding {
+            Encoding::I8 => shape.first().copied()?,
+            _ => 0,
         };
-        fits.then(|| Self::new(shape, data))
+        let fits = encoding.byte_len(numbers)? == bytes.len() && row_scales.len() == scales;
+        fits.then(|| Self::new(shape, encoding, bytes, row_scales))
     }
 
     /// The dimensions, outermost first.
@@ -95,10 +104,23 @@ impl<'a> WeightTensor<'a> {
         &self.shape
     }
 
-    /// The elements as they are stored, for callers that repack them.
+    /// How the elements are stored, for callers that repack them.
     #[must_use]
-    pub fn data(&self) -> &WeightData<'a> {
-        &self.data
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// The elements as they are stored: exactly as many bytes as the shape asks for. They need not be
+    /// aligned.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// For [`Encoding::I8`], what each row is divided by: as many as the first dimension.
+    #[must_use]
+    pub fn row_scales(&self) -> &[f32] {
+        &self.row_scales
     }
 
     /// How many elements the tensor has.
@@ -113,16 +135,18 @@ impl<'a> WeightTensor<'a> {
         self.len() == 0
     }
 
-    /// The elements as f32, rows one after another.
+    /// The elements as f32, rows one after another. Those of 64 bits are rounded.
     #[must_use]
-    pub fn to_f32(&self) -> Cow<'_, [f32]> {
-        match &self.data {
-            WeightData::Computed(numbers) => Cow::Borrowed(numbers),
-            WeightData::Stored {
-                encoding,
-                bytes,
-                row_scales,
-            } => Cow::Owned(decode(*encoding, bytes, row_scales)),
+    pub fn to_f32(&self) -> Vec<f32> {
+        decode(self.encoding, &self.bytes, &self.row_scales)
+    }
+
+    /// Whether both hold the same numbers.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let stored = |tensor: &Self| (tensor.encoding, tensor.row_scales.clone());
+        match stored(self) == stored(other) {
+            true => self.bytes == other.bytes,
+            false => self.to_f32() == other.to_f32(),
         }
     }
 }
@@ -130,6 +154,13 @@ impl<'a> WeightTensor<'a> {
 fn decode(encoding: Encoding, bytes: &[u8], row_scales: &[f32]) -> Vec<f32> {
     match encoding {
         Encoding::F32 => words(bytes).map(f32::from_le_bytes).collect(),
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the network computes in f32"
+        )]
+        Encoding::F64 => words(bytes)
+            .map(|word| f64::from_le_bytes(word) as f32)
+            .collect(),
         Encoding::F16 => halves(bytes, f16::from_le_bytes, |from, to| {
             from.convert_to_f32_slice(to)
         }),
@@ -178,12 +209,7 @@ mod tests {
 
     fn stored(encoding: Encoding, bytes: &[u8], row_scales: Vec<f32>) -> Vec<f32> {
         let len = bytes.len();
-        let data = WeightData::Stored {
-            encoding,
-            bytes,
-            row_scales,
-        };
-        WeightTensor::new(vec![len], data).to_f32().into_owned()
+        WeightTensor::new(vec![len], encoding, bytes, row_scales).to_f32()
     }
 
     #[test]
@@ -212,13 +238,7 @@ mod tests {
     #[test]
     fn shapes_and_numbers_must_agree() {
         let fits = |shape: &[usize], encoding, bytes: &[u8], scales: usize| {
-            let row_scales = vec![1.0; scales];
-            let data = WeightData::Stored {
-                encoding,
-                bytes,
-                row_scales,
-            };
-            WeightTensor::checked(shape.to_vec(), data).is_some()
+            WeightTensor::checked(shape.to_vec(), encoding, bytes, vec![1.0; scales]).is_some()
         };
         assert!(fits(&[2, 2], Encoding::F16, &[0; 8], 0));
         assert!(!fits(&[2, 2], Encoding::F16, &[0; 7], 0));
@@ -226,10 +246,6 @@ mod tests {
         assert!(fits(&[2, 2], Encoding::I8, &[0; 4], 2));
         assert!(!fits(&[2, 2], Encoding::I8, &[0; 4], 0));
         assert!(!fits(&[usize::MAX, 2], Encoding::F32, &[], 0));
-        let computed = |shape: &[usize]| {
-            WeightTensor::checked(shape.to_vec(), WeightData::Computed(vec![0.0; 3])).is_some()
-        };
-        assert!(computed(&[3]) && !computed(&[4]));
     }
 
     #[test]
@@ -239,6 +255,29 @@ mod tests {
             stored(Encoding::I8, &bytes, vec![127.0, 2.0]),
             [1.0, -1.0, 32.0, 0.0]
         );
+    }
+
+    #[test]
+    fn scattered_numbers_are_gathered() {
+        // Rows of three in memory, seen as columns, and every other of them.
+        let bytes: Vec<u8> = (0..12_u8)
+            .flat_map(|n| f32::from(n).to_le_bytes())
+            .collect();
+        let tensor =
+            |shape: &[usize]| WeightTensor::new(shape.to_vec(), Encoding::F32, &bytes, vec![]);
+        let turned = tensor(&[3, 4]).gathered(&[(3, 1), (4, 3)]).to_f32();
+        assert_eq!(turned, [0., 3., 6., 9., 1., 4., 7., 10., 2., 5., 8., 11.]);
+        let some = tensor(&[2, 2]).gathered(&[(2, 6), (2, 2)]).to_f32();
+        assert_eq!(some, [0., 2., 6., 8.]);
+    }
+
+    #[test]
+    fn doubles_are_rounded() {
+        let bytes: Vec<u8> = [0.1_f64, -2.5]
+            .iter()
+            .flat_map(|x| x.to_le_bytes())
+            .collect();
+        assert_eq!(stored(Encoding::F64, &bytes, vec![]), [0.1, -2.5]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::*;
 use crate::comparison::{relative_error, worst};
 
 pub mod files;
+mod whole;
 
 /// The tiny random model of the repository.
 pub fn pico(file: &str) -> PathBuf {
@@ -74,22 +75,11 @@ fn the_table_names_every_tensor_of_a_file() {
         .collect();
     let joined: HashSet<_> = all(&dims)
         .map(|(row, block)| numbered(row.ct2, block))
+        .chain([names::OUTPUT_ROW.ct2.to_owned()])
         .collect();
     assert_eq!(hf, safetensors.found.into_keys().collect());
     assert_eq!(open(&pico("model.bin")).unwrap().names().len(), hf.len());
     assert_eq!(joined, ct2.found.into_keys().collect());
-}
-
-#[test]
-fn computed_sinusoids_are_the_stored_ones() {
-    // Pico holds the sinusoids that its script computed, rounded to 16 bits.
-    let dir = tempfile::tempdir().unwrap();
-    let source = open(&pico("model.safetensors")).unwrap();
-    let file = dir.path().join("without.pt");
-    files::pt(&file, source.as_ref(), |name| name != names::SINUSOIDS);
-    let computed = open(&file).unwrap();
-    let apart = difference(source.as_ref(), computed.as_ref());
-    assert!(apart > 0.0 && apart < 5e-4, "{apart}");
 }
 
 #[test]
@@ -125,11 +115,11 @@ fn number(k: usize, i: usize) -> f32 {
 #[test]
 fn what_torch_saved_is_read() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/weights");
-    // Of the three, only openai's says how many heads there are: a width of 8 is not even one.
+    // Of these, only openai's says how many heads there are: a width of 8 is not even one.
     let wide = tempfile::tempdir().unwrap();
     let config = r#"{"encoder_attention_heads": 2, "decoder_attention_heads": 2}"#;
-    std::fs::write(wide.path().join(config::NAME), config).unwrap();
-    for name in ["openai.pt", "views.pt", "bfloat16.pt"] {
+    std::fs::write(wide.path().join(declared::CONFIG), config).unwrap();
+    for name in ["openai.pt", "views.pt", "bfloat16.pt", "scattered.pt"] {
         let mut file = folder.join(name);
         if name != "openai.pt" {
             std::fs::copy(&file, wide.path().join(name)).unwrap();

@@ -62,7 +62,7 @@ impl SimpleBackend for Weights<'_> {
 
     fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
         let tensor = self.0.tensor(name).map_err(Error::wrap)?;
-        let floats = tensor.to_f32().into_owned();
+        let floats = self.0.floats(name).map_err(Error::wrap)?;
         Tensor::from_vec(floats, tensor.shape(), &Device::Cpu)?
             .to_dtype(dtype)?
             .to_device(device)

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use half::f16;
 use undertone::ModelDimensions;
-use undertone::weights::{Encoding, WeightData, WeightSource, WeightTensor};
+use undertone::weights::{Encoding, WeightSource, WeightTensor};
 use undertone::{Error, Result};
 
 /// A checkpoint in memory, the same for the same sizes.
@@ -13,6 +13,8 @@ pub struct RandomWeights {
     dims: ModelDimensions,
     tensors: BTreeMap<String, (Vec<usize>, Vec<u8>)>,
 }
+
+const OUTPUT: &str = "proj_out.weight";
 
 /// How a tensor's numbers are spread.
 struct Spread {
@@ -52,6 +54,16 @@ impl RandomWeights {
             tensors.insert(name, (shape, bytes));
         }
         Self { dims, tensors }
+    }
+
+    /// The same network with an output matrix that is not its token embedding.
+    pub fn with_own_output(dims: ModelDimensions) -> Self {
+        let shape = vec![dims.n_vocab, dims.n_text_state];
+        let spread = spread("decoder.token_embedding.weight", &shape);
+        let bytes = numbers(&mut Random::new(7), &spread, shape.iter().product());
+        let mut weights = Self::new(dims);
+        weights.tensors.insert(OUTPUT.into(), (shape, bytes));
+        weights
     }
 }
 
@@ -163,12 +175,14 @@ impl WeightSource for RandomWeights {
             reason: "is missing".into(),
         };
         let (shape, bytes) = self.tensors.get(name).ok_or_else(missing)?;
-        let data = WeightData::Stored {
-            encoding: Encoding::F16,
-            bytes,
-            row_scales: Vec::new(),
-        };
-        WeightTensor::checked(shape.clone(), data).ok_or_else(missing)
+        WeightTensor::checked(shape.clone(), Encoding::F16, bytes, Vec::new()).ok_or_else(missing)
+    }
+
+    fn output(&self) -> &str {
+        match self.tensors.contains_key(OUTPUT) {
+            true => OUTPUT,
+            false => undertone::weights::EMBEDDING,
+        }
     }
 
     fn fingerprint(&self) -> Result<String> {

@@ -14,7 +14,7 @@ use crate::kernels::Cpu;
 use crate::kernels::conv::PackedConv;
 use crate::kernels::linear::PackedLinear;
 use crate::model::ComputeType;
-use crate::weights::WeightSource;
+use crate::weights::{EMBEDDING, WeightSource};
 
 /// Builds layers from a checkpoint, or takes them from a packed file made of it earlier.
 pub(super) struct Loader<'a> {
@@ -57,6 +57,7 @@ impl<'a> Loader<'a> {
             }
             self.packed = None;
         }
+        self.source.verify()?;
         // A cache that cannot be written costs the next start some time, nothing more.
         let recorder = self.place.as_ref();
         self.recorder = recorder
@@ -96,7 +97,7 @@ impl<'a> Loader<'a> {
             blocks: (0..dims.n_text_layer).map(block).collect::<Result<_>>()?,
             norm: self.norm("decoder.ln", width)?,
             logits: self.linear("logits", dims.n_vocab, width, || {
-                let rows = self.tensor(EMBEDDING, &[dims.n_vocab, width])?;
+                let rows = self.tensor(self.source.output(), &[dims.n_vocab, width])?;
                 Ok(self.pack(&rows, dims.n_vocab, width, None))
             })?,
             heads: dims.n_text_head,
@@ -245,9 +246,6 @@ impl<'a> Loader<'a> {
                 reason: format!("has shape {:?} where {shape:?} is due", tensor.shape()),
             });
         }
-        Ok(tensor.to_f32().into_owned())
+        self.source.floats(name)
     }
 }
-
-/// The token embedding, which is also the output matrix.
-const EMBEDDING: &str = "decoder.token_embedding.weight";

@@ -9,11 +9,12 @@ use crate::attention::Plan;
 use crate::dims::ModelDimensions;
 use crate::error::{Error, Result};
 
-/// `TextDecoder`: token and position embeddings, a stack of blocks, and the embedding again as output
-/// matrix.
+/// `TextDecoder`: token and position embeddings, a stack of blocks, and the output matrix.
 pub(super) struct TextDecoder {
     /// `(n_vocab, n_text_state)`
     token_embedding: Embedding,
+    /// `(n_vocab, n_text_state)`: the embedding again, in most models.
+    output: Tensor,
     /// `(n_text_ctx, n_text_state)`
     positional_embedding: Tensor,
     blocks: Vec<ResidualAttentionBlock>,
@@ -21,14 +22,24 @@ pub(super) struct TextDecoder {
 }
 
 impl TextDecoder {
-    pub fn load(dims: &ModelDimensions, vb: &VarBuilder<'_>) -> candle_core::Result<Self> {
+    /// With `output`, the output matrix's name where it is not the embedding.
+    pub fn load(
+        dims: &ModelDimensions,
+        vb: &VarBuilder<'_>,
+        output: Option<&str>,
+    ) -> candle_core::Result<Self> {
         let n_state = dims.n_text_state;
+        let token_embedding = embedding(dims.n_vocab, n_state, vb.pp("token_embedding"))?;
         let block = |i| {
             let vb = vb.pp("blocks").pp(i);
             ResidualAttentionBlock::load(n_state, dims.n_text_head, Some(dims.n_audio_state), &vb)
         };
         Ok(Self {
-            token_embedding: embedding(dims.n_vocab, n_state, vb.pp("token_embedding"))?,
+            output: match output {
+                Some(name) => vb.root().get((dims.n_vocab, n_state), name)?,
+                None => token_embedding.embeddings().clone(),
+            },
+            token_embedding,
             positional_embedding: vb.get((dims.n_text_ctx, n_state), "positional_embedding")?,
             blocks: (0..dims.n_text_layer)
                 .map(block)
@@ -95,7 +106,6 @@ impl TextDecoder {
 
     /// x `(tokens, n_text_state)` → `(tokens, n_vocab)`.
     pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
-        let output = self.token_embedding.embeddings().t()?;
-        Ok(normalize(&self.ln, x)?.matmul(&output)?)
+        Ok(normalize(&self.ln, x)?.matmul(&self.output.t()?)?)
     }
 }

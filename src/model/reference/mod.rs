@@ -23,7 +23,7 @@ use crate::attention::{Plan, Registry, Request, plan};
 use crate::dims::ModelDimensions;
 use crate::error::{Error, Result};
 use crate::ranking::{self, Answer};
-use crate::weights::{WeightSource, var_builder};
+use crate::weights::{EMBEDDING, WeightSource, var_builder};
 use decoder::TextDecoder;
 use encoder::AudioEncoder;
 use state::{Audio, Text};
@@ -51,7 +51,9 @@ impl ReferenceNetwork {
         plan: Plan,
     ) -> Result<Self> {
         let dims = usual_sizes(source)?;
+        source.verify()?;
         let vb = var_builder(source, dtype, device);
+        let own_output = Some(source.output()).filter(|name| *name != EMBEDDING);
         let bad = |error: candle_core::Error| Error::Weights {
             file: source.file().to_owned(),
             tensor: None,
@@ -59,7 +61,7 @@ impl ReferenceNetwork {
         };
         Ok(Self {
             encoder: AudioEncoder::load(&dims, &vb.pp("encoder")).map_err(bad)?,
-            decoder: TextDecoder::load(&dims, &vb.pp("decoder")).map_err(bad)?,
+            decoder: TextDecoder::load(&dims, &vb.pp("decoder"), own_output).map_err(bad)?,
             dims,
             dtype,
             device: device.clone(),

@@ -127,7 +127,7 @@ pub(super) fn write_gguf(
     let mut index = Vec::new();
     raw(&mut index, gguf::MAGIC)?;
     word(&mut index, 3)?;
-    long(&mut index, names::all(dims).count())?;
+    long(&mut index, names::stored(weights).count())?;
     long(&mut index, 2)?;
     text(&mut index, "general.architecture")?;
     word(&mut index, gguf::STRING as usize)?;
@@ -136,13 +136,10 @@ pub(super) fn write_gguf(
     word(&mut index, 4)?;
     word(&mut index, gguf::DEFAULT_ALIGNMENT)?;
     let mut offset = 0;
-    for (row, block) in names::all(dims) {
+    for (row, block) in names::stored(weights) {
         let shape = row.shape_in(dims);
         let encoding = encoding(row, &shape, numbers);
-        text(
-            &mut index,
-            &format!("model.{}", names::numbered(row.hf, block)),
-        )?;
+        text(&mut index, &row.hf_wrapped(block))?;
         word(&mut index, shape.len())?;
         for &size in shape.iter().rev() {
             long(&mut index, size)?;
@@ -154,7 +151,7 @@ pub(super) fn write_gguf(
         offset += len.next_multiple_of(gguf::DEFAULT_ALIGNMENT);
     }
     aligned(out, index)?;
-    for (row, block) in names::all(dims) {
+    for (row, block) in names::stored(weights) {
         let (shape, floats) = floats_of(weights, &names::numbered(row.openai, block))?;
         aligned(out, encoded(encoding(row, &shape, numbers), floats)?)?;
     }

@@ -25,7 +25,7 @@ pub(super) fn write(
 ) -> io::Result<()> {
     let dims = weights.dims();
     let mut joined = Joined::new();
-    for (row, block) in names::all(dims) {
+    for (row, block) in names::stored(weights) {
         joined
             .entry(names::numbered(row.ct2, block))
             .or_default()
@@ -48,8 +48,11 @@ pub(super) fn write(
         let (shape, floats) = join(weights, rows)?;
         write_tensor(out, name, &shape, &floats, numbers)?;
     }
+    if weights.output() == names::OUTPUT {
+        return out.write_all(&0_u32.to_le_bytes());
+    }
     out.write_all(&1_u32.to_le_bytes())?;
-    write_name(out, "decoder/projection/weight")?;
+    write_name(out, names::OUTPUT_ROW.ct2)?;
     write_name(out, "decoder/embeddings/weight")
 }
 
@@ -76,7 +79,8 @@ fn scalars(dims: &ModelDimensions) -> io::Result<Vec<Scalar>> {
 
 /// Matrices of linear layers and embeddings; not convolutions, positions, norms and biases.
 fn is_quantized(name: &str, numbers: Numbers) -> bool {
-    let matrix = name.ends_with("/weight") && (name.contains("linear_") || name.contains("embed"));
+    let matrix = name.ends_with("/weight")
+        && (name.contains("linear_") || name.contains("embed") || name.contains("projection"));
     matches!(numbers, Numbers::Int8 | Numbers::Int8Float16) && matrix
 }
 

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 
-use super::tensor::{Encoding, WeightData};
-use super::{Block, WeightSource, config, open, weights_file};
-use crate::dims::ModelDimensions;
+use super::declared::CONFIG;
+use super::tensor::Encoding;
+use super::{Block, WeightSource, names, open, weights_file};
 use crate::error::{Error, Result};
 
 /// The format to write.
@@ -159,6 +159,13 @@ pub fn convert(source: &Path, folder: &Path, conversion: &Conversion) -> Result<
     if !target.takes(numbers) {
         return Err(not_taken(target, numbers));
     }
+    weights.verify()?;
+    if weights.output() == names::OUTPUT && matches!(target, Target::Ggml(_)) {
+        return Err(Error::Option {
+            option: "format",
+            reason: "ggml has no place for an output matrix that is not the token embedding".into(),
+        });
+    }
     if folder.exists() {
         return Err(failed(
             folder,
@@ -204,14 +211,8 @@ fn failed(file: &Path, source: io::Error) -> Error {
 /// Numbers that lose nothing.
 fn kept(weights: &dyn WeightSource) -> Numbers {
     let is_half = |name: &str| {
-        let data = weights.tensor(name).map(|tensor| tensor.data().clone());
-        matches!(
-            data,
-            Ok(WeightData::Stored {
-                encoding: Encoding::F16,
-                ..
-            })
-        )
+        let encoding = weights.tensor(name).map(|tensor| tensor.encoding());
+        matches!(encoding, Ok(Encoding::F16))
     };
     match is_half("decoder.token_embedding.weight") && is_half("decoder.positional_embedding") {
         true => Numbers::F16,
@@ -234,8 +235,8 @@ fn write(
         Target::Gguf => blocks::write_gguf(weights, &mut out, numbers)?,
     }
     out.into_inner()?.sync_all()?;
-    let config = serde_json::to_vec_pretty(&config(weights.dims()))?;
-    std::fs::write(dir.join(config::NAME), config)
+    let config = serde_json::to_vec_pretty(&config(weights))?;
+    std::fs::write(dir.join(CONFIG), config)
 }
 
 fn copy_companions(from: &Path, dir: &Path) -> io::Result<()> {
@@ -249,7 +250,8 @@ fn copy_companions(from: &Path, dir: &Path) -> io::Result<()> {
 }
 
 /// Hugging Face's configuration; the other formats' programs take no harm from it.
-fn config(dims: &ModelDimensions) -> serde_json::Value {
+fn config(weights: &dyn WeightSource) -> serde_json::Value {
+    let dims = weights.dims();
     serde_json::json!({
         "model_type": "whisper",
         "architectures": ["WhisperForConditionalGeneration"],
@@ -264,13 +266,18 @@ fn config(dims: &ModelDimensions) -> serde_json::Value {
         "decoder_layers": dims.n_text_layer,
         "decoder_attention_heads": dims.n_text_head,
         "decoder_ffn_dim": dims.n_text_state * 4,
+        "tie_word_embeddings": weights.output() != names::OUTPUT,
     })
 }
 
 /// Shape and numbers of a tensor.
 fn floats_of(weights: &dyn WeightSource, name: &str) -> io::Result<(Vec<usize>, Vec<f32>)> {
-    let tensor = weights.tensor(name).map_err(io::Error::other)?;
-    Ok((tensor.shape().to_vec(), tensor.to_f32().into_owned()))
+    let shape = weights
+        .tensor(name)
+        .map_err(io::Error::other)?
+        .shape()
+        .to_vec();
+    Ok((shape, weights.floats(name).map_err(io::Error::other)?))
 }
 
 /// Writes what is not quantized: 16-bit floats where `numbers` are made of them, else 32-bit ones.

@@ -20,18 +20,18 @@ pub(super) fn write(
     };
     let mut header = serde_json::Map::new();
     let mut end = 0;
-    for (row, block) in names::all(dims) {
+    for (row, block) in names::stored(weights) {
         let (start, shape) = (end, row.shape_in(dims));
         end += shape.iter().product::<usize>() * width(numbers);
         let info = serde_json::json!({"dtype": kind, "shape": shape, "data_offsets": [start, end]});
-        header.insert(format!("model.{}", names::numbered(row.hf, block)), info);
+        header.insert(row.hf_wrapped(block), info);
     }
     let mut text = serde_json::to_vec(&header)?;
     text.resize(text.len().next_multiple_of(8), b' ');
     let len = (text.len() as u64).to_le_bytes();
     out.write_all(&len)?;
     out.write_all(&text)?;
-    for (row, block) in names::all(dims) {
+    for (row, block) in names::stored(weights) {
         let (_, floats) = floats_of(weights, &names::numbered(row.openai, block))?;
         write_floats(out, &floats, numbers)?;
     }

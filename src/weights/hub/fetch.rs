@@ -1,5 +1,6 @@
 //! Models by name: our cache and the Hub's first, then every source outside this machine in turn.
 
+use super::failure::Failure;
 use super::{HubConfig, MirrorEntry, ModelFiles, Progress, RepoEntry, Wanted};
 use super::{cache, hf, mirror, unavailable};
 use crate::error::Result;
@@ -44,13 +45,14 @@ pub(super) fn fetch(
         progress(Progress::Trying { source: &name });
         match source.fetch(wanted, config, progress) {
             Ok(files) => return Ok(files),
-            Err(reason) => {
-                hub_is_silent |= matches!(source, Source::Hub(_)) && reason.contains(hf::NO_ANSWER);
+            Err(failure) => {
+                let (Failure::Silent(reason) | Failure::Refused(reason)) = &failure;
                 progress(Progress::Failed {
                     source: &name,
-                    reason: &reason,
+                    reason,
                 });
                 tried.push(format!("{name}: {reason}"));
+                hub_is_silent |= matches!((&source, failure), (Source::Hub(_), Failure::Silent(_)));
             }
         }
     }
@@ -93,7 +95,7 @@ impl Source {
         wanted: &Wanted,
         config: &HubConfig,
         progress: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<ModelFiles, String> {
+    ) -> Result<ModelFiles, Failure> {
         match self {
             Self::Hub(_) if config.offline => Err("offline".into()),
             Self::Hub(repo) => hf::fetch(repo, wanted, config, progress),

@@ -4,20 +4,18 @@
 //! file only once it is whole. It knows no time limits: each request runs in a thread of its own,
 //! which is left behind when it does not answer in time.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use hf_hub::api::sync::{Api, ApiBuilder, ApiRepo};
+use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
 
+use super::failure::Failure;
 use super::{FileEntry, HubConfig, ModelFiles, Progress, RepoEntry, Wanted, digest, local};
-use crate::weights::safetensors;
+use crate::weights::folder;
 
-/// The index of a model in several files.
-const INDEX: &str = "model.safetensors.index.json";
-/// Files of weights that are looked for in a repository that the catalogue does not know.
-const WEIGHTS: [&str; 3] = ["model.safetensors", INDEX, "model.bin"];
 /// What else is fetched, where it is there.
 const COMPANIONS: [&str; 3] = ["config.json", "tokenizer.json", "generation_config.json"];
 
@@ -42,10 +40,10 @@ pub(super) fn snapshot(
             .iter()
             .all(|file| cached.get(file).is_some())
             .then(|| cached.get(weights))?,
-        None => WEIGHTS.iter().find_map(|file| cached.get(file)),
+        None => folder::MODEL_FILES.iter().find_map(|file| cached.get(file)),
     }?;
-    if weights.ends_with(INDEX) {
-        let shards = safetensors::shards(&weights).ok()?;
+    if folder::is_index(&weights) {
+        let shards = folder::shards(&weights).ok()?;
         shards.iter().all(|shard| shard.is_file()).then_some(())?;
     }
     let dir = weights.parent()?.to_owned();
@@ -64,7 +62,7 @@ pub(super) fn fetch(
     wanted: &Wanted,
     config: &HubConfig,
     progress: &mut dyn FnMut(Progress<'_>),
-) -> Result<ModelFiles, String> {
+) -> Result<ModelFiles, Failure> {
     let api = api(config)?;
     let files = match repo.files.is_empty() {
         true => listed(&api, repo, config)?,
@@ -99,15 +97,15 @@ fn hub_repo(repo: &RepoEntry) -> Repo {
 enum Event<T> {
     Total(u64),
     Added(u64),
-    Done(Result<T, String>),
+    Done(Result<T, ApiError>),
 }
 
 /// Does `request` in a thread of its own, and gives up when nothing is heard of it.
 fn in_time<T: Send + 'static>(
     config: &HubConfig,
-    request: impl FnOnce(&Sender<Event<T>>) -> Result<T, String> + Send + 'static,
+    request: impl FnOnce(&Sender<Event<T>>) -> Result<T, ApiError> + Send + 'static,
     mut seen: impl FnMut(u64, Option<u64>),
-) -> Result<T, String> {
+) -> Result<T, Failure> {
     let (sender, events): (_, Receiver<Event<T>>) = channel();
     let thread = std::thread::Builder::new().name("hub".into());
     let body = move || {
@@ -118,10 +116,10 @@ fn in_time<T: Send + 'static>(
     let (mut done, mut total, mut limit) = (0, None, config.connect_timeout);
     loop {
         match events.recv_timeout(limit) {
-            Ok(Event::Done(outcome)) => return outcome,
+            Ok(Event::Done(outcome)) => return outcome.map_err(|error| refusal(&error, config)),
             Ok(Event::Total(bytes)) => (done, total) = (0, Some(bytes)),
             Ok(Event::Added(bytes)) => done += bytes,
-            Err(RecvTimeoutError::Timeout) => return Err(no_answer(limit)),
+            Err(RecvTimeoutError::Timeout) => return Err(silence(limit)),
             Err(RecvTimeoutError::Disconnected) => return Err("the download broke off".into()),
         }
         limit = config.stall_timeout;
@@ -129,36 +127,35 @@ fn in_time<T: Send + 'static>(
     }
 }
 
-fn no_answer(limit: Duration) -> String {
-    format!("{NO_ANSWER} for {:.1} s", limit.as_secs_f64())
+fn silence(limit: Duration) -> Failure {
+    Failure::Silent(format!("no answer for {:.1} s", limit.as_secs_f64()))
 }
 
-/// In the reason of a source that timed out.
-pub(super) const NO_ANSWER: &str = "no answer";
+/// What the Hub, or what stands in for it, said. A mirror that sends its askers on to another host
+/// leaves out the headers by which a file is told from its next version.
+fn refusal(error: &ApiError, config: &HubConfig) -> Failure {
+    let from = config.endpoint.as_deref().unwrap_or("the Hub's address");
+    Failure::Refused(match error {
+        ApiError::MissingHeader(_) => format!(
+            "{error}: {from} does not answer as the Hub does; if it redirects to another host, set \
+             HF_ENDPOINT to that one"
+        ),
+        _ => error.to_string(),
+    })
+}
 
 /// What is needed of a repository that the catalogue does not know.
-fn listed(api: &Api, repo: &RepoEntry, config: &HubConfig) -> Result<Vec<FileEntry>, String> {
+fn listed(api: &Api, repo: &RepoEntry, config: &HubConfig) -> Result<Vec<FileEntry>, Failure> {
     let handle = api.repo(hub_repo(repo));
-    let info = in_time(
-        config,
-        move |_: &Sender<Event<_>>| handle.info().map_err(|e| e.to_string()),
-        |_, _| {},
-    )?;
-    let there: Vec<String> = info
+    let info = in_time(config, move |_: &Sender<Event<_>>| handle.info(), |_, _| {})?;
+    let there: BTreeSet<String> = info
         .siblings
         .into_iter()
         .map(|file| file.rfilename)
         .collect();
-    let has = |name: &str| there.iter().any(|file| file == name);
-    let Some(weights) = WEIGHTS.into_iter().find(|name| has(name)) else {
-        return Err(format!("holds none of {}", WEIGHTS.join(", ")));
-    };
-    let is_shard = |name: &str| {
-        weights == INDEX
-            && name.starts_with("model-")
-            && name.ends_with(".safetensors")
-            && !name.contains(['/', '\\'])
-    };
+    let has = |name: &str| there.contains(name);
+    let weights = folder::model_file(has).ok_or_else(|| folder::no_model(&there))?;
+    let is_shard = |name: &str| is_shard(weights, name);
     let shards = there
         .iter()
         .map(String::as_str)
@@ -170,6 +167,23 @@ fn listed(api: &Api, repo: &RepoEntry, config: &HubConfig) -> Result<Vec<FileEnt
         .chain(companions)
         .map(unpinned)
         .collect())
+}
+
+/// Whether a file of a repository may be a shard of the model that `index` lists: the index itself
+/// has not been read yet.
+fn is_shard(index: &str, name: &str) -> bool {
+    let Some(whole) = index.strip_suffix(".index.json") else {
+        return false;
+    };
+    let Some((stem, ending)) = whole.rsplit_once('.') else {
+        return false;
+    };
+    let middle = name
+        .strip_prefix(stem)
+        .and_then(|rest| rest.strip_suffix(ending));
+    middle.is_some_and(|middle| {
+        middle.starts_with('-') && middle.ends_with('.') && !middle.contains(['/', '\\'])
+    })
 }
 
 fn unpinned(name: &str) -> FileEntry {
@@ -202,14 +216,12 @@ fn download(
     file: &FileEntry,
     config: &HubConfig,
     progress: &mut dyn FnMut(Progress<'_>),
-) -> Result<PathBuf, String> {
+) -> Result<PathBuf, Failure> {
     let handle: ApiRepo = api.repo(hub_repo(repo));
     let name = file.name.clone();
     let request = move |events: &Sender<Event<PathBuf>>| {
         let reporter = Reporter(events.clone());
-        handle
-            .download_with_progress(&name, reporter)
-            .map_err(|e| e.to_string())
+        handle.download_with_progress(&name, reporter)
     };
     let seen = |done, total| {
         progress(Progress::Bytes {
@@ -218,7 +230,7 @@ fn download(
             total,
         })
     };
-    in_time(config, request, seen).map_err(|why| format!("{}: {why}", file.name))
+    in_time(config, request, seen).map_err(|failure| failure.of(&file.name))
 }
 
 /// Checks a download against the catalogue's hash, and against the Hub's own where it has one:
@@ -250,4 +262,48 @@ pub(super) fn stored_hash(blob: &Path) -> Option<String> {
 /// The folder of a repository in the Hub's cache.
 pub(super) fn repo_dir(repo: &RepoEntry, config: &HubConfig) -> PathBuf {
     config.hf_cache_dir.join(hub_repo(repo).folder_name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_told_by_their_index() {
+        let cases = [
+            (
+                "model.safetensors.index.json",
+                "model-00001-of-00002.safetensors",
+                true,
+            ),
+            (
+                "pytorch_model.bin.index.json",
+                "pytorch_model-00001-of-00002.bin",
+                true,
+            ),
+            (
+                "pytorch_model.bin.index.json",
+                "model-00001-of-00002.safetensors",
+                false,
+            ),
+            (
+                "model.safetensors.index.json",
+                "model.fp32-00001-of-00002.safetensors",
+                false,
+            ),
+            (
+                "model.safetensors.index.json",
+                "model-x/00001-of-00002.safetensors",
+                false,
+            ),
+            (
+                "model.safetensors",
+                "model-00001-of-00002.safetensors",
+                false,
+            ),
+        ];
+        for (index, name, want) in cases {
+            assert_eq!(is_shard(index, name), want, "{index} {name}");
+        }
+    }
 }

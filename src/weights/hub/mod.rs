@@ -11,6 +11,8 @@ mod catalog;
 #[cfg(feature = "hub")]
 mod digest;
 #[cfg(feature = "hub")]
+mod failure;
+#[cfg(feature = "hub")]
 mod fetch;
 #[cfg(feature = "hub")]
 mod hf;

@@ -112,10 +112,22 @@ fn pickle(source: &dyn WeightSource, wanted: impl Fn(&str) -> bool) -> Vec<u8> {
     let mut out = b"\x80\x02}q\x00(".to_vec();
     text(&mut out, "dims");
     out.extend(b"}(");
-    text(&mut out, "n_audio_head");
-    int(&mut out, d.n_audio_head);
-    text(&mut out, "n_text_head");
-    int(&mut out, d.n_text_head);
+    let sizes = [
+        ("n_mels", d.n_mels),
+        ("n_vocab", d.n_vocab),
+        ("n_audio_ctx", d.n_audio_ctx),
+        ("n_audio_state", d.n_audio_state),
+        ("n_audio_head", d.n_audio_head),
+        ("n_audio_layer", d.n_audio_layer),
+        ("n_text_ctx", d.n_text_ctx),
+        ("n_text_state", d.n_text_state),
+        ("n_text_head", d.n_text_head),
+        ("n_text_layer", d.n_text_layer),
+    ];
+    for (name, size) in sizes {
+        text(&mut out, name);
+        int(&mut out, size);
+    }
     out.extend(b"u");
     text(&mut out, "model_state_dict");
     out.extend(b"ccollections\nOrderedDict\n)R(");
@@ -144,4 +156,34 @@ fn pickle(source: &dyn WeightSource, wanted: impl Fn(&str) -> bool) -> Vec<u8> {
     text(&mut out, "_metadata");
     out.extend(b"Nsbu.");
     out
+}
+
+/// A tensor by Hugging Face's wrapped name, with its shape and numbers.
+pub type Floats = (String, Vec<usize>, Vec<f32>);
+
+/// All of a model's tensors.
+pub fn floats(model: &Path) -> Vec<Floats> {
+    let source = super::super::open(model).unwrap();
+    let tensors = all(source.dims()).map(|(row, block)| {
+        let name = numbered(row.openai, block);
+        let shape = row.shape_in(source.dims());
+        (row.hf_wrapped(block), shape, source.floats(&name).unwrap())
+    });
+    tensors.collect()
+}
+
+/// A safetensors file of these tensors, in 32-bit floats.
+pub fn safetensors(file: &Path, tensors: &[Floats]) {
+    let (mut header, mut data) = (serde_json::Map::new(), Vec::new());
+    for (name, shape, floats) in tensors {
+        let start = data.len();
+        data.extend(floats.iter().flat_map(|x| x.to_le_bytes()));
+        let info = serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": [start, data.len()]});
+        header.insert(name.clone(), info);
+    }
+    let text = serde_json::to_vec(&header).unwrap();
+    let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(text);
+    bytes.extend(data);
+    std::fs::write(file, bytes).unwrap();
 }

@@ -7,6 +7,8 @@ which 16-bit floats hold exactly, so that whoever reads the files can tell wheth
 - openai.pt: {"dims": …, "model_state_dict": …} in 16-bit floats, a storage a tensor, as openai publishes them
 - views.pt: a bare state dictionary of parameters in 32-bit floats that are all views of one storage
 - bfloat16.pt: {"state_dict": …}
+- scattered.pt: {"model": …} in 64-bit floats, from behind a wrapper (module.), each a view whose rows do not follow one
+  another: matrices turned, vectors every other number of a longer one (made by torch 2.15)
 - legacy.pt: the format from before torch 1.6, which is no zip archive
 """
 
@@ -66,7 +68,22 @@ def views():
     return out
 
 
+def scattered():
+    out = OrderedDict()
+    for name, tensor in tensors(torch.float64).items():
+        if tensor.dim() == 1:
+            longer = torch.full((2 * len(tensor),), float("nan"), dtype=tensor.dtype)
+            longer[1::2] = tensor
+            tensor = longer[1::2]
+        else:
+            tensor = tensor.transpose(0, -1).contiguous().transpose(0, -1)
+        assert not tensor.is_contiguous(), name
+        out[f"module.{name}"] = tensor
+    return out
+
+
 torch.save({"dims": DIMS, "model_state_dict": tensors(torch.float16)}, "openai.pt")
+torch.save({"model": scattered(), "epoch": 3}, "scattered.pt")
 torch.save(views(), "views.pt")
 torch.save({"state_dict": tensors(torch.bfloat16), "epoch": 3, "lr": 1e-4, "betas": [0.9, 0.98]}, "bfloat16.pt")
 torch.save({"model_state_dict": tensors(torch.float16)}, "legacy.pt", _use_new_zipfile_serialization=False)
