@@ -29,4 +29,6 @@ mod stages;
 )]
 mod support;
 mod tidy;
+#[cfg(feature = "hub")]
+mod tokenizer;
 mod weights;

@@ -41,8 +41,8 @@ impl Vocabulary {
             no_timestamps: tokenizer.no_timestamps(),
             timestamp_begin: tokenizer.timestamp_begin(),
             timestamp_end: tokenizer.timestamp_end(),
-            blank: tokenizer.encode(" "),
-            non_speech: tokenizer.non_speech_tokens(),
+            blank: tokenizer.blank_tokens().to_vec(),
+            non_speech: tokenizer.non_speech_tokens().to_vec(),
             specials: [tokenizer.sot(), tokenizer.sot_prev()]
                 .into_iter()
                 .chain(tokenizer.transcribe())

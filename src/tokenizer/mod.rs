@@ -4,8 +4,10 @@
 //! special tokens are known by their content and not by their number, that timestamps are 1,501 ids in a row (or none at
 //! all), and that [`Tokenizer::encode`] never makes a special token. Names are openai/whisper's.
 
-mod bpe;
+mod encoder;
 mod languages;
+mod marks;
+mod merges;
 mod read;
 mod special;
 #[cfg(test)]
@@ -16,16 +18,14 @@ use std::sync::OnceLock;
 
 pub use languages::{LANGUAGES, is_auto, language_code, language_name};
 
+use tokenizers::models::bpe::Merges;
+
 use crate::options::Task;
-use bpe::Encoder;
+use encoder::Encoder;
+use marks::Marks;
 use special::SpecialTokens;
 use vocabulary::{Kind, TokenBytes};
 
-/// Marks that Whisper writes around what is not speech; each is suppressed where it is one token.
-const NON_SPEECH_SYMBOLS: &str = "\" # ( ) * + / : ; < = > @ [ \\ ] ^ _ ` { | } ~ 「 」 『 』 \
-    << >> <<< >>> -- --- -( -[ (' (\" (( )) ((( ))) [[ ]] {{ }} ♪♪ ♪♪♪";
-/// Musical signs (U+2669 to U+266F), whose first token is suppressed even where they are several.
-const MISCELLANEOUS_SYMBOLS: &str = "♩ ♪ ♫ ♬ ♭ ♮ ♯";
 /// End of text in the English-only vocabulary, which carries language tokens it has no use for.
 const ENGLISH_ONLY_EOT: u32 = 50_256;
 
@@ -35,7 +35,9 @@ pub struct Tokenizer {
     special: SpecialTokens,
     /// Ids below others that no token has.
     holes: Vec<u32>,
-    encoder: OnceLock<Encoder>,
+    /// What the file says about merging; empty where ids are ranks.
+    merges: Merges,
+    marks: OnceLock<Marks>,
 }
 
 impl Tokenizer {
@@ -182,8 +184,7 @@ impl Tokenizer {
     /// The tokens of a text. What looks like a special token is ordinary text here (openai/whisper raises an error).
     #[must_use]
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        let build = || Encoder::new(&self.tokens);
-        self.encoder.get_or_init(build).encode(text)
+        self.encoder(text).encode(text)
     }
 
     /// The text of tokens, timestamps left out. Other special tokens are written as they are, unknown ids are left out,
@@ -216,39 +217,24 @@ impl Tokenizer {
     }
 
     /// Tokens of brackets, speaker marks and music signs, which openai/whisper suppresses by default; sorted.
-    ///
-    /// Hyphens and single quotes are kept inside words and suppressed where they start one.
     #[must_use]
-    pub fn non_speech_tokens(&self) -> Vec<u32> {
-        let mut ids: Vec<u32> = [" -", " '"]
-            .iter()
-            .filter_map(|mark| self.encode(mark).first().copied())
-            .collect();
-        let symbols = NON_SPEECH_SYMBOLS.split(' ').map(|symbol| (symbol, false));
-        for (symbol, always) in symbols.chain(
-            MISCELLANEOUS_SYMBOLS
-                .split(' ')
-                .map(|symbol| (symbol, true)),
-        ) {
-            for text in [symbol.to_owned(), format!(" {symbol}")] {
-                match self.encode(&text).as_slice() {
-                    [only] => ids.push(*only),
-                    [first, ..] if always => ids.push(*first),
-                    _ => {}
-                }
-            }
-        }
-        ids.sort_unstable();
-        ids.dedup();
-        ids
+    pub fn non_speech_tokens(&self) -> &[u32] {
+        &self.marks().non_speech
     }
 
-    /// The tokens that `suppress_blank` keeps from coming first: a space, and the end of the text.
+    /// The tokens of a lone space, which `suppress_blank` keeps from coming first.
     #[must_use]
-    pub fn blank_tokens(&self) -> Vec<u32> {
-        let mut blank = self.encode(" ");
-        blank.push(self.eot());
-        blank
+    pub fn blank_tokens(&self) -> &[u32] {
+        &self.marks().blank
+    }
+
+    fn marks(&self) -> &Marks {
+        self.marks
+            .get_or_init(|| Marks::new(|text| self.encoder(text)))
+    }
+
+    fn encoder(&self, text: &str) -> Encoder {
+        Encoder::new(&self.tokens, &self.merges, text)
     }
 }
 

@@ -5,10 +5,17 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use super::merges::Ranked;
 use super::special::{self, N_TIMESTAMPS, SpecialTokens};
-use super::vocabulary::{ByteLevel, Kind, TokenBytes, TokenizerJson, stored_tokens};
+use super::vocabulary::{ByteLevel, Kind, MergesJson, TokenBytes, TokenizerJson, stored_tokens};
 use super::{LANGUAGES, Tokenizer};
 use crate::error::{Error, Result};
+
+/// [`TokenBytes::digest`] of openai's tokens, multilingual and English-only, whose ids are ranks.
+pub(super) const OPENAIS: [&str; 2] = [
+    "0385714e3009ac870d505ee452c00c545a0178ae42cfe4e1921179f7ebb0593c",
+    "b91f3c8b678e78163bcd3d79e0a3ff685a414fe810e36c4d308255dc030e95db",
+];
 
 /// What every format gives.
 struct Parts {
@@ -58,10 +65,11 @@ impl Tokenizer {
     /// special token that decoding needs is missing, ids contradict each other, or there are more tokens than the
     /// network's `n_vocab`.
     pub fn from_bytes(name: &str, json: &[u8], n_vocab: Option<usize>) -> Result<Self> {
-        let file: TokenizerJson = serde_json::from_slice(json).map_err(|error| Error::Json {
+        let bad = |error: serde_json::Error| Error::Json {
             file: name.into(),
             source: error.into(),
-        })?;
+        };
+        let file: TokenizerJson = serde_json::from_slice(json).map_err(bad)?;
         if let Some(kind) = file.model.kind.filter(|kind| kind != "BPE") {
             let reason = format!("{kind} is not BPE");
             return Err(damaged(name, Some("model.type"), reason));
@@ -85,7 +93,16 @@ impl Tokenizer {
                 }
             }
         }
-        Self::build(name, Parts { ordinary, added }, n_vocab)
+        let mut tokenizer = Self::build(name, Parts { ordinary, added }, n_vocab)?;
+        if !tokenizer.has_ranks() {
+            let file: MergesJson = serde_json::from_slice(json).map_err(bad)?;
+            let no_pair = || {
+                let reason = "not every merge is a pair of tokens".into();
+                damaged(name, Some("model.merges"), reason)
+            };
+            tokenizer.merges = file.pairs().ok_or_else(no_pair)?;
+        }
+        Ok(tokenizer)
     }
 
     /// Makes a tokenizer from the bytes of the tokens in the order of their ids, for formats that carry nothing else.
@@ -173,6 +190,12 @@ impl Tokenizer {
         Self::build(name, Parts { ordinary, added }, n_vocab)
     }
 
+    /// Whether ids are ranks: every token is made of two of lower rank. openai's need not be looked through again.
+    fn has_ranks(&self) -> bool {
+        let ordinary: Vec<_> = self.tokens.ordinary().collect();
+        OPENAIS.contains(&self.tokens.digest().as_str()) || Ranked::new(&ordinary).is_complete
+    }
+
     fn build(name: &str, parts: Parts, n_vocab: Option<usize>) -> Result<Self> {
         let most = n_vocab
             .unwrap_or(TokenBytes::MOST_IDS)
@@ -219,7 +242,8 @@ impl Tokenizer {
             holes: (0..id_of_index(tokens.len())).filter(without).collect(),
             tokens,
             special,
-            encoder: OnceLock::new(),
+            merges: Vec::new(),
+            marks: OnceLock::new(),
         })
     }
 }

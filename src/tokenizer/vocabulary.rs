@@ -1,18 +1,21 @@
 //! Token id → bytes, and what `tokenizer.json` says. In: JSON. Out: the bytes of every token.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::Read as _;
 
 use flate2::read::ZlibDecoder;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
+use sha2::{Digest, Sha256};
 
 /// The part of `tokenizer.json` that is used.
 #[derive(Deserialize)]
-pub(super) struct TokenizerJson {
+pub(super) struct TokenizerJson<'a> {
     #[serde(default)]
     pub(super) added_tokens: Vec<AddedToken>,
-    pub(super) model: Model,
+    #[serde(borrow)]
+    pub(super) model: Model<'a>,
 }
 
 /// A token that is never split nor made by merging.
@@ -26,24 +29,64 @@ pub(super) struct AddedToken {
 
 /// The byte-level BPE model.
 #[derive(Deserialize)]
-pub(super) struct Model {
+pub(super) struct Model<'a> {
     #[serde(rename = "type", default)]
     pub(super) kind: Option<String>,
-    #[serde(deserialize_with = "entries")]
-    pub(super) vocab: Vec<(String, u32)>,
+    #[serde(borrow, deserialize_with = "entries")]
+    pub(super) vocab: Vec<Entry<'a>>,
 }
 
-fn entries<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, u32)>, D::Error> {
+/// What `tokenizer.json` says about merging; read by itself, as openai's vocabularies do not need it.
+#[derive(Deserialize)]
+pub(super) struct MergesJson {
+    model: ModelMerges,
+}
+
+#[derive(Deserialize)]
+struct ModelMerges {
+    #[serde(default)]
+    merges: Vec<PairJson>,
+}
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a pair of tokens is written \"a b\" or [\"a\", \"b\"]"
+)]
+enum PairJson {
+    Spaced(String),
+    Parts([String; 2]),
+}
+
+impl MergesJson {
+    /// The pairs of tokens that are joined, the first ones first; `None` where one is not written as two.
+    pub(super) fn pairs(self) -> Option<Vec<(String, String)>> {
+        let pair = |pair: PairJson| match pair {
+            PairJson::Parts([left, right]) => Some((left, right)),
+            PairJson::Spaced(both) => {
+                let (left, right) = both.split_once(' ')?;
+                Some((left.to_owned(), right.to_owned()))
+            }
+        };
+        self.model.merges.into_iter().map(pair).collect()
+    }
+}
+
+type Entry<'a> = (Cow<'a, str>, u32);
+
+fn entries<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Entry<'de>>, D::Error> {
     struct Entries;
+    #[derive(Deserialize)]
+    struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
     impl<'de> Visitor<'de> for Entries {
-        type Value = Vec<(String, u32)>;
+        type Value = Vec<Entry<'de>>;
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("an object of tokens and their ids")
         }
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut all = Vec::with_capacity(52_000);
-            while let Some(entry) = map.next_entry()? {
-                all.push(entry);
+            while let Some((Key(token), id)) = map.next_entry()? {
+                all.push((token, id));
             }
             Ok(all)
         }
@@ -103,9 +146,27 @@ impl TokenBytes {
         self.kinds.get(id as usize).copied().unwrap_or(Kind::None)
     }
 
+    /// The ordinary tokens with their ids, ascending.
+    pub(super) fn ordinary(&self) -> impl Iterator<Item = (u32, &[u8])> + '_ {
+        let ids = (0..self.len() as u32).filter(|id| self.kind(*id) == Kind::Ordinary);
+        ids.filter_map(|id| Some((id, self.token(id)?)))
+    }
+
     /// One past the highest id.
     pub(super) fn len(&self) -> usize {
         self.spans.len()
+    }
+
+    /// SHA-256 of the ordinary tokens in the order of their ids, each behind id and length.
+    pub(super) fn digest(&self) -> String {
+        let mut all = Vec::with_capacity(self.bytes.len() + 8 * self.len());
+        for (id, token) in self.ordinary() {
+            all.extend_from_slice(&id.to_le_bytes());
+            all.extend_from_slice(&(token.len() as u32).to_le_bytes());
+            all.extend_from_slice(token);
+        }
+        let digest = Sha256::digest(&all);
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -114,21 +175,31 @@ impl TokenBytes {
 pub(super) struct ByteLevel {
     /// By code point, the byte that the character stands for.
     bytes: [Option<u8>; 256 + 68],
+    /// By byte, the character.
+    chars: [char; 256],
 }
 
 impl ByteLevel {
     pub(super) fn new() -> Self {
         let mut bytes = [None; 256 + 68];
+        let mut chars = ['\0'; 256];
         let mut next = 256;
         for byte in 0..=255u8 {
-            if matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..) {
-                bytes[usize::from(byte)] = Some(byte);
-            } else {
-                bytes[next] = Some(byte);
-                next += 1;
-            }
+            let is_printable = matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..);
+            let code = if is_printable { u32::from(byte) } else { next };
+            next += u32::from(!is_printable);
+            bytes[code as usize] = Some(byte);
+            chars[usize::from(byte)] = char::from_u32(code).unwrap_or_default();
         }
-        Self { bytes }
+        Self { bytes, chars }
+    }
+
+    /// How the bytes of a token are written.
+    pub(super) fn encode(&self, token: &[u8]) -> String {
+        token
+            .iter()
+            .map(|byte| self.chars[usize::from(*byte)])
+            .collect()
     }
 
     /// The bytes that a token stands for; `None` if a character stands for no byte.

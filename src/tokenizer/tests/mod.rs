@@ -1,7 +1,9 @@
 //! Against vectors made with openai/whisper's own tokenizer (`tests/golden/tokenizer.json`), and on small vocabularies.
 
+mod encoder;
 mod files;
 mod golden;
+mod judge;
 
 use super::*;
 use serde::Deserialize;

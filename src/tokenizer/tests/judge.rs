@@ -1,39 +1,36 @@
-//! Text → tokens: byte-level BPE as `tiktoken` does it for openai/whisper, where a token's id is also its rank.
-//!
-//! The `merges` of a `tokenizer.json` are not used: in the multilingual files that are about, they never make some tokens
-//! that openai's own encoder makes (`'ve`, for one), so that a prompt would reach the model in other pieces.
+//! Byte-level BPE as `tiktoken` does it for openai/whisper, written out: the judge of the encoder.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
 use fancy_regex::Regex;
 
-use super::vocabulary::{Kind, TokenBytes};
+use crate::tokenizer::vocabulary::TokenBytes;
 
 /// GPT-2's pieces, which no token crosses: contractions, words, numbers, other signs, white space.
 const PIECES: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
-/// An encoder over the ordinary tokens: special tokens are unknown to it, so their text is ordinary text.
-pub(super) struct Encoder {
+/// Knows the ordinary tokens; a token's id is its rank.
+pub struct Judge {
     pieces: Regex,
     ranks: HashMap<Vec<u8>, u32>,
 }
 
-impl Encoder {
-    /// Builds from the ordinary tokens.
-    pub(super) fn new(tokens: &TokenBytes) -> Self {
-        let ordinary = (0..tokens.len() as u32).filter(|id| tokens.kind(*id) == Kind::Ordinary);
+impl Judge {
+    pub fn new(tokens: &TokenBytes) -> Self {
         let mut ranks = HashMap::with_capacity(tokens.len());
-        ranks.extend(ordinary.filter_map(|id| Some((tokens.token(id)?.to_vec(), id))));
-        let pieces = Regex::new(PIECES).expect("the pattern is constant and tested");
+        for (id, token) in tokens.ordinary() {
+            ranks.entry(token.to_vec()).or_insert(id);
+        }
+        let pieces = Regex::new(PIECES).expect("the pattern is constant");
         Self { pieces, ranks }
     }
 
     /// The tokens of a text. Bytes that the vocabulary has no token for are dropped.
-    pub(super) fn encode(&self, text: &str) -> Vec<u32> {
+    pub fn encode(&self, text: &str) -> Vec<u32> {
         let mut ids = Vec::new();
-        for piece in self.pieces.find_iter(text).map_while(Result::ok) {
-            let bytes = piece.as_str().as_bytes();
+        for piece in self.pieces.find_iter(text) {
+            let bytes = piece.expect("short texts").as_str().as_bytes();
             match self.ranks.get(bytes) {
                 Some(id) => ids.push(*id),
                 None => self.merge(bytes, &mut ids),
@@ -43,8 +40,6 @@ impl Encoder {
     }
 
     /// Joins the pair of lowest rank, leftmost first, until no pair is a token.
-    ///
-    /// A heap instead of `tiktoken`'s repeated scan, so that one long word costs no quadratic time.
     fn merge(&self, piece: &[u8], ids: &mut Vec<u32>) {
         let n = piece.len();
         // `end[i]` is where the part that starts at `i` ends; 0 once it belongs to the part before it.
@@ -52,9 +47,8 @@ impl Encoder {
         let mut previous: Vec<usize> = (0..n).map(|i| i.saturating_sub(1)).collect();
         let mut heap = BinaryHeap::new();
         let pair = |start: usize, stop: usize| {
-            self.ranks
-                .get(&piece[start..stop])
-                .map(|rank| Reverse((*rank, start, stop)))
+            let rank = self.ranks.get(&piece[start..stop]);
+            rank.map(|rank| Reverse((*rank, start, stop)))
         };
         heap.extend((0..n.saturating_sub(1)).filter_map(|i| pair(i, i + 2)));
         while let Some(Reverse((_, start, stop))) = heap.pop() {
