@@ -80,6 +80,26 @@ fn a_folder_is_a_model() {
     assert_eq!(files.tokenizer, Some(pico("tokenizer.json")));
 }
 
+#[test]
+fn tokens_that_whisper_cpps_format_cannot_hold_are_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(pico(file), dir.path().join(file)).unwrap();
+    }
+    let json = std::fs::read_to_string(pico("tokenizer.json")).unwrap();
+    let config = HubConfig::new(dir.path().join("models"), dir.path().join("hub"));
+    let extras = |json: &str| {
+        std::fs::write(dir.path().join("tokenizer.json"), json).unwrap();
+        let files = hub::locate(&dir.path().display().to_string(), &config);
+        undertone::engine::ggml_extras(&files.unwrap().unwrap())
+    };
+    assert_eq!(extras(&json).unwrap().vocabulary.len(), 512);
+    let own = json.replace("<|su|>", "added text");
+    assert!(own != json);
+    let error = extras(&own).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("tokens of its own"), "{error}");
+}
+
 #[cfg(feature = "hub")]
 #[test]
 fn whisper_cpps_own_file_holds_the_weights_of_tiny_en() {

@@ -265,13 +265,23 @@ fn find_tokenizer(files: &ModelFiles, source: &dyn WeightSource) -> Result<Token
 /// What a conversion to whisper.cpp's format needs beside a model's weights.
 ///
 /// # Errors
-/// A model that is damaged, or that has no vocabulary.
+/// A model that is damaged, that has no vocabulary, or whose vocabulary whisper.cpp's format cannot hold.
 pub fn ggml_extras(files: &ModelFiles) -> Result<GgmlExtras> {
     let source = crate::weights::open(&files.weights)?;
     let tokenizer = load_tokenizer(files, source.as_ref())?;
     let bytes = |id| tokenizer.token_bytes(id).unwrap_or_default().to_vec();
+    let vocabulary: Vec<_> = (0..tokenizer.eot()).map(bytes).collect();
+    let name = files.weights.display().to_string();
+    // All that the format says beside the list is the network's size.
+    let read = Tokenizer::from_parts(&name, vocabulary.clone(), Some(source.dims().n_vocab));
+    if !read.is_ok_and(|read| read.has_ids_of(&tokenizer)) {
+        return Err(Error::ModelCannot {
+            model: name,
+            reason: "has tokens of its own, and whisper.cpp's format only openai's".into(),
+        });
+    }
     Ok(GgmlExtras {
-        vocabulary: (0..tokenizer.eot()).map(bytes).collect(),
+        vocabulary,
         mel_filters: mel_filterbank(source.dims().n_mels),
     })
 }

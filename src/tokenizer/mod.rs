@@ -210,6 +210,18 @@ impl Tokenizer {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Whether whatever steers the decoder has the same ids in both vocabularies, and both have as many tokens.
+    #[must_use]
+    pub fn has_ids_of(&self, other: &Self) -> bool {
+        let ids = |of: &Self| {
+            let steering = [of.eot(), of.sot(), of.sot_prev(), of.no_timestamps()];
+            let tasks = [of.transcribe(), of.translate()];
+            let timestamps = of.special.timestamps.clone();
+            (steering, tasks, timestamps, of.n_vocab())
+        };
+        ids(self) == ids(other) && self.languages() == other.languages()
+    }
+
     /// The bytes of one token, not always whole characters; `None` where the id has no token.
     #[must_use]
     pub fn token_bytes(&self, id: u32) -> Option<&[u8]> {

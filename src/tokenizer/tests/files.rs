@@ -194,6 +194,9 @@ fn lists_of_tokens_are_numbered_as_openai_numbers_them() {
         assert_eq!((tokenizer.eot(), tokenizer.languages().len()), (3, 100));
         assert_eq!(tokenizer.timestamp_end() as usize, others + 100);
     }
+    let of = |n_vocab| Tokenizer::from_parts("v", tokens(&[]), Some(n_vocab)).expect("a list");
+    assert!(of(others + 99).has_ids_of(&of(others + 99)));
+    assert!(!of(others + 99).has_ids_of(&of(others + 100)));
     let error = Tokenizer::from_parts("v", tokens(&[]), Some(others + 104)).expect_err("too many");
     assert!(error.to_string().contains("104 languages"), "{error}");
 }
