@@ -1,8 +1,8 @@
 //! The vocabularies that come with real weights, against those that are stored here.
 
 use serde_json::Value;
-use undertone::model::ComputeType;
-use undertone::tokenizer::Tokenizer;
+use undertone::ComputeType;
+use undertone::internals::tokenizer::Tokenizer;
 
 use crate::support::engine;
 

@@ -91,7 +91,7 @@ fn tokens_that_whisper_cpps_format_cannot_hold_are_an_error() {
     let extras = |json: &str| {
         std::fs::write(dir.path().join("tokenizer.json"), json).unwrap();
         let files = hub::locate(&dir.path().display().to_string(), &config);
-        undertone::engine::ggml_extras(&files.unwrap().unwrap())
+        undertone::ggml_extras(&files.unwrap().unwrap())
     };
     assert_eq!(extras(&json).unwrap().vocabulary.len(), 512);
     let own = json.replace("<|su|>", "added text");
