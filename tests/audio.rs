@@ -12,9 +12,8 @@ use undertone::{Error, Input, Result};
 use crate::support;
 
 /// What a sample must decode to: its container, codec, samples at 16 kHz as ffmpeg counts them (it
-/// drops 46 of vorbis.ogg, and cuts the padding of opus.webm, which the demuxer here leaves in),
-/// samples by which the tone comes late (encoder priming that the container does not mark), and
-/// the least signal-to-noise ratio against the tone in dB.
+/// drops 46 of vorbis.ogg), samples by which the tone comes late (encoder priming that the container
+/// does not mark), and the least signal-to-noise ratio against the tone in dB.
 type Case = (&'static str, &'static str, &'static str, usize, i64, f64);
 
 const SAMPLES: [Case; 31] = [
@@ -38,7 +37,7 @@ const SAMPLES: [Case; 31] = [
     ("vorbis.webm", "matroska", "vorbis", 6677, 0, 20.0),
     ("speech.opus", "ogg", "opus", 6400, 0, 12.0),
     ("music.opus", "ogg", "opus", 6400, 0, 12.0),
-    ("opus.webm", "matroska", "opus", 6616, 0, 15.0),
+    ("opus.webm", "matroska", "opus", 6400, 0, 15.0),
     ("opus.mp4", "isomp4", "opus", 6616, 0, 15.0),
     ("aac.m4a", "isomp4", "AAC (LC)", 6688, 0, 8.0),
     ("aac.mov", "isomp4", "AAC (LC)", 6485, 0, 8.0),
@@ -371,7 +370,7 @@ fn hostile_files_behave() {
         ("jfk.ogg", Some(176_000)),
         ("jfk.opus", Some(176_000)),
         ("jfk.m4a", Some(176_100)),
-        ("jfk.webm", Some(176_216)),
+        ("jfk.webm", Some(176_000)),
         ("jfk_48k_24bit.wav", Some(176_000)),
         ("jfk_f32.wav", Some(176_000)),
         ("jfk_u8.wav", Some(176_000)),

@@ -1,7 +1,9 @@
 //! What is known of a codec from its parameters: its name, and the samples it decodes to.
 
 use symphonia::core::codecs::audio::well_known::{self as codecs, CODEC_ID_OPUS};
-use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters, AudioDecoder};
+use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder};
+
+use super::aac::has_band_replication;
 
 /// The samples a codec holds, which decides how ffmpeg computes with them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,24 +17,6 @@ pub(super) enum Depth {
     Float,
 }
 
-/// Names of codecs that containers announce and nothing here decodes.
-const UNDECODED: [(AudioCodecId, &str); 14] = [
-    (codecs::CODEC_ID_AC3, "AC-3"),
-    (codecs::CODEC_ID_EAC3, "E-AC-3"),
-    (codecs::CODEC_ID_AC4, "AC-4"),
-    (codecs::CODEC_ID_DCA, "DTS"),
-    (codecs::CODEC_ID_TRUEHD, "TrueHD"),
-    (codecs::CODEC_ID_WMA, "WMA"),
-    (codecs::CODEC_ID_SPEEX, "Speex"),
-    (codecs::CODEC_ID_MUSEPACK, "Musepack"),
-    (codecs::CODEC_ID_WAVPACK, "WavPack"),
-    (codecs::CODEC_ID_MONKEYS_AUDIO, "Monkey's Audio"),
-    (codecs::CODEC_ID_TTA, "TTA"),
-    (codecs::CODEC_ID_ADPCM_G722, "G.722"),
-    (codecs::CODEC_ID_ADPCM_G726, "G.726"),
-    (codecs::CODEC_ID_ATRAC3, "ATRAC3"),
-];
-
 /// The name that messages use for a codec.
 pub(super) fn codec_name(params: &AudioCodecParameters) -> String {
     if params.codec == CODEC_ID_OPUS {
@@ -40,9 +24,6 @@ pub(super) fn codec_name(params: &AudioCodecParameters) -> String {
     }
     if params.codec == codecs::CODEC_ID_AAC {
         return aac_name(params);
-    }
-    if let Some((_, name)) = UNDECODED.iter().find(|(id, _)| *id == params.codec) {
-        return (*name).to_owned();
     }
     symphonia::default::get_codecs()
         .get_audio_decoder(params.codec)
@@ -58,11 +39,7 @@ fn aac_name(params: &AudioCodecParameters) -> String {
     let Some(&[first, second]) = config.first_chunk::<2>() else {
         return "AAC".to_owned();
     };
-    // The backward compatible way to announce SBR: a sync word, object type 5, and a set flag.
-    let has_sbr = config
-        .windows(3)
-        .skip(2)
-        .any(|w| w[..2] == [0x56, 0xe5] && w[2] >> 7 == 1);
+    let has_sbr = has_band_replication(config);
     let kind = match first >> 3 {
         1 => "Main",
         2 if has_sbr => "HE, SBR",

@@ -1,47 +1,37 @@
-//! Containers and codecs: from bytes to interleaved frames at the recording's own rate.
+//! A recording's one track, decoded: interleaved frames at its own rate.
 //!
-//! symphonia demuxes and decodes, `ropus` takes Opus. What both leave open is done here:
-//! caps on what headers may claim, MP4 edit lists, Opus pre-skip and end trimming, packets that
-//! do not decode. One thing stays open: what a Matroska block says of padding at its end
-//! (`DiscardPadding`) never leaves the demuxer, so up to a packet of it, 20 ms of Opus, is heard.
+//! `demux` gives packets, symphonia and `ropus` decode them. What both leave open is done here: caps
+//! on what headers may claim, priming and padding, formats that change on the way, gaps between
+//! packets, packets that do not decode.
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use symphonia::core::audio::Channels;
-use symphonia::core::codecs::CodecParameters;
-use symphonia::core::codecs::audio::well_known::{self as codecs, CODEC_ID_OPUS};
-use symphonia::core::codecs::audio::{
-    AudioCodecId, AudioCodecParameters, AudioDecoder, AudioDecoderOptions, CODEC_ID_NULL_AUDIO,
-};
-use symphonia::core::errors::Error as MediaError;
-use symphonia::core::formats::probe::Hint;
-use symphonia::core::formats::{FormatOptions, FormatReader, Track, TrackType};
-use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
-use symphonia::core::meta::MetadataOptions;
-use symphonia::core::packet::Packet;
+use symphonia::core::codecs::audio::AudioCodecParameters;
 
-use super::codec::{Depth, codec_name, depth};
-use super::edit_list;
-use super::opus::{OPUS_RATE, OpusHead, OpusPackets};
-use super::source::Source;
+use super::decoder::{self, Decoder, RATES};
+use super::demux::{self, Change, Demuxer, Ending, Fault, Packet};
+use super::input::{AudioOptions, Gaps};
+use super::recognise::{Found, Kind, recognise};
+use super::source::{Source, unreadable};
+use super::track::{self, Chosen};
 use crate::error::{Error, Result};
 
-/// Sample rates that are taken seriously.
-pub(super) const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
-const MAX_CHANNELS: usize = 32;
-/// Frames that one packet may hold; more is a hostile header.
-const MAX_PACKET_FRAMES: u64 = 1 << 18;
 /// Errors in a row after which the rest of a file is given up.
 const MAX_FAILURES: usize = 64;
+/// Seconds that a packet may be late before it counts as a gap: more than a packet, and than what
+/// clocks of containers round away.
+const GAP_S: f64 = 0.1;
+/// A gap that is longer is a broken clock.
+const MAX_GAP_S: f64 = 86_400.0;
+/// Frames of silence that are handed on at once.
+const SILENCE_FRAMES: u64 = 48_000;
 
 /// What the headers say.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Description {
     pub(super) container: String,
     pub(super) codec: String,
-    /// What the codec decodes to.
-    pub(super) depth: Depth,
     pub(super) duration_s: Option<f64>,
     pub(super) start_s: f64,
 }
@@ -50,56 +40,49 @@ pub(super) struct Description {
 pub(super) struct Frames {
     pub(super) rate: u32,
     pub(super) channels: Channels,
+    /// What the codec decodes to.
+    pub(super) depth: super::codec::Depth,
     pub(super) samples: Vec<f32>,
 }
 
 impl Frames {
-    /// Drops what the container marks as priming or padding.
-    fn trim(&mut self, packet: &Packet) {
+    fn count(&self) -> u64 {
+        (self.samples.len() / self.channels.count().max(1)) as u64
+    }
+
+    /// Drops frames from both ends.
+    fn trim(&mut self, start: u64, end: u64) {
         let channels = self.channels.count().max(1);
         let samples = |frames: u64| {
             usize::try_from(frames)
                 .unwrap_or(usize::MAX)
                 .saturating_mul(channels)
         };
-        let end = self
-            .samples
-            .len()
-            .saturating_sub(samples(packet.trim_end.get()));
-        self.samples.truncate(end);
-        self.samples
-            .drain(..samples(packet.trim_start.get()).min(end));
-    }
-}
-
-enum Decoder {
-    Symphonia(Box<dyn AudioDecoder>),
-    Opus(Box<OpusPackets>),
-}
-
-impl Decoder {
-    fn symphonia(&self) -> Option<&dyn AudioDecoder> {
-        match self {
-            Self::Symphonia(decoder) => Some(decoder.as_ref()),
-            Self::Opus(_) => None,
-        }
+        let kept = self.samples.len().saturating_sub(samples(end));
+        self.samples.truncate(kept);
+        self.samples.drain(..samples(start).min(kept));
     }
 }
 
 /// One audio track being decoded.
 pub(super) struct Container {
     name: String,
-    format: Box<dyn FormatReader>,
+    demuxer: Box<dyn Demuxer>,
+    params: AudioCodecParameters,
     decoder: Decoder,
-    track_id: u32,
     pub(super) description: Description,
     frames: Frames,
     /// Frames still to drop from the start.
     skip_frames: u64,
-    /// Whether the packets' own marks of priming and padding are to be followed here.
-    trims: bool,
-    /// Packets read ahead.
-    held: VecDeque<Packet>,
+    gaps: Gaps,
+    /// Seconds handed on, silence included, and where packets' times have got to.
+    position_s: f64,
+    reached_s: f64,
+    /// Frames of silence to hand on before those that are decoded.
+    silence: u64,
+    held: Vec<f32>,
+    /// What was found out before the first packet.
+    warnings: Vec<String>,
     /// Packets that could not be read or decoded, in all and in a row.
     bad_packets: usize,
     failures: usize,
@@ -107,77 +90,81 @@ pub(super) struct Container {
     is_cut_short: bool,
 }
 
+/// Opens what a file turns out to be.
+pub(super) fn open_demuxer(name: &str, mut source: Source) -> Result<Box<dyn Demuxer>> {
+    let fail = |error| unreadable(name, error);
+    let refuse = |reason: String| Error::Audio {
+        input: name.to_owned(),
+        reason,
+    };
+    let kind = match recognise(&mut source).map_err(fail)? {
+        Found::Known(kind) => kind,
+        Found::Media(what) => return Err(track::undecoded(name, what, "nothing here reads it")),
+        Found::NoAudio(what) => return Err(refuse(format!("it is {what}, no audio file"))),
+        Found::Unknown => return Err(refuse("it is no audio file of a known format".to_owned())),
+    };
+    let opened = match kind {
+        Kind::Wave => demux::wave::open(source),
+        Kind::Aiff => demux::aiff::open(source),
+        Kind::Caf => demux::caf::open(source),
+        Kind::Flac => demux::library::flac(source),
+        Kind::Ogg => demux::library::ogg(source),
+        Kind::Matroska => demux::matroska::open(source),
+        Kind::Mp4 => demux::mp4::open(source),
+        Kind::Mpeg(start) => demux::mpeg::Mpeg::open(source, start, u64::MAX, "mp3")
+            .map(|stream| Ok(Box::new(stream) as Box<dyn Demuxer>)),
+        Kind::Adts(start) => demux::adts::Adts::open(source, start)
+            .map(|stream| Ok(Box::new(stream) as Box<dyn Demuxer>)),
+    };
+    opened
+        .map_err(fail)?
+        .map_err(|reason| refuse(format!("its header cannot be read: {reason}")))
+}
+
 impl Container {
-    pub(super) fn open(name: &str, mut source: Source) -> Result<Self> {
-        let len = source.len();
-        let edits = edit_list::read(&mut source, len);
-        let format = guarded(name, || probe(name, source))?;
-        let track = choose_track(name, format.as_ref())?.clone();
-        let edit = edits.get(&track.id).copied();
-        let params = audio_params(&track).cloned().unwrap_or_default();
-        let codec = codec_name(&params);
-        check(name, &codec, &params)?;
-        let head = (params.codec == CODEC_ID_OPUS).then(|| opus_head(&params));
-        let decoder = guarded(name, || make_decoder(name, &codec, &params))?;
-        let rate = f64::from(params.sample_rate.unwrap_or(OPUS_RATE));
-        let skip_frames = match (edit, head) {
-            (Some(edit), _) => (edit.skip_s * rate).round() as u64,
-            (None, Some(Ok(head))) => u64::from(head.pre_skip),
-            _ => 0,
-        };
-        let description = Description {
-            container: format.format_info().short_name.to_owned(),
-            codec,
-            depth: depth(&params, decoder.symphonia()),
-            duration_s: duration_s(&track, format.as_ref(), rate),
-            start_s: edit.map_or_else(|| start_s(&track), |edit| edit.delay_s),
-        };
-        let mut container = Self {
-            name: name.to_owned(),
-            format,
+    pub(super) fn open(name: &str, source: Source, options: &AudioOptions) -> Result<Self> {
+        let mut demuxer = guarded(name, || open_demuxer(name, source))?;
+        let Chosen {
+            index,
             decoder,
-            track_id: track.id,
-            description,
+            warnings,
+        } = guarded(name, || {
+            track::choose(name, demuxer.tracks(), options.track.as_ref())
+        })?;
+        let track = demuxer.tracks()[index].clone();
+        guarded(name, || {
+            demuxer.select(index);
+            Ok(())
+        })?;
+        Ok(Self {
+            name: name.to_owned(),
+            description: Description {
+                container: demuxer.container().to_owned(),
+                codec: track::codec_name(&track),
+                duration_s: track.duration_s,
+                start_s: track.start_s,
+            },
+            demuxer,
             frames: Frames {
                 rate: 0,
                 channels: Channels::None,
+                depth: decoder.depth(&track.params),
                 samples: Vec::new(),
             },
-            skip_frames,
-            trims: params.codec == CODEC_ID_OPUS
-                || params.codec == codecs::CODEC_ID_MP3 && track.delay.is_some(),
-            held: VecDeque::new(),
+            decoder,
+            params: track.params,
+            skip_frames: track.skip_frames,
+            gaps: options.gaps,
+            position_s: 0.0,
+            reached_s: 0.0,
+            silence: 0,
+            held: Vec::new(),
+            warnings,
             bad_packets: 0,
             failures: 0,
             last_failure: String::new(),
             is_cut_short: false,
-        };
-        guarded(name, || container.hold_first(params.codec))?;
-        Ok(container)
-    }
-
-    /// Drops the first frame of an MPEG stream when its header does not fit the second's, as
-    /// ffmpeg does: it is a tag, not audio.
-    fn hold_first(&mut self, codec: AudioCodecId) -> Result<()> {
-        const SAME: u32 = 0xfffe_0ccf;
-        if codec != codecs::CODEC_ID_MP3 || self.description.container != "mp3" {
-            return Ok(());
-        }
-        let header = |packet: &Packet| packet.data.first_chunk().map(|b| u32::from_be_bytes(*b));
-        let Some(first) = self.next_packet()? else {
-            return Ok(());
-        };
-        let second = self.next_packet()?;
-        let is_audio = second.as_ref().is_none_or(|second| {
-            header(&first)
-                .zip(header(second))
-                .is_some_and(|(a, b)| (a ^ b) & SAME == 0)
-        });
-        self.held.extend(second);
-        if is_audio {
-            self.held.push_front(first);
-        }
-        Ok(())
+        })
     }
 
     /// The next decoded frames, never empty; `None` at the end.
@@ -187,9 +174,9 @@ impl Container {
         Ok(has_frames.then_some(&self.frames))
     }
 
-    /// What went wrong on the way without stopping it.
-    pub(super) fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
+    /// What went wrong on the way without stopping it, after `heard_s` seconds of samples.
+    pub(super) fn warnings(&self, heard_s: f64) -> Vec<String> {
+        let mut warnings = self.warnings.clone();
         if self.bad_packets > 0 {
             let (n, why) = (self.bad_packets, &self.last_failure);
             warnings.push(format!("{n} damaged packets skipped ({why})"));
@@ -197,52 +184,82 @@ impl Container {
         if self.is_cut_short {
             warnings.push(format!("the rest cannot be read ({})", self.last_failure));
         }
+        warnings.extend(self.truncation(heard_s));
         warnings
+    }
+
+    /// Whether the file held less than its headers promise.
+    fn truncation(&self, heard_s: f64) -> Option<String> {
+        /// Seconds that may be missing from the end before it is worth a warning.
+        const MISSING_S: f64 = 0.25;
+        let reached_s = self.reached_s.max(heard_s);
+        let promised_s = self.description.duration_s;
+        let promised = promised_s.filter(|s| s - reached_s > MISSING_S.max(s * 0.01));
+        match (self.demuxer.ending(), promised) {
+            (Ending::Whole, _) | (Ending::Unknown, None) => None,
+            (Ending::Unknown, Some(promised_s)) => Some(format!(
+                "truncated: the header promises {promised_s:.1} s, {heard_s:.1} s could be decoded"
+            )),
+            (Ending::CutShort, Some(promised_s)) => Some(format!(
+                "truncated: the header promises {promised_s:.1} s, {heard_s:.1} s are there"
+            )),
+            (Ending::CutShort, None) => Some(format!(
+                "truncated: the file ends before its container does, {heard_s:.1} s are there"
+            )),
+        }
     }
 
     /// Decodes until there are frames; false at the end.
     fn advance(&mut self) -> Result<bool> {
+        if self.silence > 0 || !self.held.is_empty() {
+            return Ok(self.silence_or_held());
+        }
         loop {
-            let packet = match self.held.pop_front() {
-                Some(packet) => packet,
-                None => match self.next_packet()? {
-                    Some(packet) => packet,
-                    None => return Ok(false),
-                },
+            let Some(packet) = self.next_packet()? else {
+                return Ok(false);
             };
-            if let Err(reason) = self.decode(&packet) {
+            if let Err(reason) = self.decode(packet) {
                 if self.fail(&reason) {
                     return Ok(false);
                 }
                 continue;
             }
             self.failures = 0;
-            self.skip_start();
             if !self.frames.samples.is_empty() {
-                return Ok(true);
+                return Ok(self.silence == 0 || self.silence_or_held());
             }
         }
     }
 
-    /// The next packet of the chosen track.
+    /// Hands on the silence of a gap, and then the frames behind it.
+    fn silence_or_held(&mut self) -> bool {
+        if self.silence == 0 {
+            self.frames.samples = std::mem::take(&mut self.held);
+            return true;
+        }
+        if self.held.is_empty() {
+            self.held = std::mem::take(&mut self.frames.samples);
+        }
+        let frames = self.silence.min(SILENCE_FRAMES);
+        self.silence -= frames;
+        let samples = frames as usize * self.frames.channels.count();
+        self.frames.samples.clear();
+        self.frames.samples.resize(samples, 0.0);
+        true
+    }
+
     fn next_packet(&mut self) -> Result<Option<Packet>> {
         loop {
-            match self.format.next_packet() {
-                Ok(Some(packet)) if packet.track_id == self.track_id => return Ok(Some(packet)),
-                Ok(Some(_)) => {}
-                Ok(None) => return Ok(None),
-                Err(MediaError::ResetRequired) => self.reset()?,
-                Err(error) if is_end(&error) => return Ok(None),
-                Err(MediaError::IoError(error)) => {
-                    return Err(Error::Input {
-                        input: self.name.clone(),
-                        source: error,
-                    });
-                }
-                Err(error) => {
-                    if self.fail(&error.to_string()) {
+            match self.demuxer.next_packet() {
+                Ok(packet) => return Ok(packet),
+                Err(Fault::Io(error)) => return Err(unreadable(&self.name, error)),
+                Err(Fault::Damaged(reason)) => {
+                    if self.fail(&reason) {
                         return Ok(None);
                     }
+                }
+                Err(Fault::Undecodable { codec, reason }) => {
+                    return Err(track::undecoded(&self.name, &codec, &reason));
                 }
             }
         }
@@ -257,62 +274,68 @@ impl Container {
         self.is_cut_short
     }
 
-    fn decode(&mut self, packet: &Packet) -> Result<(), String> {
+    fn decode(&mut self, mut packet: Packet) -> Result<(), String> {
+        if let Some(change) = packet.change.take() {
+            self.change(*change)?;
+        }
         self.frames.samples.clear();
-        match &mut self.decoder {
-            Decoder::Symphonia(decoder) => {
-                let buffer = decoder.decode(packet).map_err(|error| error.to_string())?;
-                let spec = buffer.spec();
-                let count = spec.channels().count();
-                if !RATES.contains(&spec.rate()) || count == 0 || count > MAX_CHANNELS {
-                    return Err(format!("{count} channels at {} Hz", spec.rate()));
-                }
-                self.frames.rate = spec.rate();
-                self.frames.channels.clone_from(spec.channels());
-                buffer.copy_to_vec_interleaved(&mut self.frames.samples);
-            }
-            Decoder::Opus(decoder) => {
-                self.frames.rate = OPUS_RATE;
-                self.frames.channels = Channels::Discrete(decoder.channels() as u16);
-                self.frames
-                    .samples
-                    .extend_from_slice(decoder.decode(&packet.data)?);
-            }
+        let decoded = self.decoder.decode(&packet, &mut self.frames);
+        if let Err(reason) = decoded {
+            let Some(params) = decoder::changed(&self.params, &packet.data) else {
+                return Err(reason);
+            };
+            self.change(Change {
+                params,
+                skip_frames: None,
+            })?;
+            self.decoder.decode(&packet, &mut self.frames)?;
         }
-        if self.trims {
-            self.frames.trim(packet);
+        let count = self.frames.channels.count();
+        if !RATES.contains(&self.frames.rate) || count == 0 || count > decoder::MAX_CHANNELS {
+            self.frames.samples.clear();
+            return Err(format!("{count} channels at {} Hz", self.frames.rate));
         }
+        if !self.decoder.trims_itself() {
+            self.frames.trim(packet.trim_start, packet.trim_end);
+        }
+        let skipped = self.frames.count().min(self.skip_frames);
+        self.frames.trim(skipped, 0);
+        self.skip_frames -= skipped;
+        self.keep_time(packet.at_s);
         Ok(())
     }
 
-    fn skip_start(&mut self) {
-        if self.skip_frames == 0 {
+    /// Compares when frames are to be heard with how many came before.
+    fn keep_time(&mut self, at_s: Option<f64>) {
+        let frames = self.frames.count();
+        if frames == 0 {
             return;
         }
-        let channels = self.frames.channels.count().max(1);
-        let frames = self.frames.samples.len() / channels;
-        let skipped = frames.min(usize::try_from(self.skip_frames).unwrap_or(usize::MAX));
-        self.frames.samples.drain(..skipped * channels);
-        self.skip_frames -= skipped as u64;
+        let rate = f64::from(self.frames.rate);
+        let gap_s = at_s.map_or(0.0, |at_s| at_s - self.position_s);
+        if self.gaps == Gaps::Keep && (GAP_S..MAX_GAP_S).contains(&gap_s) {
+            self.silence = (gap_s * rate).round() as u64;
+            self.position_s += gap_s;
+        }
+        self.position_s += frames as f64 / rate;
+        let end_s = at_s.map_or(0.0, |at_s| at_s + frames as f64 / rate);
+        self.reached_s = self.reached_s.max(end_s).max(self.position_s);
     }
 
-    /// Chained streams begin anew with their own headers.
-    fn reset(&mut self) -> Result<()> {
-        let track = choose_track(&self.name, self.format.as_ref())?;
-        let params = audio_params(track).cloned().unwrap_or_default();
-        let codec = codec_name(&params);
-        check(&self.name, &codec, &params)?;
-        if params.codec == CODEC_ID_OPUS {
-            self.skip_frames = opus_head(&params).map_or(0, |head| u64::from(head.pre_skip));
+    /// Goes on with new parameters: the decoder is made anew.
+    fn change(&mut self, change: Change) -> Result<(), String> {
+        self.decoder = Decoder::new(&change.params)?;
+        self.frames.depth = self.decoder.depth(&change.params);
+        self.params = change.params;
+        if let Some(frames) = change.skip_frames {
+            self.skip_frames = frames;
         }
-        self.track_id = track.id;
-        self.decoder = make_decoder(&self.name, &codec, &params)?;
         Ok(())
     }
 }
 
 /// Runs third-party code; a panic in it becomes an error, since a file must never end the program.
-fn guarded<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn guarded<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         let reason = "it is damaged in a way that the decoder cannot handle".to_owned();
         Err(Error::Audio {
@@ -320,159 +343,4 @@ fn guarded<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
             reason,
         })
     })
-}
-
-fn probe(name: &str, source: Source) -> Result<Box<dyn FormatReader>> {
-    let stream = MediaSourceStream::new(Box::new(source), MediaSourceStreamOptions::default());
-    symphonia::default::get_probe()
-        .probe(
-            &Hint::new(),
-            stream,
-            FormatOptions::default(),
-            MetadataOptions::default(),
-        )
-        .map_err(|error| {
-            let reason = match error {
-                MediaError::IoError(error) if !is_eof(&error) => error.to_string(),
-                MediaError::IoError(_) => "it ends inside its header".to_owned(),
-                MediaError::Unsupported(what) if what.contains("no suitable format") => {
-                    "it is no audio file of a known format".to_owned()
-                }
-                error => format!("its header cannot be read: {error}"),
-            };
-            Error::Audio {
-                input: name.to_owned(),
-                reason,
-            }
-        })
-}
-
-fn audio_params(track: &Track) -> Option<&AudioCodecParameters> {
-    match &track.codec_params {
-        Some(CodecParameters::Audio(params)) => Some(params),
-        _ => None,
-    }
-}
-
-/// The first audio track whose codec is known, or else the first audio track.
-fn choose_track<'f>(name: &str, format: &'f dyn FormatReader) -> Result<&'f Track> {
-    let is_audio = |track: &&Track| audio_params(track).is_some();
-    let known = |track: &&Track| {
-        audio_params(track).is_some_and(|params| params.codec != CODEC_ID_NULL_AUDIO)
-    };
-    let tracks = format.tracks();
-    if let Some(track) = tracks
-        .iter()
-        .find(known)
-        .or_else(|| tracks.iter().find(is_audio))
-    {
-        return Ok(track);
-    }
-    let has_unknown = tracks.iter().any(|track| track.codec_params.is_none());
-    if has_unknown && format.first_track(TrackType::Video).is_none() {
-        return Err(Error::Codec {
-            input: name.to_owned(),
-            codec: "its track".to_owned(),
-            reason: "the codec is unknown".to_owned(),
-        });
-    }
-    let what = if tracks.is_empty() {
-        "no track"
-    } else {
-        "no audio track that can be decoded"
-    };
-    Err(Error::Audio {
-        input: name.to_owned(),
-        reason: format!("it holds {what}"),
-    })
-}
-
-/// Refuses headers that would make a decoder allocate or compute absurd amounts.
-fn check(name: &str, codec: &str, params: &AudioCodecParameters) -> Result<()> {
-    let refuse = |reason: String| {
-        Err(Error::Codec {
-            input: name.to_owned(),
-            codec: codec.to_owned(),
-            reason,
-        })
-    };
-    if let Some(rate) = params.sample_rate.filter(|rate| !RATES.contains(rate)) {
-        return refuse(format!("a sample rate of {rate} Hz makes no sense"));
-    }
-    let channels = params.channels.as_ref().map(Channels::count);
-    if let Some(channels) = channels.filter(|&n| n == 0 || n > MAX_CHANNELS) {
-        return refuse(format!("{channels} channels make no sense"));
-    }
-    let alac_frames = (params.codec == codecs::CODEC_ID_ALAC)
-        .then(|| params.extra_data.as_ref()?.first_chunk::<4>().copied())
-        .flatten()
-        .map(|bytes| u64::from(u32::from_be_bytes(bytes)));
-    let packet_frames = params.max_frames_per_packet.max(alac_frames);
-    if let Some(frames) = packet_frames.filter(|&frames| frames > MAX_PACKET_FRAMES) {
-        return refuse(format!("packets of {frames} frames make no sense"));
-    }
-    Ok(())
-}
-
-fn opus_head(params: &AudioCodecParameters) -> Result<OpusHead, &'static str> {
-    match &params.extra_data {
-        Some(bytes) => OpusHead::read(bytes),
-        None => {
-            let channels = params.channels.as_ref().map_or(1, Channels::count);
-            Ok(OpusHead::plain(u8::try_from(channels).unwrap_or(2)))
-        }
-    }
-}
-
-fn make_decoder(name: &str, codec: &str, params: &AudioCodecParameters) -> Result<Decoder> {
-    let refuse = |reason: String| Error::Codec {
-        input: name.to_owned(),
-        codec: codec.to_owned(),
-        reason,
-    };
-    if params.codec == CODEC_ID_OPUS {
-        let head = opus_head(params).map_err(|reason| refuse(reason.to_owned()))?;
-        return OpusPackets::new(&head)
-            .map(|packets| Decoder::Opus(Box::new(packets)))
-            .map_err(refuse);
-    }
-    // For MP3 files without exact counts the demuxer guesses their length from the bitrate and has
-    // the decoder cut there; which marks are to be trusted is decided in `Container`.
-    let is_mp3 = params.codec == codecs::CODEC_ID_MP3;
-    let registry = symphonia::default::get_codecs();
-    if registry.get_audio_decoder(params.codec).is_none() {
-        return Err(refuse("no decoder for it".to_owned()));
-    }
-    registry
-        .make_audio_decoder(params, &AudioDecoderOptions::default().gapless(!is_mp3))
-        .map(Decoder::Symphonia)
-        .map_err(|error| refuse(error.to_string()))
-}
-
-fn duration_s(track: &Track, format: &dyn FormatReader, rate: f64) -> Option<f64> {
-    let by_frames = track.num_frames.map(|frames| frames as f64 / rate);
-    let timed = |base: Option<_>, duration: Option<_>| {
-        let base: symphonia::core::units::TimeBase = base?;
-        Some(base.calc_duration(duration?)?.as_secs_f64())
-    };
-    let media = format.media_info();
-    by_frames
-        .or_else(|| timed(track.time_base, track.duration))
-        .or_else(|| timed(media.time_base, media.duration))
-        .filter(|&duration_s| duration_s > 0.0)
-}
-
-fn start_s(track: &Track) -> f64 {
-    let start = track
-        .time_base
-        .and_then(|base| base.calc_time(track.start_ts));
-    start.map_or(0.0, |time| time.as_secs_f64().max(0.0))
-}
-
-fn is_end(error: &MediaError) -> bool {
-    matches!(error, MediaError::IoError(error) if is_eof(error))
-}
-
-fn is_eof(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::UnexpectedEof
 }

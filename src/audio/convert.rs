@@ -17,6 +17,7 @@ const FULL_SCALE: f32 = 32_768.0;
 pub(super) struct Format {
     rate: u32,
     channels: Channels,
+    depth: Depth,
     downmix: Downmix,
     way: Way,
 }
@@ -53,6 +54,7 @@ impl Format {
         Self {
             rate,
             channels: channels.clone(),
+            depth,
             downmix: Downmix::new(channels),
             way,
         }
@@ -66,13 +68,14 @@ impl Format {
             rate,
             downmix: Downmix::new(&channels),
             channels,
+            depth: Depth::Float,
             way,
         }
     }
 
-    /// Whether frames of this rate and layout are what it converts.
-    pub(super) fn fits(&self, rate: u32, channels: &Channels) -> bool {
-        self.rate == rate && self.channels == *channels
+    /// Whether frames of this rate, layout and depth are what it converts.
+    pub(super) fn fits(&self, rate: u32, channels: &Channels, depth: Depth) -> bool {
+        self.rate == rate && self.channels == *channels && self.depth == depth
     }
 
     /// Appends to `out` what `frames` complete.

@@ -144,3 +144,69 @@ pub struct Limits {
     /// Most seconds of audio it may hold.
     pub max_seconds: Option<f64>,
 }
+
+/// Which of a file's audio tracks is listened to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrackChoice {
+    /// The track of this number among the file's audio tracks, from 1 on.
+    Number(usize),
+    /// The first track in this language: a code of two or three letters, with or without a region.
+    Language(String),
+}
+
+impl std::str::FromStr for TrackChoice {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(match text.parse() {
+            Ok(number) => Self::Number(number),
+            Err(_) => Self::Language(text.to_owned()),
+        })
+    }
+}
+
+impl fmt::Display for TrackChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Language(language) => write!(f, "{language}"),
+        }
+    }
+}
+
+/// What becomes of stretches for which a container has no packets, and of a late start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gaps {
+    /// What follows is heard at once, as ffmpeg and so openai/whisper have it; times count what is
+    /// heard.
+    #[default]
+    Close,
+    /// Silence fills them, so that times are those of a player.
+    Keep,
+}
+
+/// How a file is read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AudioOptions {
+    /// How much is taken from it.
+    pub limits: Limits,
+    /// Which track; by default the one that is marked as default, or the first that can be decoded.
+    pub track: Option<TrackChoice>,
+    /// What becomes of gaps.
+    pub gaps: Gaps,
+}
+
+impl From<&Limits> for AudioOptions {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            limits: *limits,
+            ..Self::default()
+        }
+    }
+}
+
+impl From<&AudioOptions> for AudioOptions {
+    fn from(options: &AudioOptions) -> Self {
+        options.clone()
+    }
+}

@@ -9,19 +9,24 @@
 //! skipped and truncated files end early, each with a warning; hostile bytes end in an error. A
 //! panic in a third-party decoder is caught at this module's edge and becomes an error too.
 
+mod aac;
 mod codec;
 mod container;
 mod convert;
+mod decoder;
+mod demux;
 mod downmix;
-mod edit_list;
 mod input;
+mod language;
+mod names;
 mod opus;
+mod recognise;
 mod resample;
-mod riff;
 mod source;
 mod stream;
+mod track;
 
-pub use input::{Input, Limits};
+pub use input::{AudioOptions, Gaps, Input, Limits, TrackChoice};
 pub use stream::{AudioInfo, AudioStream};
 
 use crate::error::Result;
@@ -32,6 +37,6 @@ use crate::error::Result;
 /// [`Error::Input`](crate::error::Error::Input) when nothing can be read,
 /// [`Error::Audio`](crate::error::Error::Audio) when it is no audio, and
 /// [`Error::Codec`](crate::error::Error::Codec) when it is audio in a codec that is not decoded.
-pub fn open(input: impl Into<Input>, limits: &Limits) -> Result<AudioStream> {
-    AudioStream::open(input.into(), limits)
+pub fn open(input: impl Into<Input>, options: impl Into<AudioOptions>) -> Result<AudioStream> {
+    AudioStream::open(input.into(), &options.into())
 }

@@ -1,4 +1,4 @@
-//! The bytes of a recording: always seekable, with the header repairs of [`riff`] laid over them.
+//! The bytes of a recording: always seekable, of known length, read at any offset.
 
 use std::fs::File;
 use std::io::{
@@ -10,113 +10,172 @@ use symphonia::core::io::MediaSource;
 use tempfile::SpooledTempFile;
 
 use super::input::{Input, Limits};
-use super::riff;
 use crate::error::{Error, Result};
 
 /// Bytes of a forward-only reader that stay in memory; beyond that they go to a temporary file.
 const SPOOL_BYTES: usize = 8 << 20;
 /// Bytes that are copied there at a time.
 const SPOOL_BLOCK: usize = 64 << 10;
-/// Bytes at the start that are looked at for repairs.
-const HEAD_BYTES: u64 = 64 << 10;
+/// Bytes that are read from the file at once.
+const BUFFER_BYTES: usize = 64 << 10;
 
 trait SeekRead: Read + Seek + Send + Sync {}
 impl<T: Read + Seek + Send + Sync> SeekRead for T {}
 
-/// Bytes that replace those of the file from `offset` on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Patch {
-    pub(super) offset: u64,
-    pub(super) bytes: Vec<u8>,
-}
-
-/// A seekable file of known length.
+/// A file without the tags in front of it: offset 0 is where the recording begins.
 pub(super) struct Source {
-    inner: Box<dyn SeekRead>,
+    inner: BufReader<Box<dyn SeekRead>>,
+    /// Where the reader stands and where the recording begins, in bytes of the file.
     position: u64,
-    len: u64,
-    patches: Vec<Patch>,
+    start: u64,
+    /// Bytes of the whole file.
+    end: u64,
 }
 
 impl Source {
-    /// Opens what `input` names; `input` must not be samples. Also returns warnings.
-    pub(super) fn open(input: Input, limits: &Limits) -> Result<(Self, Vec<String>)> {
+    /// Opens what `input` names; `input` must not be samples.
+    pub(super) fn open(input: Input, limits: &Limits) -> Result<Self> {
         let name = input.name();
-        let inner = match input {
+        let fail = |e| unreadable(&name, e);
+        let mut inner: Box<dyn SeekRead> = match input {
             Input::Path(path) => open_path(&name, &path, limits)?,
             Input::Bytes { data, .. } => Box::new(Cursor::new(data)),
             Input::Reader { reader, .. } => spool(&name, reader, limits)?,
             Input::Samples { .. } => Box::new(Cursor::new([0u8; 0])),
         };
-        let mut source = Self {
-            inner,
-            position: 0,
-            len: 0,
-            patches: Vec::new(),
-        };
-        let warnings = source.measure(&name, limits)?;
-        Ok((source, warnings))
-    }
-
-    fn measure(&mut self, name: &str, limits: &Limits) -> Result<Vec<String>> {
-        let fail = |e| unreadable(name, e);
-        self.len = self.inner.seek(SeekFrom::End(0)).map_err(fail)?;
-        self.inner.rewind().map_err(fail)?;
-        if self.len == 0 {
+        let end = inner.seek(SeekFrom::End(0)).map_err(fail)?;
+        inner.rewind().map_err(fail)?;
+        if end == 0 {
             let empty = std::io::Error::new(ErrorKind::UnexpectedEof, "it is empty");
             return Err(fail(empty));
         }
-        if limits.max_bytes.is_some_and(|max| self.len > max) {
-            let reason = format!("{} bytes are more than the limit allows", self.len);
+        if limits.max_bytes.is_some_and(|max| end > max) {
+            let reason = format!("{end} bytes are more than the limit allows");
             return Err(fail(std::io::Error::new(ErrorKind::FileTooLarge, reason)));
         }
-        let mut head = Vec::new();
-        (&mut self.inner)
-            .take(HEAD_BYTES)
-            .read_to_end(&mut head)
-            .map_err(fail)?;
-        self.inner.rewind().map_err(fail)?;
-        let (patches, warnings) = riff::repairs(&head, self.len);
-        self.patches = patches;
-        Ok(warnings)
+        Ok(Self {
+            inner: BufReader::with_capacity(BUFFER_BYTES, inner),
+            position: 0,
+            start: 0,
+            end,
+        })
     }
 
-    /// Bytes in the file.
+    /// Lets the recording begin `bytes` later.
+    pub(super) fn skip(&mut self, bytes: u64) {
+        self.start = self.start.saturating_add(bytes).min(self.end);
+    }
+
+    /// Bytes from the recording's begin to the file's end.
     pub(super) fn len(&self) -> u64 {
-        self.len
+        self.end - self.start
     }
-}
 
-impl Read for Source {
-    fn read(&mut self, buf: &mut [u8]) -> IoResult<usize> {
-        let read = self.inner.read(buf)?;
-        let (start, end) = (self.position, self.position + read as u64);
-        for patch in &self.patches {
-            for (offset, &byte) in (patch.offset..).zip(&patch.bytes) {
-                if (start..end).contains(&offset) {
-                    buf[(offset - start) as usize] = byte;
+    /// Fills `buf` from `offset` as far as the file goes; the bytes that were there.
+    pub(super) fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> IoResult<usize> {
+        let at = self.start.saturating_add(offset);
+        if at >= self.end {
+            return Ok(0);
+        }
+        match i64::try_from(i128::from(at) - i128::from(self.position)) {
+            Ok(0) => {}
+            Ok(by) => self.inner.seek_relative(by)?,
+            Err(_) => drop(self.inner.seek(SeekFrom::Start(at))?),
+        }
+        self.position = at;
+        let mut filled = 0;
+        while filled < buf.len() {
+            match self.inner.read(&mut buf[filled..]) {
+                Ok(0) => break,
+                Ok(n) => {
+                    filled += n;
+                    self.position += n as u64;
                 }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
-        self.position = end;
-        Ok(read)
+        Ok(filled)
+    }
+
+    /// Up to `n` bytes from `offset`: fewer where the file ends before.
+    pub(super) fn upto(&mut self, offset: u64, n: u64) -> IoResult<Vec<u8>> {
+        let n = n.min(self.len().saturating_sub(offset));
+        let mut bytes = vec![0; usize::try_from(n).map_err(std::io::Error::other)?];
+        let read = self.read_at(offset, &mut bytes)?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+
+    /// The `N` bytes at `offset`, or `None` where the file ends before.
+    pub(super) fn array<const N: usize>(&mut self, offset: u64) -> IoResult<Option<[u8; N]>> {
+        let mut bytes = [0; N];
+        Ok((self.read_at(offset, &mut bytes)? == N).then_some(bytes))
     }
 }
 
-impl Seek for Source {
+/// A source as a stream for the library's demuxers, with other bytes in place of its first ones.
+pub(super) struct Spliced {
+    source: Source,
+    head: Vec<u8>,
+    /// Bytes of the source that `head` stands for.
+    replaced: u64,
+    position: u64,
+}
+
+impl Spliced {
+    pub(super) fn new(source: Source, head: Vec<u8>, replaced: u64) -> Self {
+        Self {
+            source,
+            head,
+            replaced,
+            position: 0,
+        }
+    }
+
+    fn len(&self) -> u64 {
+        self.head.len() as u64 + self.source.len().saturating_sub(self.replaced)
+    }
+}
+
+impl Read for Spliced {
+    fn read(&mut self, buf: &mut [u8]) -> IoResult<usize> {
+        let head = self.head.len() as u64;
+        let n = if self.position < head {
+            let left = &self.head[self.position as usize..];
+            let n = left.len().min(buf.len());
+            buf[..n].copy_from_slice(&left[..n]);
+            n
+        } else {
+            self.source
+                .read_at(self.position - head + self.replaced, buf)?
+        };
+        self.position += n as u64;
+        Ok(n)
+    }
+}
+
+impl Seek for Spliced {
     fn seek(&mut self, to: SeekFrom) -> IoResult<u64> {
-        self.position = self.inner.seek(to)?;
+        let (from, by) = match to {
+            SeekFrom::Start(at) => (at, 0),
+            SeekFrom::End(by) => (self.len(), by),
+            SeekFrom::Current(by) => (self.position, by),
+        };
+        self.position = from
+            .checked_add_signed(by)
+            .ok_or_else(|| std::io::Error::other("a seek before the begin"))?;
         Ok(self.position)
     }
 }
 
-impl MediaSource for Source {
+impl MediaSource for Spliced {
     fn is_seekable(&self) -> bool {
         true
     }
 
     fn byte_len(&self) -> Option<u64> {
-        Some(self.len)
+        Some(self.len())
     }
 }
 
@@ -159,7 +218,7 @@ fn spool(name: &str, reader: Box<dyn Read + Send>, limits: &Limits) -> Result<Bo
     Ok(Box::new(file))
 }
 
-fn unreadable(name: &str, source: std::io::Error) -> Error {
+pub(super) fn unreadable(name: &str, source: std::io::Error) -> Error {
     Error::Input {
         input: name.to_owned(),
         source,

@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use super::container::{Container, RATES};
+use super::container::Container;
 use super::convert::Format;
-use super::input::{Input, Limits};
+use super::decoder::RATES;
+use super::input::{AudioOptions, Input, Limits};
 use super::source::Source;
 use crate::dims::SAMPLE_RATE;
 use crate::error::{Error, Result};
 
 /// Samples of a given array that are handed on at once.
 const BLOCK_SAMPLES: usize = 16_384;
-/// Seconds that may be missing from the end before it is worth a warning.
-const MISSING_S: f64 = 0.25;
 
 /// What is known about a recording; complete once its stream has ended.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -63,7 +62,7 @@ pub struct AudioStream {
 
 impl AudioStream {
     /// Opens `input` and decodes its first block.
-    pub(super) fn open(input: Input, limits: &Limits) -> Result<Self> {
+    pub(super) fn open(input: Input, options: &AudioOptions) -> Result<Self> {
         let name = input.name();
         let mut info = AudioInfo {
             name: name.clone(),
@@ -80,19 +79,18 @@ impl AudioStream {
                 (Origin::Array { data, position: 0 }, Some(format))
             }
             input => {
-                let (source, warnings) = Source::open(input, limits)?;
-                let container = Container::open(&name, source)?;
+                let source = Source::open(input, &options.limits)?;
+                let container = Container::open(&name, source, options)?;
                 info.container.clone_from(&container.description.container);
                 info.codec.clone_from(&container.description.codec);
                 info.duration_hint_s = container.description.duration_s;
                 info.start_offset_s = container.description.start_s;
-                info.warnings = warnings;
                 (Origin::File(Box::new(container)), None)
             }
         };
         let mut stream = Self {
             origin,
-            limits: *limits,
+            limits: options.limits,
             info,
             format,
             block: Vec::new(),
@@ -179,16 +177,15 @@ impl AudioStream {
                 Ok(!piece.is_empty())
             }
             Origin::File(container) => {
-                let depth = container.description.depth;
                 let Some(frames) = container.next_frames()? else {
                     return Ok(false);
                 };
                 if !self
                     .format
                     .as_ref()
-                    .is_some_and(|f| f.fits(frames.rate, &frames.channels))
+                    .is_some_and(|f| f.fits(frames.rate, &frames.channels, frames.depth))
                 {
-                    let next = Format::new(frames.rate, &frames.channels, depth);
+                    let next = Format::new(frames.rate, &frames.channels, frames.depth);
                     if let Some(previous) = self.format.replace(next) {
                         previous.finish(&mut self.block);
                     }
@@ -214,16 +211,9 @@ impl AudioStream {
                 reason,
             });
         }
-        if let Origin::File(container) = &self.origin {
-            self.info.warnings.extend(container.warnings());
-        }
         let heard_s = (self.info.samples + self.block.len()) as f64 / SAMPLE_RATE as f64;
-        if let Some(promised_s) = self.info.duration_hint_s
-            && promised_s - heard_s > MISSING_S.max(promised_s * 0.01)
-        {
-            self.info.warnings.push(format!(
-                "truncated: the header promises {promised_s:.1} s, {heard_s:.1} s could be decoded"
-            ));
+        if let Origin::File(container) = &self.origin {
+            self.info.warnings.extend(container.warnings(heard_s));
         }
         Ok(())
     }

@@ -1,0 +1,183 @@
+//! Samples and blocks of equal size, one after another: what wav, aiff and caf hold.
+
+use symphonia::core::audio::Channels;
+use symphonia::core::codecs::audio::well_known as codecs;
+use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters};
+
+use super::{Demuxer, Ending, Fault, Packet, Track};
+use crate::audio::source::Source;
+
+/// Frames that are handed on at once.
+const PACKET_FRAMES: u64 = 1152;
+
+/// The one track of a file of equal blocks.
+pub(super) struct Blocks {
+    source: Source,
+    container: &'static str,
+    tracks: [Track; 1],
+    /// Where the blocks begin, and where they end as far as the file goes.
+    at: u64,
+    end: u64,
+    block: Block,
+    is_cut: bool,
+    frames_before: u64,
+}
+
+/// Bytes and frames of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Block {
+    pub(super) bytes: u64,
+    pub(super) frames: u64,
+}
+
+/// Bytes of a file from `start`, `promised` of them; `None` is up to its end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extent {
+    pub(super) start: u64,
+    pub(super) promised: Option<u64>,
+}
+
+impl Blocks {
+    /// Its track gets its duration from the extent.
+    pub(super) fn new(
+        source: Source,
+        container: &'static str,
+        mut track: Track,
+        block: Block,
+        extent: Extent,
+    ) -> Self {
+        let left = source.len().saturating_sub(extent.start);
+        let promised = extent.promised.unwrap_or(left);
+        let rate = f64::from(track.params.sample_rate.unwrap_or(0).max(1));
+        let blocks = promised / block.bytes.max(1);
+        track.duration_s = Some(blocks as f64 * block.frames as f64 / rate);
+        let per_packet = (PACKET_FRAMES / block.frames.max(1)).max(1);
+        track.params.frames_per_block = Some(block.frames);
+        track.params.max_frames_per_packet = Some(per_packet * block.frames);
+        Self {
+            end: extent.start + promised.min(left),
+            at: extent.start,
+            is_cut: promised > left,
+            source,
+            container,
+            tracks: [track],
+            block,
+            frames_before: 0,
+        }
+    }
+}
+
+impl Demuxer for Blocks {
+    fn container(&self) -> &'static str {
+        self.container
+    }
+
+    fn tracks(&self) -> &[Track] {
+        &self.tracks
+    }
+
+    fn select(&mut self, _: usize) {}
+
+    fn next_packet(&mut self) -> Result<Option<Packet>, Fault> {
+        let Block { bytes, frames } = self.block;
+        if bytes == 0 || frames == 0 {
+            return Ok(None);
+        }
+        let left = self.end.saturating_sub(self.at) / bytes;
+        let n = left.min((PACKET_FRAMES / frames).max(1));
+        if n == 0 {
+            return Ok(None);
+        }
+        let data = self.source.upto(self.at, n * bytes)?;
+        self.at += n * bytes;
+        self.frames_before += n * frames;
+        Ok(Some(Packet {
+            data,
+            frames: n * frames,
+            ..Packet::default()
+        }))
+    }
+
+    fn ending(&self) -> Ending {
+        match self.is_cut {
+            true => Ending::CutShort,
+            false => Ending::Whole,
+        }
+    }
+}
+
+/// How the samples of plain PCM are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pcm {
+    /// Bytes of a sample in the file.
+    pub(super) bytes: u32,
+    pub(super) kind: PcmKind,
+    pub(super) is_big_endian: bool,
+}
+
+/// The numbers of plain PCM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PcmKind {
+    Signed,
+    Unsigned,
+    Float,
+}
+
+impl Pcm {
+    /// The codec that reads such samples, and the bits of one; `None` where there is none.
+    pub(super) fn codec(self) -> Option<(AudioCodecId, u32)> {
+        use PcmKind::{Float, Signed, Unsigned};
+        let Self { bytes, kind, .. } = self;
+        let (little, big) = match (kind, bytes) {
+            (Signed, 1) => (codecs::CODEC_ID_PCM_S8, codecs::CODEC_ID_PCM_S8),
+            (Signed, 2) => (codecs::CODEC_ID_PCM_S16LE, codecs::CODEC_ID_PCM_S16BE),
+            (Signed, 3) => (codecs::CODEC_ID_PCM_S24LE, codecs::CODEC_ID_PCM_S24BE),
+            (Signed, 4) => (codecs::CODEC_ID_PCM_S32LE, codecs::CODEC_ID_PCM_S32BE),
+            (Unsigned, 1) => (codecs::CODEC_ID_PCM_U8, codecs::CODEC_ID_PCM_U8),
+            (Unsigned, 2) => (codecs::CODEC_ID_PCM_U16LE, codecs::CODEC_ID_PCM_U16BE),
+            (Unsigned, 3) => (codecs::CODEC_ID_PCM_U24LE, codecs::CODEC_ID_PCM_U24BE),
+            (Unsigned, 4) => (codecs::CODEC_ID_PCM_U32LE, codecs::CODEC_ID_PCM_U32BE),
+            (Float, 4) => (codecs::CODEC_ID_PCM_F32LE, codecs::CODEC_ID_PCM_F32BE),
+            (Float, 8) => (codecs::CODEC_ID_PCM_F64LE, codecs::CODEC_ID_PCM_F64BE),
+            _ => return None,
+        };
+        Some((if self.is_big_endian { big } else { little }, 8 * bytes))
+    }
+}
+
+/// Parameters for a codec at a rate and channels without places.
+pub(super) fn params(codec: AudioCodecId, rate: u32, channels: u32) -> AudioCodecParameters {
+    let mut params = AudioCodecParameters::new();
+    params
+        .for_codec(codec)
+        .with_sample_rate(rate)
+        .with_channels(places(channels));
+    params
+}
+
+/// As [`params`], with the bits of a sample.
+pub(super) fn pcm_params(
+    codec: AudioCodecId,
+    bits: u32,
+    rate: u32,
+    channels: u32,
+) -> AudioCodecParameters {
+    let mut params = params(codec, rate, channels);
+    params
+        .with_bits_per_sample(bits)
+        .with_bits_per_coded_sample(bits);
+    params
+}
+
+/// `count` channels of which nothing is said; the fold to mono assumes what ffmpeg assumes.
+pub(super) fn places(count: u32) -> Channels {
+    Channels::Discrete(u16::try_from(count).unwrap_or(u16::MAX))
+}
+
+/// Bytes and frames of a block of ADPCM with a header of `header` bytes a channel that holds
+/// `first` samples, then 4 bits a sample.
+pub(super) fn adpcm_block(bytes: u64, channels: u64, header: u64, first: u64) -> Option<Block> {
+    let rest = bytes.checked_sub(header * channels)?;
+    let frames = rest * 2 / channels.max(1) + first;
+    Some(Block { bytes, frames })
+}
