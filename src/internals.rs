@@ -3,7 +3,7 @@
 
 /// Recordings as blocks of samples.
 pub mod audio {
-    pub use crate::audio::{AudioInfo, AudioStream, Limits, open};
+    pub use crate::audio::{AudioInfo, AudioOptions, AudioStream, Limits, open, open_with, probe};
 }
 
 /// Backends of this crate, as values.

@@ -25,7 +25,7 @@
 //! | what | where |
 //! | --- | --- |
 //! | loading and running | [`Engine`], [`EngineBuilder`], [`ComputeType`], [`Executor`], [`Control`] |
-//! | what goes in | [`Input`], [`TranscribeOptions`] with [`DecodingOptions`] and [`Gates`] |
+//! | what goes in | [`Input`], [`TranscribeOptions`] with [`DecodingOptions`], [`Gates`], [`TrackChoice`] and [`Gaps`] |
 //! | what comes out | [`Transcript`], [`Segment`], [`Word`], [`WindowTrace`], [`Error`] |
 //! | files of results | [`output`] |
 //! | models by name, formats, conversion, `VarBuilder` | [`weights`], [`weights::hub`] |
@@ -104,7 +104,7 @@ mod tokenizer;
 mod transcript;
 pub mod weights;
 
-pub use audio::Input;
+pub use audio::{Gaps, Input, TrackChoice};
 pub use batcher::Cancel;
 pub use decoding::LanguageProbabilities;
 pub use dims::ModelDimensions;

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::audio::{Gaps, TrackChoice};
 use crate::error::{Error, Result};
 
 /// What to do with the speech.
@@ -168,6 +169,11 @@ pub struct TranscribeOptions {
     /// Cut the recording at quiet places and decode this many windows side by side, none knowing
     /// the text before it; `None` goes through it in order, as openai/whisper does.
     pub batch_size: Option<usize>,
+    /// Which of a file's audio tracks is heard; by default the marked one, or the first that can be
+    /// decoded.
+    pub audio_track: Option<TrackChoice>,
+    /// What becomes of gaps between a container's packets; ffmpeg, and so openai, closes them.
+    pub gaps: Gaps,
 }
 
 impl Default for TranscribeOptions {
@@ -181,6 +187,8 @@ impl Default for TranscribeOptions {
             prefix: None,
             clip_timestamps: Vec::new(),
             batch_size: None,
+            audio_track: None,
+            gaps: Gaps::Close,
         }
     }
 }

@@ -160,3 +160,22 @@ fn a_damaged_int8_copy_is_made_again() {
         assert!(again[..64] == whole[..64], "byte {at} is as it was");
     }
 }
+
+#[test]
+fn probe_lists_tracks_and_says_which_is_taken() {
+    let cache = tempfile::tempdir().unwrap();
+    let audio = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/audio/");
+    let file = |name: &str| format!("{audio}{name}");
+    let said = printed(undertone(&cache).arg("probe").arg(file("video.mp4")));
+    assert!(said.contains("video.mp4: isomp4\n  1. AAC (LC)"), "{said}");
+    assert!(said.contains("2 channels <- taken"), "{said}");
+    let mut json = undertone(&cache);
+    json.args(["probe", "--json", &file("ac3.mkv"), &file("make.sh")]);
+    let output = json.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["tracks"][0]["codec"], "AC-3");
+    assert!(found["taken"].is_null());
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("make.sh: it is text"), "{error}");
+}

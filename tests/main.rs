@@ -7,6 +7,7 @@ mod batching;
 mod cli;
 #[cfg(all(feature = "cli", feature = "hub", feature = "eval"))]
 mod cli_tools;
+mod containers;
 mod dependencies;
 #[cfg(feature = "hub")]
 mod fuzz;

@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn descriptors_of_any_length() {
         let plain = [
-            3, 22, 0, 1, 0, 4, 17, 0x40, 0x15, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 2, 0x12, 8,
+            3, 22, 0, 1, 0, 4, 17, 0x40, 0x15, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 2, 0x12, 8,
         ];
         let found = Descriptor::read(&plain).unwrap();
         assert_eq!(

@@ -5,6 +5,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::dims::SAMPLE_RATE;
 
 /// A recording, in any of the forms a caller may hold it.
@@ -145,8 +147,9 @@ pub struct Limits {
     pub max_seconds: Option<f64>,
 }
 
-/// Which of a file's audio tracks is listened to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Which of a file's audio tracks is listened to; as text its number or its language.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
 pub enum TrackChoice {
     /// The track of this number among the file's audio tracks, from 1 on.
     Number(usize),
@@ -154,14 +157,24 @@ pub enum TrackChoice {
     Language(String),
 }
 
-impl std::str::FromStr for TrackChoice {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(match text.parse() {
+impl From<&str> for TrackChoice {
+    fn from(text: &str) -> Self {
+        match text.parse() {
             Ok(number) => Self::Number(number),
             Err(_) => Self::Language(text.to_owned()),
-        })
+        }
+    }
+}
+
+impl From<String> for TrackChoice {
+    fn from(text: String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
+impl From<TrackChoice> for String {
+    fn from(choice: TrackChoice) -> Self {
+        choice.to_string()
     }
 }
 
@@ -175,7 +188,8 @@ impl fmt::Display for TrackChoice {
 }
 
 /// What becomes of stretches for which a container has no packets, and of a late start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Gaps {
     /// What follows is heard at once, as ffmpeg and so openai/whisper have it; times count what is
     /// heard.
@@ -194,19 +208,4 @@ pub struct AudioOptions {
     pub track: Option<TrackChoice>,
     /// What becomes of gaps.
     pub gaps: Gaps,
-}
-
-impl From<&Limits> for AudioOptions {
-    fn from(limits: &Limits) -> Self {
-        Self {
-            limits: *limits,
-            ..Self::default()
-        }
-    }
-}
-
-impl From<&AudioOptions> for AudioOptions {
-    fn from(options: &AudioOptions) -> Self {
-        options.clone()
-    }
 }

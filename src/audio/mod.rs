@@ -20,6 +20,7 @@ mod input;
 mod language;
 mod names;
 mod opus;
+mod probe;
 mod recognise;
 mod resample;
 mod source;
@@ -27,16 +28,37 @@ mod stream;
 mod track;
 
 pub use input::{AudioOptions, Gaps, Input, Limits, TrackChoice};
+pub use probe::{Contents, TrackInfo};
 pub use stream::{AudioInfo, AudioStream};
 
 use crate::error::Result;
+
+/// Opens `input` with defaults; as [`open_with`].
+///
+/// # Errors
+/// As [`open_with`].
+pub fn open(input: impl Into<Input>, limits: &Limits) -> Result<AudioStream> {
+    let options = AudioOptions {
+        limits: *limits,
+        ..AudioOptions::default()
+    };
+    open_with(input, &options)
+}
 
 /// Opens `input` and decodes as far as its first samples, so that what cannot be read fails here.
 ///
 /// # Errors
 /// [`Error::Input`](crate::error::Error::Input) when nothing can be read,
-/// [`Error::Audio`](crate::error::Error::Audio) when it is no audio, and
+/// [`Error::Audio`](crate::error::Error::Audio) when it is no audio, or has no such track, and
 /// [`Error::Codec`](crate::error::Error::Codec) when it is audio in a codec that is not decoded.
-pub fn open(input: impl Into<Input>, options: impl Into<AudioOptions>) -> Result<AudioStream> {
-    AudioStream::open(input.into(), &options.into())
+pub fn open_with(input: impl Into<Input>, options: &AudioOptions) -> Result<AudioStream> {
+    AudioStream::open(input.into(), options)
+}
+
+/// What a file holds, by its headers alone.
+///
+/// # Errors
+/// As [`open_with`], but for codecs that are not decoded: those are listed.
+pub fn probe(input: impl Into<Input>, options: &AudioOptions) -> Result<Contents> {
+    Contents::read(input.into(), options)
 }

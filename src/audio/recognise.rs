@@ -244,7 +244,7 @@ fn is_chain<H: Copy>(
     let mut last = None;
     for found in 0..needed {
         let Some(header) = read(source, at)? else {
-            let ends = at >= source.len() || tag_bytes(source, at)? > 0;
+            let ends = at == source.len() || tag_bytes(source, at)? > 0;
             return Ok(found > 0 && ends && needed == LIKELY_FRAMES);
         };
         let (agrees, bytes) = compare(header, last);

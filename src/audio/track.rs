@@ -145,7 +145,7 @@ mod tests {
     }
 
     fn chosen(tracks: &[Track], choice: &str) -> Result<(usize, usize), String> {
-        let choice = (!choice.is_empty()).then(|| choice.parse().unwrap());
+        let choice = (!choice.is_empty()).then(|| choice.into());
         choose("x", tracks, choice.as_ref())
             .map(|found| (found.index, found.warnings.len()))
             .map_err(|error| error.to_string())

@@ -21,6 +21,7 @@ mod doctor;
 mod eval;
 mod interrupt;
 mod models;
+mod probe;
 mod progress;
 #[cfg(feature = "hub")]
 mod reach;
@@ -79,6 +80,7 @@ fn dispatch(command: &Command) -> anyhow::Result<u8> {
         Command::Transcribe(args) => transcribe::run(args, Task::Transcribe),
         Command::Translate(args) => transcribe::run(args, Task::Translate),
         Command::DetectLanguage(args) => detect::run(args),
+        Command::Probe(args) => probe::run(args),
         Command::Models(command) => models::run(command),
         Command::Attention(command) => attention_command(command),
         Command::Doctor(args) => doctor::run(args),

@@ -13,7 +13,7 @@ use super::args::{DecodingArgs, GateArgs, OutputArgs};
 use super::config::Defaults;
 use super::usage::usage;
 use crate::attention;
-use crate::audio::Input;
+use crate::audio::{Gaps, Input, TrackChoice};
 use crate::dims::ModelDimensions;
 use crate::engine::{Engine, EngineBuilder};
 use crate::kernels::{Cpu, SimdLevel};
@@ -137,9 +137,26 @@ fn options(args: &SpeechArgs, task: Task) -> Result<TranscribeOptions> {
         prefix: d.prefix.clone(),
         clip_timestamps: numbers("--clip-timestamps", &d.clip_timestamps)?,
         batch_size: args.batch_size,
+        audio_track: args.audio_options.audio_track.as_deref().map(audio_track),
+        gaps: gaps(&args.audio_options.gaps),
     };
     options.validate()?;
     Ok(options)
+}
+
+/// A track by its number, or by its language in any spelling.
+pub fn audio_track(text: &str) -> TrackChoice {
+    match language_code(text) {
+        Ok(code) => TrackChoice::Language(code.to_owned()),
+        Err(_) => text.into(),
+    }
+}
+
+fn gaps(text: &str) -> Gaps {
+    match text {
+        "keep" => Gaps::Keep,
+        _ => Gaps::Close,
+    }
 }
 
 fn decoding(d: &DecodingArgs, task: Task, language: Option<&str>) -> Result<DecodingOptions> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::attention::Plan;
-use crate::audio::{self, Input, Limits};
+use crate::audio::{self, AudioOptions, Input, Limits};
 use crate::batcher::{Batcher, Cancel, Capacity, WindowJob};
 use crate::decoding::LanguageProbabilities;
 use crate::dims::{FRAMES_PER_SECOND, ModelDimensions, N_SAMPLES};
@@ -178,7 +178,7 @@ impl Engine {
         control: &Control,
     ) -> Result<Transcript> {
         let mut options = self.check(options)?;
-        let (mel, mut warnings) = self.log_mel(input, &control.cancel)?;
+        let (mel, mut warnings) = self.log_mel(input, &options, &control.cancel)?;
         let mut client = Client::new(self, &mel, &control.cancel);
         let language = match &options.decoding.language {
             Some(language) => language.clone(),
@@ -364,8 +364,18 @@ impl Engine {
     }
 
     /// The spectrogram, and what was wrong with the recording.
-    fn log_mel(&self, input: Input, cancel: &Cancel) -> Result<(LogMel, Vec<String>)> {
-        let mut stream = audio::open(input, &Limits::default())?;
+    fn log_mel(
+        &self,
+        input: Input,
+        options: &TranscribeOptions,
+        cancel: &Cancel,
+    ) -> Result<(LogMel, Vec<String>)> {
+        let audio = AudioOptions {
+            track: options.audio_track.clone(),
+            gaps: options.gaps,
+            ..AudioOptions::default()
+        };
+        let mut stream = audio::open_with(input, &audio)?;
         let n_mels = self.0.network.dims().n_mels;
         let next_block = |block: &mut Vec<f32>| match cancel.is_cancelled() {
             true => Err(Error::Cancelled),

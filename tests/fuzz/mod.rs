@@ -111,7 +111,7 @@ macro_rules! tests {
 }
 
 tests! {
-    safetensors shards config ctranslate2 pt pickle ggml gguf tokenizer vocabulary manifest packed
+    safetensors shards config ctranslate2 pt pickle ggml gguf tokenizer vocabulary manifest packed audio
 }
 
 #[test]
@@ -123,8 +123,10 @@ fn good_files_are_accepted_and_cut_off_ones_are_not() {
             assert_eq!(run(target, &dir, &seed).0, !legacy, "{}", target.name);
             let lengths = (0..64).chain((64..seed.len()).step_by(seed.len() / 32 + 1));
             for length in lengths.take_while(|length| *length < seed.len()) {
-                // CTranslate2's list of aliases, at its end, is not needed.
-                let needless = target.name == "ctranslate2" && length + 60 > seed.len();
+                // CTranslate2's list of aliases, at its end, is not needed; a recording is heard as
+                // far as it goes.
+                let needless = target.name == "audio"
+                    || target.name == "ctranslate2" && length + 60 > seed.len();
                 let taken = run(target, &dir, &seed[..length]).0;
                 assert!(!taken || needless, "{}: cut at {length}", target.name);
             }

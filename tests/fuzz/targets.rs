@@ -5,7 +5,9 @@ use std::path::Path;
 
 use undertone::ComputeType;
 use undertone::attention::{self, Registry};
+use undertone::Gaps;
 use undertone::internals::attention::built_in;
+use undertone::internals::audio::{self, AudioOptions, Limits};
 use undertone::internals::kernels::Cpu;
 use undertone::internals::model::{self, CpuNetwork, Network, StepWindow};
 use undertone::internals::ranking::{AllowedRuns, Constraint, Query, Wanted};
@@ -26,7 +28,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     Target {
         name: "safetensors",
         seeds: safetensors_seeds,
@@ -86,6 +88,11 @@ pub const TARGETS: [Target; 12] = [
         name: "packed",
         seeds: packed_seeds,
         run: packed,
+    },
+    Target {
+        name: "audio",
+        seeds: audio_seeds,
+        run: audio,
     },
 ];
 
@@ -334,4 +341,49 @@ fn packed(dir: &Path, bytes: &[u8]) -> bool {
     }];
     model::step(&network, &mut windows).expect("it computes");
     accepted
+}
+
+/// Small recordings in every container.
+fn audio_seeds(_: &Path) -> Vec<Vec<u8>> {
+    let names = [
+        "aac.aac",
+        "aac.m4a",
+        "aac.mkv",
+        "alac.caf",
+        "ima.wav",
+        "layer2.mp2",
+        "mulaw.wav",
+        "opus.mp4",
+        "opus.webm",
+        "pcm.aifc",
+        "plain.mp3",
+        "speech.opus",
+        "stereo.flac",
+        "stereo.mp3",
+        "video.mp4",
+        "vorbis.ogg",
+        "vorbis.webm",
+    ];
+    let file = |name| seeds::repository(&format!("tests/golden/audio/{name}"));
+    names.map(file).into()
+}
+
+/// Lists what is there and hears up to a minute of it, with gaps kept.
+fn audio(_: &Path, bytes: &[u8]) -> bool {
+    let options = AudioOptions {
+        limits: Limits {
+            max_seconds: Some(60.0),
+            ..Limits::default()
+        },
+        gaps: Gaps::Keep,
+        ..AudioOptions::default()
+    };
+    let _ = audio::probe(bytes.to_vec(), &options);
+    let Ok(mut stream) = audio::open_with(bytes.to_vec(), &options) else {
+        return false;
+    };
+    while let Ok(Some(block)) = stream.next_block() {
+        assert!(block.iter().all(|x| x.is_finite() && x.abs() <= 1.0));
+    }
+    true
 }

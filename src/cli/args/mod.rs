@@ -23,7 +23,7 @@ pub use speech::{
 };
 pub use tools::{
     AttentionCommand, BenchArgs, CompareArgs, CompletionsArgs, ConvertArgs, ExplainArgs, ListArgs,
-    ModelName, ModelsCommand,
+    ModelName, ModelsCommand, ProbeArgs,
 };
 pub use values::parse_bool;
 
@@ -51,6 +51,8 @@ pub enum Command {
     Translate(Box<SpeechArgs>),
     /// Say which language the first 30 seconds are in
     DetectLanguage(Box<DetectArgs>),
+    /// List a file's audio tracks and say which would be heard
+    Probe(ProbeArgs),
     /// List, fetch, locate, check and remove models
     #[command(subcommand)]
     Models(ModelsCommand),
@@ -75,6 +77,7 @@ pub const COMMANDS: &[&str] = &[
     "transcribe",
     "translate",
     "detect-language",
+    "probe",
     "models",
     "attention",
     "bench",

@@ -126,6 +126,9 @@ pub struct SpeechArgs {
     /// without it windows follow each other, each knowing the text before it
     #[arg(long, value_name = "N")]
     pub batch_size: Option<usize>,
+    /// What of a file is heard.
+    #[command(flatten)]
+    pub audio_options: AudioArgs,
     /// Where output goes.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -138,6 +141,20 @@ pub struct SpeechArgs {
     /// Word times.
     #[command(flatten)]
     pub words: WordArgs,
+}
+
+/// What of a file is heard.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Audio")]
+pub struct AudioArgs {
+    /// Audio track: its number (undertone probe lists them) or its language [default: the marked
+    /// one, or the first that can be decoded]
+    #[arg(long, value_name = "N|LANGUAGE")]
+    pub audio_track: Option<String>,
+    /// Silence for stretches that the file has no packets for, and for a late start (keep), or what
+    /// follows at once, as ffmpeg and openai/whisper have it (close)
+    #[arg(long, value_name = "WAY", default_value = "close", value_parser = ["keep", "close"])]
+    pub gaps: String,
 }
 
 /// Where output goes.

@@ -121,6 +121,20 @@ pub struct CompareArgs {
     pub run: RunArgs,
 }
 
+/// `probe`.
+#[derive(Args, Debug)]
+pub struct ProbeArgs {
+    /// Audio files; - is standard input
+    #[arg(required = true)]
+    pub audio: Vec<PathBuf>,
+    /// The track that --audio-track of transcribe would take: its number or its language
+    #[arg(long, value_name = "N|LANGUAGE")]
+    pub audio_track: Option<String>,
+    /// Print a line of JSON for each file
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `bench`.
 #[derive(Args, Debug)]
 pub struct BenchArgs {

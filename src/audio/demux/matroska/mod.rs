@@ -42,6 +42,8 @@ pub(in crate::audio) struct Matroska {
     /// Nanoseconds of a tick, and the ticks at which the current cluster begins.
     tick_ns: u64,
     cluster: u64,
+    /// Those of the first cluster: what was cut out of a longer stream begins late.
+    origin: Option<u64>,
     packets: VecDeque<Packet>,
     /// Parameters since another segment began.
     change: Option<Box<Change>>,
@@ -59,6 +61,7 @@ pub(in crate::audio) fn open(source: Source) -> IoResult<Result<Box<dyn Demuxer>
         at: 0,
         tick_ns: 1_000_000,
         cluster: 0,
+        origin: None,
         packets: VecDeque::new(),
         change: None,
         is_damaged: false,
@@ -216,6 +219,7 @@ impl Matroska {
     /// Puts the packets of a block of the chosen track in the queue; `padding` nanoseconds of the
     /// last (or, below 0, of the first) are to be dropped.
     fn block(&mut self, block: &[u8], padding: i64) -> Result<(), Fault> {
+        let origin = *self.origin.get_or_insert(self.cluster);
         let Some(media) = self.media.get(self.chosen) else {
             return Ok(());
         };
@@ -230,7 +234,7 @@ impl Matroska {
         };
         let ticks = i64::from(i16::from_be_bytes([*high, *low]));
         let ticks = self.cluster.saturating_add_signed(ticks);
-        let at_s = ticks as f64 * self.tick_ns as f64 / 1e9;
+        let at_s = ticks.saturating_sub(origin) as f64 * self.tick_ns as f64 / 1e9;
         let damaged = || Fault::Damaged("a block whose frames make no sense".to_owned());
         let frames = laces(&block[length + 3..], flags >> 1 & 3).ok_or_else(damaged)?;
         let rate = self.tracks[self.chosen].params.sample_rate.unwrap_or(0);

@@ -245,3 +245,32 @@ impl Packing {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn packets_are_unpacked() {
+        let stripped = Packing::Stripped(vec![1, 2]);
+        assert_eq!(stripped.unpack(vec![3]), Ok(vec![1, 2, 3]));
+        let mut writer = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        writer.write_all(&[7; 100]).unwrap();
+        let packed = writer.finish().unwrap();
+        assert_eq!(Packing::Zlib.unpack(packed.clone()), Ok(vec![7; 100]));
+        assert!(Packing::Zlib.unpack(packed[..4].to_vec()).is_err());
+        assert!(compression(&[0x42, 0x54, 0x81, 2]).unpack(vec![]).is_err());
+    }
+
+    #[test]
+    fn headers_among_a_codecs_data() {
+        let laced = [2, 2, 1, 1, 9, 3, 5, 8, 8];
+        assert_eq!(vorbis_headers(&laced), Some(vec![1, 9, 5, 8, 8]));
+        assert_eq!(vorbis_headers(&laced[..3]), None);
+        let blocks = [b"fLaC\x04\0\0\x01x\x80\0\0\x22".as_slice(), &[6; 34]].concat();
+        assert_eq!(stream_info(&blocks), Some(&[6; 34][..]));
+        assert_eq!(stream_info(&blocks[..12]), None);
+    }
+}

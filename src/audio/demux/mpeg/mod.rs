@@ -3,15 +3,17 @@
 //! Several recordings joined to one file each have a header frame of their own (Xing, Info, VBRI)
 //! with its own priming and padding; a count in it ends nothing while frames still come.
 
+mod header;
+mod song;
+
 use std::collections::VecDeque;
 use std::io::Result as IoResult;
 
-use symphonia::core::codecs::audio::AudioCodecParameters;
-use symphonia::core::codecs::audio::well_known as codecs;
-
-use super::{Change, Demuxer, Ending, Fault, Packet, Track, blocks};
+use super::{Change, Demuxer, Ending, Fault, Packet, Track};
 use crate::audio::recognise;
 use crate::audio::source::Source;
+pub(in crate::audio) use header::Header;
+use song::Song;
 
 /// Frames read ahead, more than an encoder's padding (4,095 samples) can reach over.
 const AHEAD: usize = 9;
@@ -22,127 +24,6 @@ const SEARCH_BYTES: u64 = 64 << 10;
 /// Bits of two headers in a row that differ only where the first is no audio; ffmpeg drops such a
 /// first frame.
 const SAME_STREAM: u32 = 0xfffe_0ccf;
-/// The priming of a decoder, which the tag leaves out.
-const DECODER_DELAY: u64 = 529;
-
-const KBPS_1: [[u32; 14]; 3] = [
-    [
-        32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448,
-    ],
-    [
-        32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384,
-    ],
-    [
-        32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320,
-    ],
-];
-const KBPS_2: [[u32; 14]; 2] = [
-    [
-        32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256,
-    ],
-    [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160],
-];
-
-/// The header of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::audio) struct Header {
-    word: u32,
-    layer: u32,
-    rate: u32,
-    channels: u32,
-    is_version_1: bool,
-    has_crc: bool,
-    /// Samples of each channel in a frame.
-    samples: u64,
-    /// Bytes of the frame, header included.
-    pub(in crate::audio) bytes: u64,
-}
-
-impl Header {
-    /// Reads four bytes; `None` where they are no header, or one of a free bit rate.
-    pub(in crate::audio) fn read(word: u32) -> Option<Self> {
-        if word >> 21 != 0x7ff {
-            return None;
-        }
-        let (version, layer) = (word >> 19 & 3, 4 - (word >> 17 & 3));
-        let (bitrate, rate) = (word >> 12 & 15, word >> 10 & 3);
-        if version == 1 || layer == 4 || bitrate == 15 || bitrate == 0 || rate == 3 {
-            return None;
-        }
-        let is_version_1 = version == 3;
-        let table = match is_version_1 {
-            true => &KBPS_1[layer as usize - 1],
-            false => &KBPS_2[usize::from(layer > 1)],
-        };
-        let bits = table[bitrate as usize - 1] * 1000;
-        let halved = match version {
-            3 => 1,
-            2 => 2,
-            _ => 4,
-        };
-        let rate = [44_100, 48_000, 32_000][rate as usize] / halved;
-        let padding = word >> 9 & 1;
-        let (samples, bytes) = match layer {
-            1 => (384, (12 * bits / rate + padding) * 4),
-            3 if !is_version_1 => (576, 72 * bits / rate + padding),
-            _ => (1152, 144 * bits / rate + padding),
-        };
-        Some(Self {
-            word,
-            layer,
-            rate,
-            channels: if word >> 6 & 3 == 3 { 1 } else { 2 },
-            is_version_1,
-            has_crc: word >> 16 & 1 == 0,
-            samples,
-            bytes: u64::from(bytes),
-        })
-    }
-
-    /// The header at an offset.
-    pub(in crate::audio) fn at(source: &mut Source, offset: u64) -> IoResult<Option<Self>> {
-        let word = source.array(offset)?.map(u32::from_be_bytes);
-        Ok(word.and_then(Self::read))
-    }
-
-    /// Whether both belong to one stream: same version, layer, rate and channels.
-    pub(in crate::audio) fn agrees(&self, other: &Self) -> bool {
-        self.word >> 17 == other.word >> 17
-            && self.rate == other.rate
-            && self.channels == other.channels
-    }
-
-    pub(in crate::audio) fn params(&self) -> AudioCodecParameters {
-        let codec = match self.layer {
-            1 => codecs::CODEC_ID_MP1,
-            2 => codecs::CODEC_ID_MP2,
-            _ => codecs::CODEC_ID_MP3,
-        };
-        blocks::params(codec, self.rate, self.channels)
-    }
-
-    fn side_bytes(&self) -> usize {
-        match (self.is_version_1, self.channels) {
-            (true, 1) => 17,
-            (true, _) => 32,
-            (false, 1) => 9,
-            (false, _) => 17,
-        }
-    }
-}
-
-/// One recording in the file, of several where they were joined.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Song {
-    /// Frames that its header promises.
-    promised: Option<u64>,
-    /// Samples of priming and padding, where the header says so.
-    delay: u64,
-    padding: u64,
-    is_gapless: bool,
-    /// Frames handed out.
-    done: u64,
-}
 
 enum Item {
     /// A header frame: what follows is another recording.
@@ -415,107 +296,5 @@ impl Demuxer for Mpeg {
             true => Ending::CutShort,
             false => Ending::Whole,
         }
-    }
-}
-
-impl Song {
-    /// What a header frame says; `None` for a frame of audio.
-    fn read(frame: &[u8], header: &Header) -> Option<Self> {
-        if header.layer != 3 {
-            return None;
-        }
-        let side = 4 + header.side_bytes();
-        let first = if header.has_crc { 6 } else { 4 };
-        let is_silent = |to: usize| {
-            frame
-                .get(first..to)
-                .is_some_and(|b| b.iter().all(|x| *x == 0))
-        };
-        match frame.get(side..side + 8) {
-            Some([b'X', b'i', b'n', b'g', ..] | [b'I', b'n', b'f', b'o', ..])
-                if is_silent(side) =>
-            {
-                return Self::xing(frame, side, header);
-            }
-            _ => {}
-        }
-        let vbri = frame.get(36..54)?;
-        (vbri.starts_with(b"VBRI") && is_silent(36)).then(|| Self {
-            promised: Some(u64::from(be32(vbri, 14))),
-            ..Self::default()
-        })
-    }
-
-    fn xing(frame: &[u8], side: usize, header: &Header) -> Option<Self> {
-        let flags = be32(frame, side + 4);
-        let mut at = side + 8;
-        let promised = (flags & 1 != 0).then(|| u64::from(be32(frame, at)));
-        for (bit, bytes) in [(1, 4), (2, 4), (4, 100), (8, 4)] {
-            at += if flags & bit != 0 { bytes } else { 0 };
-        }
-        let mut song = Self {
-            promised,
-            ..Self::default()
-        };
-        let Some(tag) = frame.get(at..).filter(|tag| tag.len() >= 24) else {
-            return Some(song);
-        };
-        let is_lame = tag.starts_with(b"LAME");
-        let has_crc = tag.len() >= 36 && (header.has_crc || is_lame);
-        let crc = if has_crc { be32(tag, 32) & 0xffff } else { 0 };
-        song.is_gapless = crc == 0 || crc == u32::from(crc16(&frame[..at + 34]));
-        if song.is_gapless && (is_lame || tag.starts_with(b"Lavf") || tag.starts_with(b"Lavc")) {
-            let both = be32(tag, 20) & 0x00ff_ffff;
-            song.delay = u64::from(both >> 12) + DECODER_DELAY;
-            song.padding = u64::from(both & 0xfff).saturating_sub(DECODER_DELAY);
-        }
-        Some(song)
-    }
-}
-
-/// CRC-16 of ANSI, low bit first.
-fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc, byte| {
-        (0..8).fold(crc ^ u16::from(*byte), |crc, _| {
-            (crc >> 1) ^ if crc & 1 == 1 { 0xa001 } else { 0 }
-        })
-    })
-}
-
-fn be32(bytes: &[u8], at: usize) -> u32 {
-    let word = bytes.get(at..at + 4).and_then(|word| word.try_into().ok());
-    word.map_or(0, u32::from_be_bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn headers() {
-        let header = Header::read(0xfffb_9064).unwrap();
-        assert_eq!(
-            (header.rate, header.bytes, header.samples),
-            (44_100, 417, 1152)
-        );
-        let header = Header::read(0xfff3_40c4).unwrap();
-        assert_eq!(
-            (header.rate, header.channels, header.samples),
-            (22_050, 1, 576)
-        );
-        for word in [
-            0xffff_ffff,
-            0xfffb_f064,
-            0xfffb_0064,
-            0xffe8_9064,
-            0x1234_5678,
-        ] {
-            assert_eq!(Header::read(word), None, "{word:x}");
-        }
-    }
-
-    #[test]
-    fn checksum() {
-        assert_eq!(crc16(b"123456789"), 0xbb3d);
     }
 }

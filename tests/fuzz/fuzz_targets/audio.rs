@@ -1,0 +1,3 @@
+#![no_main]
+
+undertone_fuzz::target!("audio");
