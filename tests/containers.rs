@@ -298,6 +298,9 @@ fn ramp() -> Vec<i16> {
     (0..16_000).collect()
 }
 
+/// The name of an entry, its bits, the atoms in it, and the ramp as it writes samples.
+type Pcm = (&'static [u8; 4], u16, Vec<u8>, Vec<u8>);
+
 #[test]
 fn quicktime_samples_in_every_order() {
     let ramp = ramp();
@@ -314,7 +317,7 @@ fn quicktime_samples_in_every_order() {
     let bef = bytes(&|x| float(x).to_be_bytes().to_vec());
     let lef = bytes(&|x| float(x).to_le_bytes().to_vec());
     let bed = bytes(&|x| f64::from(float(x)).to_be_bytes().to_vec());
-    let cases: [(&[u8; 4], u16, Vec<u8>, Vec<u8>); 12] = [
+    let cases: [Pcm; 12] = [
         (b"twos", 16, vec![], be16.clone()),
         (b"NONE", 16, vec![], be16.clone()),
         (b"sowt", 16, vec![], le16.clone()),

@@ -67,11 +67,7 @@ const FREE: &[&str] = &["error", "options", "dims", "transcript"];
 const NOT_BUILT: &[&str] = &["device", "vad", "timing", "server"];
 
 /// Imports that close a circle inside a room, and why they may.
-const EXCEPTIONS: &[(&str, &str, &str)] = &[(
-    "audio::riff",
-    "audio::source",
-    "the containers' readers are about to move into a folder of theirs",
-)];
+const EXCEPTIONS: &[(&str, &str, &str)] = &[];
 
 fn may_import(room: &str, other: &str) -> bool {
     let free = room != "kernels" && FREE.contains(&other);

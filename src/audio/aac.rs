@@ -5,7 +5,7 @@ use symphonia::core::audio::Channels;
 use symphonia::core::codecs::audio::well_known as codecs;
 use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters};
 
-use super::demux::matroska::vorbis_headers;
+use super::vorbis::vorbis_headers;
 
 /// Rates by their index.
 pub(super) const RATES: [u32; 13] = [

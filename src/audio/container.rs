@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use symphonia::core::audio::Channels;
 use symphonia::core::codecs::audio::AudioCodecParameters;
 
-use super::decoder::{self, Decoder, RATES};
+use super::decoder::{self, Decoder, Frames, RATES};
 use super::demux::{self, Change, Demuxer, Ending, Fault, Packet};
 use super::input::{AudioOptions, Gaps};
 use super::recognise::{Found, Kind, recognise};
@@ -34,34 +34,6 @@ pub(super) struct Description {
     pub(super) codec: String,
     pub(super) duration_s: Option<f64>,
     pub(super) start_s: f64,
-}
-
-/// Decoded frames, interleaved.
-pub(super) struct Frames {
-    pub(super) rate: u32,
-    pub(super) channels: Channels,
-    /// What the codec decodes to.
-    pub(super) depth: super::codec::Depth,
-    pub(super) samples: Vec<f32>,
-}
-
-impl Frames {
-    fn count(&self) -> u64 {
-        (self.samples.len() / self.channels.count().max(1)) as u64
-    }
-
-    /// Drops frames from both ends.
-    fn trim(&mut self, start: u64, end: u64) {
-        let channels = self.channels.count().max(1);
-        let samples = |frames: u64| {
-            usize::try_from(frames)
-                .unwrap_or(usize::MAX)
-                .saturating_mul(channels)
-        };
-        let kept = self.samples.len().saturating_sub(samples(end));
-        self.samples.truncate(kept);
-        self.samples.drain(..samples(start).min(kept));
-    }
 }
 
 /// One audio track being decoded.

@@ -7,7 +7,6 @@ use symphonia::core::packet::PacketRef;
 use symphonia::core::units::{Duration, Timestamp};
 
 use super::codec::{Depth, depth};
-use super::container::Frames;
 use super::demux::Packet;
 use super::demux::mpeg::Header;
 use super::opus::{OPUS_RATE, OpusHead, OpusPackets};
@@ -17,6 +16,34 @@ pub(super) const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
 pub(super) const MAX_CHANNELS: usize = 32;
 /// Frames that one packet may hold; more is a hostile header.
 const MAX_PACKET_FRAMES: u64 = 1 << 18;
+
+/// Decoded frames, interleaved.
+pub(super) struct Frames {
+    pub(super) rate: u32,
+    pub(super) channels: Channels,
+    /// What the codec decodes to.
+    pub(super) depth: Depth,
+    pub(super) samples: Vec<f32>,
+}
+
+impl Frames {
+    pub(super) fn count(&self) -> u64 {
+        (self.samples.len() / self.channels.count().max(1)) as u64
+    }
+
+    /// Drops frames from both ends.
+    pub(super) fn trim(&mut self, start: u64, end: u64) {
+        let channels = self.channels.count().max(1);
+        let samples = |frames: u64| {
+            usize::try_from(frames)
+                .unwrap_or(usize::MAX)
+                .saturating_mul(channels)
+        };
+        let kept = self.samples.len().saturating_sub(samples(end));
+        self.samples.truncate(kept);
+        self.samples.drain(..samples(start).min(kept));
+    }
+}
 
 /// A decoder of one stream.
 pub(super) enum Decoder {

@@ -25,7 +25,9 @@ mod recognise;
 mod resample;
 mod source;
 mod stream;
+mod tags;
 mod track;
+mod vorbis;
 
 pub use input::{AudioOptions, Gaps, Input, Limits, TrackChoice};
 pub use probe::{Contents, TrackInfo};

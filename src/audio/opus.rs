@@ -92,8 +92,8 @@ impl OpusHead {
 }
 
 enum Streams {
-    One(Decoder),
-    Several(OpusMSDecoder, Vec<i32>),
+    One(Box<Decoder>),
+    Several(Box<OpusMSDecoder>, Vec<i32>),
 }
 
 /// A decoder of one Opus stream.
@@ -118,7 +118,7 @@ impl OpusPackets {
                 decoder
                     .set_gain(i32::from(head.gain))
                     .map_err(|error| error.to_string())?;
-                Streams::One(decoder)
+                Streams::One(Box::new(decoder))
             }
             Some((streams, coupled, mapping)) => {
                 let mut mapping = mapping.clone();
@@ -131,7 +131,7 @@ impl OpusPackets {
                 let mut decoder = OpusMSDecoder::new(rate, count, streams, coupled, &mapping)
                     .map_err(|code| format!("its streams make no sense ({code})"))?;
                 decoder.set_gain(i32::from(head.gain));
-                Streams::Several(decoder, vec![0; MAX_PACKET_FRAMES * channels])
+                Streams::Several(Box::new(decoder), vec![0; MAX_PACKET_FRAMES * channels])
             }
         };
         Ok(Self {

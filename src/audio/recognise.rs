@@ -7,6 +7,7 @@ use std::io::Result as IoResult;
 
 use super::demux::{adts, mpeg};
 use super::source::Source;
+use super::tags::tag_bytes;
 
 /// A container that is read here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,30 +180,6 @@ fn by_signature(head: &[u8]) -> Found {
     let fits = |(at, first, also, second, _): &&Signature| has(*at, first) && has(*also, second);
     let found = SIGNATURES.iter().find(fits);
     found.map_or(Found::Unknown, |(.., found)| *found)
-}
-
-/// Bytes of the tag at an offset (ID3v2, APE, ID3v1), 0 where there is none.
-pub(super) fn tag_bytes(source: &mut Source, at: u64) -> IoResult<u64> {
-    let Some(head) = source.array::<10>(at)? else {
-        return Ok(match source.upto(at, 3)?.as_slice() {
-            b"TAG" => source.len() - at,
-            _ => 0,
-        });
-    };
-    if head.starts_with(b"ID3") && head[3] != 0xff && head[4] != 0xff {
-        let size = head[6..]
-            .iter()
-            .fold(0, |sum, x| sum << 7 | u64::from(x & 0x7f));
-        let footer = if head[5] & 0x10 != 0 { 10 } else { 0 };
-        return Ok(10 + size + footer);
-    }
-    if head.starts_with(b"APETAGEX") {
-        let field = |bytes: Option<[u8; 4]>| bytes.map_or(0, u32::from_le_bytes);
-        let size = u64::from(field(source.array(at + 12)?));
-        let is_header = field(source.array(at + 20)?) >> 29 & 1 == 1;
-        return Ok(if is_header { 32 + size } else { 32 });
-    }
-    Ok(if head.starts_with(b"TAG") { 128 } else { 0 })
 }
 
 /// MPEG audio or ADTS: at the start, or behind silence or junk where more frames make sure of it.

@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use undertone::ComputeType;
-use undertone::attention::{self, Registry};
 use undertone::Gaps;
+use undertone::attention::{self, Registry};
 use undertone::internals::attention::built_in;
 use undertone::internals::audio::{self, AudioOptions, Limits};
 use undertone::internals::kernels::Cpu;

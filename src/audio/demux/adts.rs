@@ -7,8 +7,8 @@ use symphonia::core::codecs::audio::well_known as codecs;
 
 use super::{Change, Demuxer, Ending, Fault, Packet, Track, blocks};
 use crate::audio::aac;
-use crate::audio::recognise;
 use crate::audio::source::Source;
+use crate::audio::tags::tag_bytes;
 
 const HEADER_BYTES: u64 = 7;
 const CHECKSUM_BYTES: u64 = 2;
@@ -134,7 +134,7 @@ impl Adts {
         let is_sure = self.last.is_some_and(|last| last.agrees(&header))
             || next == self.source.len()
             || Header::at(&mut self.source, next)?.is_some_and(|next| next.agrees(&header))
-            || recognise::tag_bytes(&mut self.source, next)? > 0;
+            || tag_bytes(&mut self.source, next)? > 0;
         Ok(is_sure.then_some(header))
     }
 }
@@ -159,7 +159,7 @@ impl Demuxer for Adts {
             if let Some(header) = self.frame_at(self.at)? {
                 break header;
             }
-            let tag = recognise::tag_bytes(&mut self.source, self.at)?;
+            let tag = tag_bytes(&mut self.source, self.at)?;
             let by = match tag {
                 0 => {
                     let bytes = self.source.upto(self.at + 1, SEARCH_BYTES)?;

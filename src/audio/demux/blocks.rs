@@ -20,7 +20,6 @@ pub(super) struct Blocks {
     end: u64,
     block: Block,
     is_cut: bool,
-    frames_before: u64,
 }
 
 /// Bytes and frames of a block.
@@ -62,7 +61,6 @@ impl Blocks {
             container,
             tracks: [track],
             block,
-            frames_before: 0,
         }
     }
 }
@@ -90,7 +88,6 @@ impl Demuxer for Blocks {
         }
         let data = self.source.upto(self.at, n * bytes)?;
         self.at += n * bytes;
-        self.frames_before += n * frames;
         Ok(Some(Packet {
             data,
             frames: n * frames,

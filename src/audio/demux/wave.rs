@@ -133,7 +133,7 @@ impl Format {
     fn sample_bytes(&self) -> u32 {
         let least = self.bits.div_ceil(8).max(1);
         let by_block = u32::try_from(self.align / self.count().max(1)).unwrap_or(0);
-        match self.bits % 8 != 0 || self.bits == 0 {
+        match self.bits == 0 || !self.bits.is_multiple_of(8) {
             true if (least..=4).contains(&by_block) => by_block,
             _ => least,
         }

@@ -11,7 +11,6 @@ use super::{Change, Demuxer, Ending, Fault, Packet, Track};
 use crate::audio::source::Source;
 use ebml::{Head, find, float, number, signed, unsigned};
 use tracks::Media;
-pub(in crate::audio) use tracks::vorbis_headers;
 
 const EBML: u32 = 0x1a45_dfa3;
 const SEGMENT: u32 = 0x1853_8067;

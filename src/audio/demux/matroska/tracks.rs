@@ -11,6 +11,7 @@ use super::ebml::{children, find, float, text, unsigned};
 use crate::audio::aac;
 use crate::audio::names::{self, Coded};
 use crate::audio::opus::OpusHead;
+use crate::audio::vorbis::vorbis_headers;
 
 const TRACK_ENTRY: u32 = 0xae;
 const AUDIO_TYPE: u64 = 2;
@@ -159,33 +160,6 @@ fn private_data(params: &mut AudioCodecParameters, private: &[u8]) -> Result<(),
     Ok(())
 }
 
-/// The first and the third of Vorbis' three headers, which stand one behind the other.
-pub(in crate::audio) fn vorbis_headers(private: &[u8]) -> Option<Vec<u8>> {
-    let (count, mut rest) = private.split_first()?;
-    let mut sizes = Vec::new();
-    for _ in 0..*count {
-        let mut size = 0;
-        loop {
-            let (byte, next) = rest.split_first()?;
-            rest = next;
-            size += usize::from(*byte);
-            if *byte != 255 {
-                break;
-            }
-        }
-        sizes.push(size);
-    }
-    let mut headers = Vec::new();
-    for size in sizes {
-        let (header, next) = rest.split_at_checked(size)?;
-        headers.push(header);
-        rest = next;
-    }
-    headers.push(rest);
-    let of_kind = |kind: u8| headers.iter().find(|header| header.first() == Some(&kind));
-    Some([*of_kind(1)?, *of_kind(5)?].concat())
-}
-
 /// The description of the stream among FLAC's blocks.
 fn stream_info(private: &[u8]) -> Option<&[u8]> {
     let mut blocks = private.strip_prefix(b"fLaC").unwrap_or(private);
@@ -266,9 +240,6 @@ mod tests {
 
     #[test]
     fn headers_among_a_codecs_data() {
-        let laced = [2, 2, 1, 1, 9, 3, 5, 8, 8];
-        assert_eq!(vorbis_headers(&laced), Some(vec![1, 9, 5, 8, 8]));
-        assert_eq!(vorbis_headers(&laced[..3]), None);
         let blocks = [b"fLaC\x04\0\0\x01x\x80\0\0\x22".as_slice(), &[6; 34]].concat();
         assert_eq!(stream_info(&blocks), Some(&[6; 34][..]));
         assert_eq!(stream_info(&blocks[..12]), None);

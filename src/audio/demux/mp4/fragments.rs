@@ -146,7 +146,6 @@ impl Fragments {
                 bytes: u64::from(size),
                 ticks: *ticks,
                 duration: i64::from(duration),
-                frames: 0,
                 description: (defaults.description.max(1) - 1) as usize,
             });
             offset = offset.saturating_add(u64::from(size));

@@ -121,13 +121,22 @@ impl Mp4 {
         mp4
     }
 
-    /// The next piece of media that the file holds.
+    /// The next piece of media that the file holds; of plain samples also a part of one.
     fn next_piece(&mut self) -> Result<Option<Piece>, Fault> {
-        let piece = self.promised_piece()?;
-        let is_there =
-            |piece: &Piece| piece.offset.saturating_add(piece.bytes) <= self.source.len();
-        self.is_cut |= piece.is_some_and(|piece| !is_there(&piece));
-        Ok(piece.filter(is_there))
+        let Some(mut piece) = self.promised_piece()? else {
+            return Ok(None);
+        };
+        let left = self.source.len().saturating_sub(piece.offset);
+        if piece.bytes <= left {
+            return Ok(Some(piece));
+        }
+        self.is_cut = true;
+        let entries = &self.media[self.chosen].entries;
+        let block = entries.get(piece.description).and_then(|entry| entry.block);
+        let bytes = block.map_or(0, |block| left / block.bytes * block.bytes);
+        piece.duration = (piece.duration as f64 * bytes as f64 / piece.bytes as f64) as i64;
+        piece.bytes = bytes;
+        Ok((bytes > 0).then_some(piece))
     }
 
     /// The next piece, from the table and then from the fragments.

@@ -14,8 +14,6 @@ pub(super) struct Piece {
     /// When it begins and how long it lasts, in ticks of the media.
     pub(super) ticks: i64,
     pub(super) duration: i64,
-    /// Frames in it, where blocks are of one size; 0 otherwise.
-    pub(super) frames: u64,
     /// Which of the track's descriptions it follows.
     pub(super) description: usize,
 }
@@ -168,7 +166,7 @@ impl Table {
     }
 
     /// Takes `n` samples of the current chunk that make up `bytes`.
-    fn take(&mut self, n: u64, bytes: u64, frames: u64) -> Piece {
+    fn take(&mut self, n: u64, bytes: u64) -> Piece {
         let duration = self.take_ticks(n);
         let place = &mut self.place;
         let piece = Piece {
@@ -176,7 +174,6 @@ impl Table {
             bytes,
             ticks: place.ticks,
             duration,
-            frames,
             description: place.description,
         };
         place.offset = place.offset.saturating_add(bytes);
@@ -188,7 +185,7 @@ impl Table {
 
     fn sample(&mut self) -> Option<Piece> {
         let bytes = self.size_of(self.place.sample)?;
-        Some(self.take(1, bytes, 0))
+        Some(self.take(1, bytes))
     }
 
     /// Blocks of one size, of which each counts as `frames` samples.
@@ -196,6 +193,6 @@ impl Table {
         let left = self.place.chunk_left.min(self.count - self.place.sample);
         let blocks = left.div_ceil(frames).min((PIECE_FRAMES / frames).max(1));
         let n = left.min(blocks * frames);
-        Some(self.take(n, blocks * bytes, blocks * frames))
+        Some(self.take(n, blocks * bytes))
     }
 }

@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 use std::io::Result as IoResult;
 
 use super::{Change, Demuxer, Ending, Fault, Packet, Track};
-use crate::audio::recognise;
 use crate::audio::source::Source;
+use crate::audio::tags::tag_bytes;
 pub(in crate::audio) use header::Header;
 use song::Song;
 
@@ -172,7 +172,7 @@ impl Mpeg {
     fn synchronise(&mut self) -> IoResult<u64> {
         let mut skipped = 0;
         while self.at + 4 <= self.end && !self.is_frame(self.at)? {
-            let tag = recognise::tag_bytes(&mut self.source, self.at)?;
+            let tag = tag_bytes(&mut self.source, self.at)?;
             if tag > 0 {
                 self.at = (self.at + tag).min(self.end);
                 continue;
@@ -202,7 +202,7 @@ impl Mpeg {
         let next = at + header.bytes;
         match self.header_at(next)? {
             Some(second) => Ok(header.agrees(&second)),
-            None => Ok(next == self.end || recognise::tag_bytes(&mut self.source, next)? > 0),
+            None => Ok(next == self.end || tag_bytes(&mut self.source, next)? > 0),
         }
     }
 
