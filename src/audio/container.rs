@@ -166,8 +166,12 @@ impl Container {
         const MISSING_S: f64 = 0.25;
         let reached_s = self.reached_s.max(heard_s);
         let promised_s = self.description.duration_s;
-        let promised = promised_s.filter(|s| s - reached_s > MISSING_S.max(s * 0.01));
-        match (self.demuxer.ending(), promised) {
+        let ending = self.demuxer.ending();
+        let promised = promised_s.filter(|s| match ending {
+            Ending::CutShort => *s > reached_s,
+            _ => s - reached_s > MISSING_S.max(s * 0.01),
+        });
+        match (ending, promised) {
             (Ending::Whole, _) | (Ending::Unknown, None) => None,
             (Ending::Unknown, Some(promised_s)) => Some(format!(
                 "truncated: the header promises {promised_s:.1} s, {heard_s:.1} s could be decoded"
