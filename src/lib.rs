@@ -100,6 +100,7 @@ mod model;
 mod options;
 pub mod output;
 mod ranking;
+mod timing;
 mod tokenizer;
 mod transcript;
 pub mod weights;

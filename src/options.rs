@@ -174,7 +174,20 @@ pub struct TranscribeOptions {
     pub audio_track: Option<TrackChoice>,
     /// What becomes of gaps between a container's packets; ffmpeg, and so openai, closes them.
     pub gaps: Gaps,
+    /// Whether each word's times are found; they draw segments to their words and move the next window.
+    pub word_timestamps: bool,
+    /// Marks that are merged with the word behind them.
+    pub prepend_punctuations: String,
+    /// Marks that are merged with the word before them.
+    pub append_punctuations: String,
+    /// Skip silence longer than this, in seconds, around text that was probably invented. Needs word times.
+    pub hallucination_silence_threshold: Option<f64>,
 }
+
+/// openai/whisper's default of [`TranscribeOptions::prepend_punctuations`].
+pub const PREPEND_PUNCTUATIONS: &str = "\"'“¿([{-";
+/// openai/whisper's default of [`TranscribeOptions::append_punctuations`].
+pub const APPEND_PUNCTUATIONS: &str = "\"'.。,，!！?？:：”)]}、";
 
 impl Default for TranscribeOptions {
     fn default() -> Self {
@@ -189,6 +202,10 @@ impl Default for TranscribeOptions {
             batch_size: None,
             audio_track: None,
             gaps: Gaps::Close,
+            word_timestamps: false,
+            prepend_punctuations: PREPEND_PUNCTUATIONS.into(),
+            append_punctuations: APPEND_PUNCTUATIONS.into(),
+            hallucination_silence_threshold: None,
         }
     }
 }
@@ -277,6 +294,16 @@ impl TranscribeOptions {
         let makes_sense = |t: &f64| t.is_finite() && *t >= 0.0;
         if !self.clip_timestamps.iter().all(makes_sense) {
             return bad("clip_timestamps", "must be seconds from 0 on");
+        }
+        let threshold = self.hallucination_silence_threshold;
+        if threshold.is_some_and(|s| !makes_sense(&s)) {
+            return bad(
+                "hallucination_silence_threshold",
+                "must be seconds from 0 on",
+            );
+        }
+        if threshold.is_some() && !self.word_timestamps {
+            return bad("hallucination_silence_threshold", "needs word_timestamps");
         }
         Ok(())
     }

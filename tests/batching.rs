@@ -109,6 +109,7 @@ fn jobs(n_mels: usize, mels: &[Vec<f32>], count: usize) -> Vec<WindowJob> {
             gates,
             source: (i % 5) as u64,
             cancel: Cancel::default(),
+            align: None,
         }
     };
     (0..count).map(job).collect()

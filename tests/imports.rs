@@ -22,12 +22,15 @@ const LAW: &[(&str, &[&str])] = &[
         &["device", "attention", "weights", "kernels", "ranking"],
     ),
     ("decoding", &["ranking", "tokenizer"]),
-    ("timing", &["model", "ranking", "tokenizer", "kernels"]),
+    ("timing", &["decoding", "tokenizer"]),
     (
         "batcher",
         &["decoding", "timing", "model", "ranking", "tokenizer"],
     ),
-    ("longform", &["decoding", "mel", "vad", "tokenizer"]),
+    (
+        "longform",
+        &["decoding", "mel", "timing", "vad", "tokenizer"],
+    ),
     ("engine", STAGES),
     ("eval", &["engine"]),
     ("server", FRONTS),
@@ -64,7 +67,7 @@ const FRONTS: &[&str] = &[
 ];
 const FREE: &[&str] = &["error", "options", "dims", "transcript"];
 /// Rooms of the law that are still to be built.
-const NOT_BUILT: &[&str] = &["device", "vad", "timing", "server"];
+const NOT_BUILT: &[&str] = &["device", "vad", "server"];
 
 /// Imports that close a circle inside a room, and why they may.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[];

@@ -4,6 +4,7 @@
 //! steps. Gates, temperature, seed and fallback belong to the window, so what shares its batch
 //! never changes its result. Slots bound both the windows and the rows of beams in memory.
 
+mod aligning;
 mod batch;
 mod front;
 mod inbox;
@@ -103,7 +104,12 @@ pub struct WindowJob {
     pub source: u64,
     /// Stops it.
     pub cancel: Cancel,
+    /// Whether its text is aligned with its audio, for word times.
+    pub align: Option<AlignmentHeads>,
 }
+
+/// The cross-attention heads, layer and head each, that follow the audio. Cheap to clone.
+pub type AlignmentHeads = Arc<[(usize, usize)]>;
 
 impl WindowJob {
     /// Rows that the window takes at any of its temperatures, at most.

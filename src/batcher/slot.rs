@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::WindowJob;
+use super::aligning::Aligning;
 use super::inbox::Reply;
 use crate::decoding::fallback;
 use crate::decoding::{DecodingResult, Step, WindowDecoder};
@@ -27,6 +28,8 @@ pub(super) struct Slot {
     tokens: Vec<u32>,
     rows: usize,
     parents: Vec<usize>,
+    /// The window is decoded, and its text is aligned.
+    aligning: Option<(Aligning, DecodingResult)>,
 }
 
 impl Slot {
@@ -49,6 +52,7 @@ impl Slot {
             tokens: Vec::new(),
             rows: 1,
             parents: Vec::new(),
+            aligning: None,
         };
         slot.feed_prompt();
         slot
@@ -87,7 +91,10 @@ impl Slot {
             text: &mut self.text,
             tokens: &self.tokens,
             rows: self.rows,
-            queries: self.decoder.queries(),
+            queries: match &self.aligning {
+                Some((aligning, _)) => aligning.queries(),
+                None => self.decoder.queries(),
+            },
         }
     }
 
@@ -98,6 +105,11 @@ impl Slot {
         tokenizer: &Arc<Tokenizer>,
         answers: &[Answer],
     ) -> Result<Option<DecodingResult>> {
+        if let Some((aligning, mut result)) = self.aligning.take() {
+            let weights = network.cross_weights(&self.audio, &self.text, 0)?;
+            result.alignment = Some(Box::new(aligning.finish(answers, weights)));
+            return Ok(Some(result));
+        }
         match self.decoder.advance(answers) {
             Step::Continue(rows) => {
                 self.tokens.clear();
@@ -122,12 +134,37 @@ impl Slot {
         let mut result = self.decoder.finish();
         if fallback::next_temperature(&self.job.gates, self.attempt, &result).is_none() {
             result.failed = std::mem::take(&mut self.failed);
-            return Ok(Some(result));
+            return Ok(self.align(network, tokenizer, result));
         }
         self.failed.push(result.attempt());
         self.attempt += 1;
         self.decoder = Self::decoder(network, tokenizer, &self.job, self.attempt)?;
         self.feed_prompt();
         Ok(None)
+    }
+
+    /// The result, or nothing yet where word times are wanted of it: its text is fed once more, by itself.
+    fn align(
+        &mut self,
+        network: &dyn Network,
+        tokenizer: &Tokenizer,
+        result: DecodingResult,
+    ) -> Option<DecodingResult> {
+        let Some(heads) = self.job.align.clone() else {
+            return Some(result);
+        };
+        if fallback::is_silent(&result, &self.job.gates) {
+            return Some(result);
+        }
+        let aligning = Aligning::new(tokenizer, &self.job.options, &result, network.dims());
+        let Some(aligning) = aligning else {
+            return Some(result);
+        };
+        self.text.reset(1);
+        self.text.watch(&heads);
+        self.tokens.clone_from(&aligning.tokens);
+        self.rows = 1;
+        self.aligning = Some((aligning, result));
+        None
     }
 }

@@ -69,6 +69,7 @@ fn a_window_takes_as_many_rows_as_its_widest_temperature() {
             },
             source: 0,
             cancel: Cancel::default(),
+            align: None,
         };
         assert_eq!(
             job.rows(),

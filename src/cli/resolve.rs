@@ -66,7 +66,7 @@ pub fn speech(args: &SpeechArgs, task: Task) -> Result<Job> {
         Some(_) => Task::Transcribe,
         None => task,
     };
-    missing_parts(args)?;
+    words_are_timed(args)?;
     if args.jobs == Some(0) {
         return usage("--jobs starts at 1");
     }
@@ -104,10 +104,9 @@ pub fn slots(jobs: usize) -> usize {
     jobs.min(8 + 2).max(jobs / 2)
 }
 
-/// Options that openai/whisper has and this program does not serve yet are errors, not silence.
-fn missing_parts(args: &SpeechArgs) -> Result<()> {
+/// Options that say something about words need their times.
+fn words_are_timed(args: &SpeechArgs) -> Result<()> {
     let needs_words = [
-        ("--word-timestamps", args.words.word_timestamps),
         ("--highlight-words", args.output.highlight_words),
         ("--max-line-width", args.output.max_line_width.0.is_some()),
         ("--max-line-count", args.output.max_line_count.0.is_some()),
@@ -120,8 +119,9 @@ fn missing_parts(args: &SpeechArgs) -> Result<()> {
             args.gates.hallucination_silence_threshold.0.is_some(),
         ),
     ];
-    match needs_words.iter().find(|(_, asked)| *asked) {
-        Some((option, _)) => usage(format!("{option}: word times are not built in yet")),
+    let timed = args.words.word_timestamps;
+    match needs_words.iter().find(|(_, asked)| *asked && !timed) {
+        Some((option, _)) => usage(format!("{option}: needs --word-timestamps True")),
         None => Ok(()),
     }
 }
@@ -135,6 +135,10 @@ fn options(args: &SpeechArgs, task: Task) -> Result<TranscribeOptions> {
         initial_prompt: d.initial_prompt.clone(),
         carry_initial_prompt: d.carry_initial_prompt,
         prefix: d.prefix.clone(),
+        word_timestamps: args.words.word_timestamps,
+        prepend_punctuations: args.words.prepend_punctuations.clone(),
+        append_punctuations: args.words.append_punctuations.clone(),
+        hallucination_silence_threshold: args.gates.hallucination_silence_threshold.0,
         clip_timestamps: numbers("--clip-timestamps", &d.clip_timestamps)?,
         batch_size: args.batch_size,
         audio_track: args.audio_options.audio_track.as_deref().map(audio_track),

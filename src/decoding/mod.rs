@@ -22,7 +22,7 @@ mod vocabulary;
 mod window;
 
 pub use language::{LanguageProbabilities, LanguageTokens};
-pub use result::{DecodingResult, strip};
+pub use result::{Alignment, DecodingResult, strip};
 pub use rows::Step;
 pub use task::last_tokens;
 pub use window::WindowDecoder;

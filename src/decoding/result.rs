@@ -21,6 +21,28 @@ pub struct DecodingResult {
     pub language: String,
     /// What lower temperatures gave, in order; each failed the gates.
     pub failed: Vec<Attempt>,
+    /// What word timing needs, where it was asked for and there is text.
+    pub alignment: Option<Box<Alignment>>,
+}
+
+/// What the network says about where a window's text is in its audio: of the start sequence, the text and
+/// its end, fed once more without timestamps, as openai/whisper's `find_alignment` feeds them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alignment {
+    /// The text tokens.
+    pub text_tokens: Vec<u32>,
+    /// Each text token's probability among all text tokens.
+    pub probabilities: Vec<f32>,
+    /// Tokens of the start sequence, which stand before `<|notimestamps|>` and the text.
+    pub lead: usize,
+    /// Heads that follow the audio.
+    pub heads: usize,
+    /// Tokens fed: the start sequence, `<|notimestamps|>`, the text, the end.
+    pub rows: usize,
+    /// Positions of the audio.
+    pub positions: usize,
+    /// The heads' cross-attention weights, `(heads, rows, positions)`; each row's sum to 1.
+    pub weights: Vec<f32>,
 }
 
 impl DecodingResult {

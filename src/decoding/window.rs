@@ -93,6 +93,7 @@ impl WindowDecoder {
             compression_ratio: compression_ratio(&text),
             language: self.language.clone(),
             failed: Vec::new(),
+            alignment: None,
             tokens: best.tokens,
             text,
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::{Engine, Loaded};
 use crate::attention::{self, AttentionBackend, Registry};
-use crate::batcher::{Batcher, Capacity};
+use crate::batcher::{AlignmentHeads, Batcher, Capacity};
 use crate::dims::ModelDimensions;
 use crate::error::{Error, Result};
 use crate::kernels::{Cpu, SimdLevel};
@@ -193,6 +193,7 @@ impl EngineBuilder {
             .load(source, compute, cpu, plan.clone(), packed)?;
         let capacity = Capacity::of_windows(self.slots);
         let batcher = Batcher::new(network.clone(), tokenizer.clone(), capacity)?;
+        let alignment_heads = alignment_heads(&files, &dims);
         let sources = AtomicU64::new(0);
         let any_task = self.any_task;
         let name = self.model.clone();
@@ -206,8 +207,40 @@ impl EngineBuilder {
             any_task,
             sources,
             warnings: source.warnings().to_vec(),
+            alignment_heads,
         })))
     }
+}
+
+/// The heads that word times are found by: those that the files beside the weights name, else the
+/// catalogue's, else every head of the upper half of the layers, as openai/whisper takes them.
+fn alignment_heads(files: &ModelFiles, dims: &ModelDimensions) -> AlignmentHeads {
+    let inside = |heads: &[(usize, usize)]| {
+        let fits =
+            |(layer, head): &(usize, usize)| *layer < dims.n_text_layer && *head < dims.n_text_head;
+        !heads.is_empty() && heads.iter().all(fits)
+    };
+    let named = ["generation_config.json", "config.json"]
+        .iter()
+        .filter_map(|name| heads_named_in(&files.dir.join(name)));
+    let known = files.entry.map(|entry| entry.alignment_heads.clone());
+    let upper_half = || {
+        let layers = dims.n_text_layer / 2..dims.n_text_layer;
+        let heads = |layer| (0..dims.n_text_head).map(move |head| (layer, head));
+        layers.flat_map(heads).collect()
+    };
+    let found = named.chain(known).find(|heads| inside(heads));
+    found.unwrap_or_else(upper_half).into()
+}
+
+/// `alignment_heads` of a JSON file beside the weights.
+fn heads_named_in(path: &Path) -> Option<Vec<(usize, usize)>> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        alignment_heads: Vec<(usize, usize)>,
+    }
+    let text = std::fs::read(path).ok()?;
+    Some(serde_json::from_slice::<Named>(&text).ok()?.alignment_heads)
 }
 
 /// The most bytes of a list of tokens that are read.

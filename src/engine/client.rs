@@ -1,7 +1,7 @@
 //! The engine as a client of its batcher: one recording's windows on their way there and back.
 
 use super::Engine;
-use crate::batcher::{Cancel, Inbox, WindowJob};
+use crate::batcher::{AlignmentHeads, Cancel, Inbox, WindowJob};
 use crate::decoding::DecodingResult;
 use crate::dims::N_FRAMES;
 use crate::error::Result;
@@ -17,17 +17,20 @@ pub(super) struct Client<'a> {
     source: u64,
     /// Where the results of windows that are decoded side by side arrive.
     inbox: Inbox,
+    /// What word times need.
+    align: Option<AlignmentHeads>,
 }
 
 impl<'a> Client<'a> {
     /// A source of its own among those that share the batcher.
-    pub fn new(engine: &'a Engine, mel: &'a LogMel, cancel: &'a Cancel) -> Self {
+    pub fn new(engine: &'a Engine, mel: &'a LogMel, cancel: &'a Cancel, words: bool) -> Self {
         Self {
             engine,
             mel,
             cancel,
             source: engine.next_source(),
             inbox: Inbox::default(),
+            align: words.then(|| engine.0.alignment_heads.clone()),
         }
     }
 
@@ -52,6 +55,7 @@ impl<'a> Client<'a> {
             gates,
             source: self.source,
             cancel,
+            align: self.align.clone(),
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::attention::Plan;
 use crate::audio::{self, AudioOptions, Input, Limits};
-use crate::batcher::{Batcher, Cancel, Capacity, WindowJob};
+use crate::batcher::{AlignmentHeads, Batcher, Cancel, Capacity, WindowJob};
 use crate::decoding::LanguageProbabilities;
 use crate::dims::{FRAMES_PER_SECOND, ModelDimensions, N_SAMPLES};
 use crate::error::{Error, Result};
@@ -41,6 +41,7 @@ struct Loaded {
     sources: AtomicU64,
     /// What is odd about the model's files.
     warnings: Vec<String>,
+    alignment_heads: AlignmentHeads,
 }
 
 /// How to stop a recording's work, and who hears how far it is. Clones share the request to stop.
@@ -179,7 +180,7 @@ impl Engine {
     ) -> Result<Transcript> {
         let mut options = self.check(options)?;
         let (mel, mut warnings) = self.log_mel(input, &options, &control.cancel)?;
-        let mut client = Client::new(self, &mel, &control.cancel);
+        let mut client = Client::new(self, &mel, &control.cancel, options.word_timestamps);
         let language = match &options.decoding.language {
             Some(language) => language.clone(),
             None => client.detect_language()?,
@@ -283,6 +284,7 @@ impl Engine {
             gates: Gates::default(),
             source: self.next_source(),
             cancel: Cancel::default(),
+            align: None,
         };
         self.0.batcher.detect_language(job)
     }

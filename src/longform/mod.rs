@@ -15,6 +15,7 @@ mod sequential;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod words;
 
 pub use batched::transcribe_batched;
 pub use clips::clips_past_the_end;

@@ -10,6 +10,7 @@ use crate::longform::clips::seek_clips;
 use crate::longform::recording::{DecodeWindows, Recording};
 use crate::longform::segments::{WindowSpan, clear_empty, segments_from_tokens};
 use crate::longform::trace::trace;
+use crate::longform::words::TimedWords;
 use crate::options::TranscribeOptions;
 use crate::tokenizer::Tokenizer;
 use crate::transcript::{SegmentSink, Transcript};
@@ -29,11 +30,12 @@ pub fn transcribe_sequential(
     report: &mut dyn FnMut(f64),
 ) -> Result<Transcript> {
     let mut recording = Recording::new(tokenizer, options, decoder.n_text_ctx());
+    let mut words = TimedWords::new(content_frames);
     for clip in seek_clips(&options.clip_timestamps, content_frames) {
         let mut seek_frames = clip.start;
         while seek_frames < clip.end {
             let span = window_span(seek_frames..clip.end);
-            seek_frames = decode_window(&mut recording, span, decoder, sink)?;
+            seek_frames = decode_window(&mut recording, &mut words, span, decoder, sink)?;
             report(seek_frames.min(content_frames) as f64 / FRAMES_PER_SECOND as f64);
         }
     }
@@ -47,6 +49,7 @@ pub fn transcribe_sequential(
 /// Decodes one window and closes it; gives the frame at which the next one starts.
 fn decode_window(
     recording: &mut Recording<'_>,
+    words: &mut TimedWords,
     span: WindowSpan,
     decoder: &mut dyn DecodeWindows,
     sink: &mut dyn SegmentSink,
@@ -62,7 +65,9 @@ fn decode_window(
         return Ok(span.seek_frames + span.segment_frames);
     }
     let mut cut = segments_from_tokens(recording.tokenizer, span, &result);
-    // Word times go here: they move segment times and may move the next window.
+    if recording.asked.word_timestamps && !words.add(recording, span, &result, &mut cut) {
+        return Ok(cut.next_seek_frames);
+    }
     clear_empty(&mut cut.segments);
     let tokens = cut.segments.iter().flat_map(|segment| &segment.tokens);
     let condition = recording.asked.condition_on_previous_text;

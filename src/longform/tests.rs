@@ -92,6 +92,7 @@ impl Attempt {
             compression_ratio: self.compression_ratio,
             language: "en".into(),
             failed: Vec::new(),
+            alignment: None,
         }
     }
 }
@@ -286,6 +287,7 @@ fn result(tokens: &[u32]) -> DecodingResult {
         compression_ratio: 1.0,
         language: "en".into(),
         failed: Vec::new(),
+        alignment: None,
     }
 }
 

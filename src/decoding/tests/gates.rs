@@ -14,6 +14,7 @@ fn result(compression_ratio: f64, avg_logprob: f64, no_speech_prob: f64) -> Deco
         compression_ratio,
         language: "en".into(),
         failed: Vec::new(),
+        alignment: None,
     }
 }
 

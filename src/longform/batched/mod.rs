@@ -17,6 +17,7 @@ use crate::longform::cuts::stretches_at_quiet_places;
 use crate::longform::recording::{DecodeWindows, Recording};
 use crate::longform::segments::{WindowSpan, clear_empty, segments_from_tokens};
 use crate::longform::trace::trace;
+use crate::longform::words::{add_words, keep_words_inside};
 use crate::options::TranscribeOptions;
 use crate::tokenizer::Tokenizer;
 use crate::transcript::{Segment, SegmentSink, Transcript, WindowTrace};
@@ -171,6 +172,10 @@ impl<'a> Stretches<'a> {
         );
         if !trace.silent {
             let mut cut = segments_from_tokens(self.recording.tokenizer, span, result);
+            if self.recording.asked.word_timestamps {
+                let start_s = span.seek_frames as f64 / FRAMES_PER_SECOND as f64;
+                add_words(&self.recording, span, result, &mut cut.segments, start_s);
+            }
             clear_empty(&mut cut.segments);
             stretch.segments.extend(cut.segments);
             next = cut.next_seek_frames.min(next);
@@ -210,6 +215,7 @@ impl<'a> Stretches<'a> {
                 let earlier_s = earlier_s.filter(|_| !self.goes_back(&segment));
                 segment.start = segment.start.min(end_s).max(earlier_s.unwrap_or(0.0));
                 segment.end = segment.end.min(end_s).max(segment.start);
+                keep_words_inside(&mut segment);
                 self.recording.add_segment(segment, sink)?;
             }
             if !is_closed {

@@ -89,6 +89,7 @@ impl DecodeWindows for Script {
             compression_ratio: 1.0,
             language: "en".into(),
             failed: Vec::new(),
+            alignment: None,
         };
         Ok((id, result))
     }
