@@ -78,8 +78,9 @@ fn words_are_cut_at_spaces_or_characters() {
         [" He", " said", ":", " \"no\"."]
     );
     assert_eq!(words("en", " naïve Łódź"), [" naïve", " Łódź"]);
-    let characters = words("ja", "今日は");
-    assert_eq!(characters.concat(), "今日は");
+    let text = "今日は良い天気ですね、と彼は言った";
+    let characters = words("ja", text);
+    assert_eq!(characters.concat(), text);
     assert!(characters.len() > 1, "{characters:?}");
 }
 
