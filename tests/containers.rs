@@ -2,10 +2,12 @@
 //! tracks to choose from. Most are made here from the samples of `tests/golden/audio`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use undertone::internals::audio::{self, AudioInfo, AudioOptions, Limits};
 use undertone::{Gaps, Input};
+
+use crate::support;
 
 fn golden(name: &str) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/audio");
@@ -413,18 +415,11 @@ fn tracks_are_listed() {
     assert_eq!(found.tracks[0].duration_s, Some(0.1));
 }
 
-/// The folder of recordings and reference outputs, if there is one.
-fn reference() -> Option<PathBuf> {
-    let folder = std::env::var_os("UNDERTONE_REFERENCE").map(PathBuf::from);
-    if folder.is_none() {
-        eprintln!("SKIPPED: UNDERTONE_REFERENCE is not set");
-    }
-    folder
-}
-
 #[test]
 fn files_from_the_field() {
-    let Some(folder) = reference() else { return };
+    let Some(folder) = support::reference() else {
+        return;
+    };
     // Samples at 16 kHz, of a whole file as ffmpeg counts them, and part of a warning or an error.
     let cases = [
         ("caf_streamed.caf", 30_393, ""),
@@ -475,7 +470,9 @@ fn files_from_the_field() {
 
 #[test]
 fn a_pause_without_packets_is_kept_where_it_is_asked_for() {
-    let Some(folder) = reference() else { return };
+    let Some(folder) = support::reference() else {
+        return;
+    };
     let file = folder.join("field/webm_gap.webm");
     let options = AudioOptions {
         gaps: Gaps::Keep,

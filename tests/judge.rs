@@ -15,8 +15,8 @@ use undertone::{
     ComputeType, DecodingOptions, Engine, Executor, ModelDimensions, SimdLevel, TranscribeOptions,
 };
 
-use crate::support::largest_error;
 use crate::support::weights::{Random, RandomWeights};
+use crate::support::{relative_error, worst};
 
 /// Largest error over the largest value that is due.
 struct Errors {
@@ -186,27 +186,23 @@ fn queries<'a>(allowed: &'a AllowedRuns, n_vocab: usize, part: &Part) -> Vec<Que
         .collect()
 }
 
-fn relative(got: &[f32], want: &[f32]) -> f64 {
-    let largest = want.iter().fold(0f32, |most, x| most.max(x.abs()));
-    largest_error(got, want) / f64::from(largest)
-}
-
 impl Run {
     fn errors(&self, judge: &Self) -> Errors {
-        let stage =
-            |of: fn(&EncoderStages) -> &Vec<f32>| relative(of(&self.stages), of(&judge.stages));
+        let stage = |of: fn(&EncoderStages) -> &Vec<f32>| {
+            relative_error(of(&self.stages), of(&judge.stages))
+        };
         let beams = self.weights.iter().zip(&judge.weights);
         let weights = beams.map(|(got, want)| {
             let shape = |x: &CrossWeights| (x.heads.clone(), x.tokens, x.positions);
             assert_eq!(shape(got), shape(want));
-            relative(&got.weights, &want.weights)
+            relative_error(&got.weights, &want.weights)
         });
         Errors {
             stem: stage(|stages| &stages.stem),
             block0: stage(|stages| &stages.block0),
             output: stage(|stages| &stages.output),
-            logits: relative(&self.logits, &judge.logits),
-            weights: weights.fold(0.0, f64::max),
+            logits: relative_error(&self.logits, &judge.logits),
+            weights: worst(weights),
         }
     }
 }

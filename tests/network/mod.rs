@@ -231,6 +231,30 @@ fn a_step_that_makes_no_sense_is_an_error() {
     }
 }
 
+#[test]
+fn a_step_without_room_is_an_error() {
+    let (_folder, executors) = executors();
+    for executor in &executors {
+        let (network, name) = (&*executor.network(), executor.name);
+        let context = network.dims().n_text_ctx;
+        let beyond = u32::try_from(network.dims().n_vocab).unwrap();
+        let long = vec![5; context + 1];
+        let audio = encoded(network, 1);
+        let mut text = network.text_state(2).unwrap();
+        let mut fed = |tokens: &[u32], rows| {
+            let fed = fed(network, &audio, &mut text, tokens, rows);
+            fed.map(|_| text.len())
+        };
+        assert!(fed(&[beyond], 1).is_err(), "{name}: no such token");
+        assert!(fed(&long, 1).is_err(), "{name}: longer than the context");
+        assert_eq!(fed(&long[..context - 1], 1).unwrap(), context - 1, "{name}");
+        assert!(fed(&[1, 2, 3], 3).is_err(), "{name}: more rows than beams");
+        assert!(fed(&[1, 2, 3, 4], 2).is_err(), "{name}: one token too many");
+        assert_eq!(fed(&[1, 2], 2).unwrap(), context, "{name}");
+        assert!(fed(&[1, 2], 2).is_err(), "{name}: the text is full");
+    }
+}
+
 /// Text alone, both kinds where the likelier one is due, timestamps alone, and text on both sides of them.
 fn constraints(allowed: &AllowedRuns, n_vocab: usize) -> [Constraint<'_>; 4] {
     let plain = Constraint::plain(allowed, n_vocab);

@@ -6,7 +6,7 @@ use super::embedding::Embedding;
 use super::matrix::Matrix;
 use super::state::{CpuAudio, CpuText};
 use crate::attention::{AttentionBackend, CrossRow, GrowingRow, SliceKv};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::Cpu;
 use crate::kernels::attention::{CrossKv, PackedDtype};
 use crate::kernels::linear::PackedLinear;
@@ -98,12 +98,44 @@ impl Decoder {
         attention: StepAttention<'_>,
         windows: &mut [StepRows<'_>],
     ) -> Result<Matrix<'a>> {
+        windows.iter().try_for_each(|window| self.check(window))?;
         let mut x = self.embed(cpu, windows);
         windows.iter_mut().for_each(StepRows::claim_positions);
         for (i, block) in self.blocks.iter().enumerate() {
             x = block.forward(cpu, attention, self.heads, i, &x, windows)?;
         }
         Ok(x)
+    }
+
+    /// Whether there is room for a window's new tokens, and an embedding.
+    fn check(&self, window: &StepRows<'_>) -> Result<()> {
+        let (context, beams) = (
+            self.positions.len() / self.width,
+            window.text.lineage.beams(),
+        );
+        let len = window.text.len + window.per_row();
+        if len > context {
+            return Err(Error::Engine(format!(
+                "a text of {len} tokens, of at most {context}"
+            )));
+        }
+        if window.rows > beams {
+            let rows = window.rows;
+            return Err(Error::Engine(format!(
+                "{rows} rows of a text that has {beams}"
+            )));
+        }
+        let n_vocab = self.logits.n_out();
+        match window
+            .tokens
+            .iter()
+            .find(|token| **token as usize >= n_vocab)
+        {
+            None => Ok(()),
+            Some(token) => Err(Error::Engine(format!(
+                "token {token} of a vocabulary of {n_vocab}"
+            ))),
+        }
     }
 
     /// The step's tokens are part of the windows' texts.
