@@ -9,7 +9,8 @@ use crate::kernels::attention::{CrossKv, GroupKv, Lineage};
 ///
 /// A *row* is one window or one beam of a window. Scores are scaled by `head_dim^-1/2`.
 pub struct AttentionCall<'a> {
-    /// `(tokens, heads × head_dim)` f32 (f64 where the reference executor judges): the queries of all rows, one row after another.
+    /// `(tokens, heads × head_dim)` f32 (f64 where the reference executor judges): the queries of all
+    /// rows, one row after another.
     /// Rows of the tensor may be further apart than its width (a view into a fused projection).
     pub queries: &'a Tensor,
     /// Number of heads.
