@@ -1,8 +1,10 @@
-//! Attention over plain numbers: softmax(Q Kᵀ / √head_dim) V, never holding a whole matrix of scores.
+//! Flash attention on the CPU: softmax(Q Kᵀ / √head_dim) V, never holding a whole matrix of scores.
 //!
 //! [`dense`] attends within one sequence (the encoder), [`cross`] reads a window's packed keys and
-//! values, [`growing`] a decoder's cache. QueryChunk and outputs are rows of `heads × head_dim` floats. A
+//! values, [`growing`] a decoder's cache. Queries and outputs are rows of `heads × head_dim` floats. A
 //! query's output has the same bits whatever else is in the call and however many threads there are.
+
+#![expect(unsafe_code, reason = "tasks write disjoint parts of one output")]
 
 mod cache;
 mod growing;
@@ -12,30 +14,25 @@ mod scheme;
 #[cfg(test)]
 mod tests;
 mod tile;
-mod vector;
-#[cfg(target_arch = "x86_64")]
-mod x86_64;
 
 pub use cache::{CrossKv, GroupKv, GrowingDtype, Lineage};
 pub use panels::{PackedDtype, Rows};
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use self::panels::PackedKv;
 use self::scheme::{Exact, NarrowBytes, Scheme, WideBytes};
 use self::tile::{QueryChunk, TileScratch, attend_chunk};
-use self::vector::{Scalar, Vector};
-#[cfg(target_arch = "x86_64")]
-use self::x86_64::{Avx2, Avx512};
-use super::level::Isa;
 use super::pool::SharedSlice;
+use super::simd::{Simd, Task, dispatch};
 use super::{Cpu, SimdLevel};
 
 /// Memory that [`dense`] keeps from call to call.
 #[derive(Default)]
 pub struct Workspace(Option<PackedKv>);
 
-/// QueryChunk of one window: `cache` is read once for all of them.
+/// Queries of one window: `cache` is read once for all of them.
 #[derive(Clone, Copy)]
 pub struct CrossQueries<'a> {
     /// What they attend to.
@@ -44,7 +41,7 @@ pub struct CrossQueries<'a> {
     pub count: usize,
 }
 
-/// QueryChunk of one decoder row.
+/// Queries of one decoder row.
 #[derive(Clone, Copy)]
 pub struct GrowingQueries<'a> {
     /// The window's cache.
@@ -199,19 +196,14 @@ pub fn growing(
     let tasks = if work < SMALL { 1 } else { heads };
     let shared = SharedSlice::new(out);
     run_tasks(cpu, work, tasks, |task| {
-        let mut scores = Vec::new();
-        for head in task * heads / tasks..(task + 1) * heads / tasks {
-            for (row, rows, visible) in &few {
-                for (i, query) in rows.clone().enumerate() {
-                    let all = row.kv_len as isize;
-                    let seen = visible.map_or(all, |first| (first + i as isize).clamp(0, all));
-                    let out = head_of_row(&shared, (heads, head_dim), query, head);
-                    let query = q.part(query, head * head_dim, head_dim);
-                    let place = (row.beam, head, seen as usize);
-                    growing_one(cpu.level(), row, place, query, &mut scores, out);
-                }
-            }
-        }
+        let growing = Growing {
+            q,
+            shape: (heads, head_dim),
+            rows: &few,
+            heads: task * heads / tasks..(task + 1) * heads / tasks,
+            out: &shared,
+        };
+        dispatch(cpu.level(), growing);
     });
 }
 
@@ -295,19 +287,21 @@ fn attend_groups(
 }
 
 /// The numbers of one head in a row of outputs.
-#[expect(unsafe_code, reason = "tasks write disjoint parts of one output")]
+///
+/// # Safety
+/// Nobody else holds this part of the output.
 #[expect(
     clippy::mut_from_ref,
-    reason = "as above: the parts of an output are lent one by one"
+    reason = "the parts of an output are lent one by one"
 )]
-fn head_of_row<'a>(
+unsafe fn head_of_row<'a>(
     out: &'a SharedSlice<f32>,
     (heads, head_dim): (usize, usize),
     row: usize,
     head: usize,
 ) -> &'a mut [f32] {
     let start = (row * heads + head) * head_dim;
-    // SAFETY: each row and head belongs to exactly one task, which holds one such part at a time.
+    // SAFETY: as the caller promises.
     unsafe { out.range(start..start + head_dim) }
 }
 
@@ -322,101 +316,72 @@ struct ChunkTask<'a> {
 impl ChunkTask<'_> {
     fn run(&self, level: SimdLevel, how: How) {
         match how {
-            How::Exact => self.run_scheme::<Exact>(level),
-            How::WideBytes => self.run_scheme::<WideBytes>(level),
-            How::NarrowBytes => self.run_scheme::<NarrowBytes>(level),
-        }
-    }
-
-    #[expect(unsafe_code, reason = "enters code for a probed instruction set")]
-    fn run_scheme<S>(&self, level: SimdLevel)
-    where
-        S: Scheme<Scalar> + Scheme<Avx2> + Scheme<Avx512<false>> + Scheme<Avx512<true>>,
-    {
-        match level.isa() {
-            Isa::Scalar => tiles::<Scalar, S, 2>(self),
-            // SAFETY: the level proves that the CPU has these instructions.
-            Isa::Avx2 => unsafe { tiles_avx2::<S>(self) },
-            // SAFETY: as above.
-            Isa::Avx512 => unsafe { tiles_avx512::<S>(self) },
-            // SAFETY: as above.
-            Isa::Avx512Vnni => unsafe { tiles_vnni::<S>(self) },
+            How::Exact => dispatch(level, Tiles(self, PhantomData::<Exact>)),
+            How::WideBytes => dispatch(level, Tiles(self, PhantomData::<WideBytes>)),
+            How::NarrowBytes => dispatch(level, Tiles(self, PhantomData::<NarrowBytes>)),
         }
     }
 }
 
-#[target_feature(enable = "avx2,fma,f16c")]
-fn tiles_avx2<S: Scheme<Avx2>>(job: &ChunkTask) {
-    tiles::<Avx2, S, 2>(job);
+/// A chunk of queries in one [`Scheme`].
+struct Tiles<'a, S>(&'a ChunkTask<'a>, PhantomData<S>);
+
+impl<S: Scheme> Task for Tiles<'_, S> {
+    /// As many vectors of columns as fit the registers beside six left rows.
+    #[inline(always)]
+    fn run<V: Simd>(self, v: V) {
+        match V::TILE_COLUMNS {
+            4 => tiles::<V, S, 4>(v, self.0),
+            _ => tiles::<V, S, 1>(v, self.0),
+        }
+    }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-fn tiles_avx512<S: Scheme<Avx512<false>>>(job: &ChunkTask) {
-    tiles::<Avx512<false>, S, 4>(job);
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-fn tiles_vnni<S: Scheme<Avx512<true>>>(job: &ChunkTask) {
-    tiles::<Avx512<true>, S, 4>(job);
-}
-
-/// `N` vectors of columns fill the registers beside six left rows.
 #[inline(always)]
-fn tiles<V: Vector, S: Scheme<V>, const N: usize>(job: &ChunkTask) {
+fn tiles<V: Simd, S: Scheme, const N: usize>(v: V, chunk: &ChunkTask) {
     let ChunkTask {
         packed,
         head,
         queries,
         out,
-    } = *job;
+    } = *chunk;
     let shape = (packed.heads.len(), packed.head_dim);
     let write = |i: usize, x: &[f32]| {
-        head_of_row(out, shape, queries.first + i, head).copy_from_slice(x);
+        // SAFETY: each query and head belongs to exactly one task, which holds one such part at a time.
+        let to = unsafe { head_of_row(out, shape, queries.first + i, head) };
+        to.copy_from_slice(x);
     };
-    attend_chunk::<V, S, N>(packed, head, queries, &mut TileScratch::default(), write);
+    attend_chunk::<V, S, N>(v, packed, head, queries, &mut TileScratch::default(), write);
 }
 
-#[expect(unsafe_code, reason = "enters code for a probed instruction set")]
-fn growing_one(
-    level: SimdLevel,
-    row: &GrowingQueries,
-    place: (usize, usize, usize),
-    query: &[f32],
-    scores: &mut Vec<f32>,
-    out: &mut [f32],
-) {
-    let (cache, lineage) = (row.cache, row.lineage);
-    match level.isa() {
-        Isa::Scalar => growing::attend_one::<Scalar>(cache, lineage, place, query, scores, out),
-        // SAFETY: the level proves that the CPU has these instructions.
-        Isa::Avx2 => unsafe { growing_avx2(cache, lineage, place, query, scores, out) },
-        // SAFETY: as above; both levels have what this needs.
-        Isa::Avx512 | Isa::Avx512Vnni => unsafe {
-            growing_avx512(cache, lineage, place, query, scores, out);
-        },
+/// Decoder self-attention of some heads of some rows.
+struct Growing<'a> {
+    q: Rows<'a>,
+    shape: (usize, usize),
+    /// A decoder row, its queries among all, and how many positions the first of them sees.
+    rows: &'a [(&'a GrowingQueries<'a>, Range<usize>, Option<isize>)],
+    heads: Range<usize>,
+    out: &'a SharedSlice<'a, f32>,
+}
+
+impl Task for Growing<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let mut scores = Vec::new();
+        let head_dim = self.shape.1;
+        for head in self.heads {
+            for (row, queries, visible) in self.rows {
+                for (i, query) in queries.clone().enumerate() {
+                    let all = row.kv_len as isize;
+                    let seen = visible.map_or(all, |first| (first + i as isize).clamp(0, all));
+                    // SAFETY: each query and head belongs to exactly one task, which holds one such part
+                    // at a time.
+                    let out = unsafe { head_of_row(self.out, self.shape, query, head) };
+                    let query = self.q.part(query, head * head_dim, head_dim);
+                    let place = (row.beam, head, seen as usize);
+                    growing::attend_one(s, row.cache, row.lineage, place, query, &mut scores, out);
+                }
+            }
+        }
     }
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-fn growing_avx2(
-    cache: &GroupKv,
-    lineage: &Lineage,
-    place: (usize, usize, usize),
-    query: &[f32],
-    scores: &mut Vec<f32>,
-    out: &mut [f32],
-) {
-    growing::attend_one::<Avx2>(cache, lineage, place, query, scores, out);
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-fn growing_avx512(
-    cache: &GroupKv,
-    lineage: &Lineage,
-    place: (usize, usize, usize),
-    query: &[f32],
-    scores: &mut Vec<f32>,
-    out: &mut [f32],
-) {
-    growing::attend_one::<Avx512<false>>(cache, lineage, place, query, scores, out);
 }

@@ -3,10 +3,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::panels::{PANEL, PackedDtype, PackedHead, PackedKv, Rows, depth, lanes, panel_width};
-use super::vector::{Scalar, Vector};
-#[cfg(target_arch = "x86_64")]
-use super::x86_64::{Avx2, Avx512};
-use crate::kernels::level::Isa;
+use super::scheme::store_bytes;
+use crate::kernels::simd::{LANES, Simd, Task, dispatch};
 use crate::kernels::{Cpu, SimdLevel};
 
 impl PackedKv {
@@ -76,40 +74,37 @@ struct HeadPart<'a> {
 }
 
 /// Packs the head whose numbers start at `first` in each row.
-#[expect(unsafe_code, reason = "enters code for a probed instruction set")]
 fn write_head(level: SimdLevel, part: HeadPart, k: Rows, v: Rows, first: usize) {
-    match level.isa() {
-        Isa::Scalar => write::<Scalar>(part, k, v, first),
-        // SAFETY: the level proves that the CPU has these instructions.
-        Isa::Avx2 => unsafe { write_avx2(part, k, v, first) },
-        // SAFETY: as above.
-        Isa::Avx512 | Isa::Avx512Vnni => unsafe { write_avx512(part, k, v, first) },
+    dispatch(level, Write { part, k, v, first });
+}
+
+struct Write<'a> {
+    part: HeadPart<'a>,
+    k: Rows<'a>,
+    v: Rows<'a>,
+    first: usize,
+}
+
+impl Task for Write<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        write(s, self.part, self.k, self.v, self.first);
     }
 }
 
-#[target_feature(enable = "avx2,fma,f16c")]
-fn write_avx2(part: HeadPart, k: Rows, v: Rows, first: usize) {
-    write::<Avx2>(part, k, v, first);
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-fn write_avx512(part: HeadPart, k: Rows, v: Rows, first: usize) {
-    write::<Avx512<false>>(part, k, v, first);
-}
-
 #[inline(always)]
-fn write<V: Vector>(part: HeadPart, k: Rows, v: Rows, first: usize) {
+fn write<S: Simd>(s: S, part: HeadPart, k: Rows, v: Rows, first: usize) {
     let HeadPart {
         head,
         dtype,
         head_dim,
     } = part;
     if dtype == PackedDtype::F32 {
-        write_keys::<V, _>(&Floats, k, first, head_dim, head.keys.items_mut());
-        write_values::<V, _>(&Floats, v, first, head_dim, head.values.items_mut());
+        write_keys(s, &Floats, k, first, head_dim, head.keys.items_mut());
+        write_values(s, &Floats, v, first, head_dim, head.values.items_mut());
         return;
     }
-    scale::<V>(head, k, v, first, head_dim);
+    scale(s, head, k, v, first, head_dim);
     let inverses = |scales: &[f32]| scales.iter().map(|&scale| inverse(scale)).collect();
     let (key_inverse, value_inverse): (Vec<f32>, Vec<f32>) =
         (inverses(&head.key_scale), inverses(&head.value_scale));
@@ -118,8 +113,8 @@ fn write<V: Vector>(part: HeadPart, k: Rows, v: Rows, first: usize) {
         key_inverse: &key_inverse,
         value_inverse: &value_inverse,
     };
-    write_keys::<V, _>(&quantise, k, first, head_dim, head.keys.items_mut());
-    write_values::<V, _>(&quantise, v, first, head_dim, head.values.items_mut());
+    write_keys(s, &quantise, k, first, head_dim, head.keys.items_mut());
+    write_values(s, &quantise, v, first, head_dim, head.values.items_mut());
 }
 
 fn inverse(scale: f32) -> f32 {
@@ -127,15 +122,15 @@ fn inverse(scale: f32) -> f32 {
 }
 
 /// How rows of floats, padded to whole vectors, become stored items.
-trait Encode<V: Vector> {
+trait Encode<S: Simd> {
     type Item: Pod;
     /// Numbers in an item.
     const PER_STEP: usize;
 
     /// One key, its dimensions joined.
-    fn key(&self, position: usize, row: &[f32], to: &mut [Self::Item]);
+    fn key(&self, s: S, position: usize, row: &[f32], to: &mut [Self::Item]);
     /// `PER_STEP` values one after another in `rows`, joined dimension by dimension.
-    fn values(&self, rows: &[f32], to: &mut [Self::Item]);
+    fn values(&self, s: S, rows: &[f32], to: &mut [Self::Item]);
 }
 
 struct Floats;
@@ -145,34 +140,34 @@ struct Quantise<'a> {
     value_inverse: &'a [f32],
 }
 
-impl<V: Vector> Encode<V> for Floats {
+impl<S: Simd> Encode<S> for Floats {
     type Item = f32;
     const PER_STEP: usize = 1;
 
     #[inline(always)]
-    fn key(&self, _: usize, row: &[f32], to: &mut [f32]) {
+    fn key(&self, _: S, _: usize, row: &[f32], to: &mut [f32]) {
         to.copy_from_slice(&row[..to.len()]);
     }
     #[inline(always)]
-    fn values(&self, rows: &[f32], to: &mut [f32]) {
+    fn values(&self, _: S, rows: &[f32], to: &mut [f32]) {
         to.copy_from_slice(rows);
     }
 }
 
-impl<V: Vector> Encode<V> for Quantise<'_> {
+impl<S: Simd> Encode<S> for Quantise<'_> {
     type Item = u32;
     const PER_STEP: usize = 4;
 
     #[inline(always)]
-    fn key(&self, position: usize, row: &[f32], to: &mut [u32]) {
-        let scale = V::splat(self.key_inverse[position]);
+    fn key(&self, s: S, position: usize, row: &[f32], to: &mut [u32]) {
+        let scale = s.splat(self.key_inverse[position]);
         let mut words = [0; 4];
-        for (i, to) in to.chunks_mut(V::LANES / 4).enumerate() {
-            let centred = V::sub(
-                V::load(&row[i * V::LANES..]),
-                V::load(&self.mean[i * V::LANES..]),
+        for (i, to) in to.chunks_mut(LANES / 4).enumerate() {
+            let centred = s.sub(
+                s.load_first(&row[i * LANES..]),
+                s.load_first(&self.mean[i * LANES..]),
             );
-            V::store_bytes(V::to_words(V::mul(centred, scale)), &mut words);
+            store_bytes(s, s.round(s.mul(centred, scale)), &mut words);
             for (to, word) in to.iter_mut().zip(words) {
                 // Stored unsigned, 128 off.
                 *to = word ^ 0x8080_8080;
@@ -180,24 +175,25 @@ impl<V: Vector> Encode<V> for Quantise<'_> {
         }
     }
     #[inline(always)]
-    fn values(&self, rows: &[f32], to: &mut [u32]) {
+    fn values(&self, s: S, rows: &[f32], to: &mut [u32]) {
         let width = rows.len() / 4;
-        for (i, to) in to.chunks_exact_mut(V::LANES).enumerate() {
-            let at = i * V::LANES;
-            let scale = V::load(&self.value_inverse[at..]);
-            let mut joined = V::splat_word(0);
+        for (i, to) in to.chunks_exact_mut(LANES).enumerate() {
+            let at = i * LANES;
+            let scale = s.load_first(&self.value_inverse[at..]);
+            let mut joined = s.splat_i32(0);
             for part in (0..4).rev() {
-                let byte = V::to_words(V::mul(V::load(&rows[part * width + at..]), scale));
-                joined = V::join_byte(joined, byte);
+                let byte = s.round(s.mul(s.load_first(&rows[part * width + at..]), scale));
+                joined = s.join_byte(joined, byte);
             }
-            V::store_words(joined, to);
+            s.store_words(joined, to);
         }
     }
 }
 
 /// Writes panels of keys.
 #[inline(always)]
-fn write_keys<V: Vector, E: Encode<V>>(
+fn write_keys<S: Simd, E: Encode<S>>(
+    s: S,
     encode: &E,
     k: Rows,
     first: usize,
@@ -211,7 +207,7 @@ fn write_keys<V: Vector, E: Encode<V>>(
         let positions = panel * PANEL..k.count.min((panel + 1) * PANEL);
         for (position, to) in positions.clone().zip(rows.chunks_exact_mut(steps)) {
             row[..head_dim].copy_from_slice(k.part(position, first, head_dim));
-            encode.key(position, &row, to);
+            encode.key(s, position, &row, to);
         }
         let width = panel_width(k.count, panel);
         let to = &mut to[panel * PANEL * steps..];
@@ -225,7 +221,8 @@ fn write_keys<V: Vector, E: Encode<V>>(
 
 /// Writes values.
 #[inline(always)]
-fn write_values<V: Vector, E: Encode<V>>(
+fn write_values<S: Simd, E: Encode<S>>(
+    s: S,
     encode: &E,
     v: Rows,
     first: usize,
@@ -246,13 +243,13 @@ fn write_values<V: Vector, E: Encode<V>>(
                 _ => row.fill(0.0),
             }
         }
-        encode.values(&rows, to);
+        encode.values(s, &rows, to);
     }
 }
 
 /// Finds the keys' mean and the scales of keys and values.
 #[inline(always)]
-fn scale<V: Vector>(head: &mut PackedHead, k: Rows, v: Rows, first: usize, head_dim: usize) {
+fn scale<S: Simd>(s: S, head: &mut PackedHead, k: Rows, v: Rows, first: usize, head_dim: usize) {
     head.key_mean.fill(0.0);
     head.value_scale.fill(0.0);
     for position in 0..k.count {
@@ -276,14 +273,14 @@ fn scale<V: Vector>(head: &mut PackedHead, k: Rows, v: Rows, first: usize, head_
     let mut row = vec![0.0; lanes(head_dim)];
     for position in 0..k.count {
         row[..head_dim].copy_from_slice(k.part(position, first, head_dim));
-        let mut largest = V::splat(0.0);
+        let mut largest = s.splat(0.0);
         for (row, mean) in row
-            .chunks_exact(V::LANES)
-            .zip(head.key_mean.chunks_exact(V::LANES))
+            .chunks_exact(LANES)
+            .zip(head.key_mean.chunks_exact(LANES))
         {
-            let (row, mean) = (V::load(row), V::load(mean));
-            largest = V::max(largest, V::max(V::sub(row, mean), V::sub(mean, row)));
+            let (row, mean) = (s.load_first(row), s.load_first(mean));
+            largest = s.max(largest, s.max(s.sub(row, mean), s.sub(mean, row)));
         }
-        head.key_scale[position] = V::maximum(largest) / 127.0;
+        head.key_scale[position] = s.largest(largest) / 127.0;
     }
 }

@@ -1,27 +1,28 @@
-//! The number formats a tile can be computed in.
+//! The dtypes a tile can be computed in.
 //!
 //! A [`Scheme`] says how a query becomes left operands of the score product, how scores become
 //! probabilities, and how those become left operands of the value product. Left operands are 32-bit
-//! words that are broadcast: a float, two bf16, or four bytes.
+//! words that are broadcast: a float or four bytes.
 
 use bytemuck::Pod;
 
-use super::vector::{Vector, exp2};
+use crate::kernels::simd::math::exp2;
+use crate::kernels::simd::{LANES, Simd};
 
 /// One multiply-and-add of a broadcast word with a vector of stored items.
-pub(super) trait Product<V: Vector> {
+pub(super) trait Product {
     /// What is stored.
     type Item: Pod;
     /// Stored items in a register.
-    type Right: Copy;
+    type Right<V: Simd>: Copy;
     /// Running sums.
-    type Sum: Copy;
+    type Sum<V: Simd>: Copy;
     /// Terms of a sum in one step.
     const TERMS: usize;
 
-    fn start(at: i32) -> Self::Sum;
-    fn load(from: &[Self::Item]) -> Self::Right;
-    fn step(sum: Self::Sum, left: u32, right: Self::Right) -> Self::Sum;
+    fn start<V: Simd>(v: V, at: i32) -> Self::Sum<V>;
+    fn load<V: Simd>(v: V, from: &[Self::Item]) -> Self::Right<V>;
+    fn step<V: Simd>(v: V, sum: Self::Sum<V>, left: u32, right: Self::Right<V>) -> Self::Sum<V>;
 }
 
 /// f32 × f32.
@@ -31,70 +32,65 @@ pub(super) struct ByteScores;
 /// Four unsigned bytes × four signed ones: values.
 pub(super) struct ByteValues;
 
-impl<V: Vector> Product<V> for F32 {
+impl Product for F32 {
     type Item = f32;
-    type Right = V::F;
-    type Sum = V::F;
+    type Right<V: Simd> = V::F;
+    type Sum<V: Simd> = V::F;
     const TERMS: usize = 1;
 
     #[inline(always)]
-    fn start(_: i32) -> V::F {
-        V::splat(0.0)
+    fn start<V: Simd>(v: V, _: i32) -> V::F {
+        v.splat(0.0)
     }
     #[inline(always)]
-    fn load(from: &[f32]) -> V::F {
-        V::load(from)
+    fn load<V: Simd>(v: V, from: &[f32]) -> V::F {
+        v.load_first(from)
     }
     #[inline(always)]
-    fn step(sum: V::F, left: u32, right: V::F) -> V::F {
-        V::fma(V::splat(f32::from_bits(left)), right, sum)
+    fn step<V: Simd>(v: V, sum: V::F, left: u32, right: V::F) -> V::F {
+        v.fma(v.splat(f32::from_bits(left)), right, sum)
     }
 }
 
-impl<V: Vector> Product<V> for ByteScores {
+impl Product for ByteScores {
     type Item = u32;
-    type Right = V::I;
-    type Sum = V::I;
+    type Right<V: Simd> = V::I;
+    type Sum<V: Simd> = V::I;
     const TERMS: usize = 4;
 
     #[inline(always)]
-    fn start(at: i32) -> V::I {
-        V::splat_word(at as u32)
+    fn start<V: Simd>(v: V, at: i32) -> V::I {
+        v.splat_i32(at)
     }
     #[inline(always)]
-    fn load(from: &[u32]) -> V::I {
-        V::load_words(from)
+    fn load<V: Simd>(v: V, from: &[u32]) -> V::I {
+        v.load_words(from)
     }
     #[inline(always)]
-    fn step(sum: V::I, left: u32, right: V::I) -> V::I {
-        V::dot_bytes(sum, right, V::splat_word(left))
+    fn step<V: Simd>(v: V, sum: V::I, left: u32, right: V::I) -> V::I {
+        v.dot_bytes(sum, right, v.splat_i32(left as i32))
     }
 }
 
-impl<V: Vector> Product<V> for ByteValues {
+impl Product for ByteValues {
     type Item = u32;
-    type Right = V::I;
-    type Sum = V::I;
+    type Right<V: Simd> = V::I;
+    type Sum<V: Simd> = V::I;
     const TERMS: usize = 4;
 
     #[inline(always)]
-    fn start(at: i32) -> V::I {
-        V::splat_word(at as u32)
+    fn start<V: Simd>(v: V, at: i32) -> V::I {
+        v.splat_i32(at)
     }
     #[inline(always)]
-    fn load(from: &[u32]) -> V::I {
-        V::load_words(from)
+    fn load<V: Simd>(v: V, from: &[u32]) -> V::I {
+        v.load_words(from)
     }
     #[inline(always)]
-    fn step(sum: V::I, left: u32, right: V::I) -> V::I {
-        V::dot_bytes(sum, V::splat_word(left), right)
+    fn step<V: Simd>(v: V, sum: V::I, left: u32, right: V::I) -> V::I {
+        v.dot_bytes(sum, v.splat_i32(left as i32), right)
     }
 }
-
-/// Sums of a product, and what it stores.
-pub(super) type Sum<V, P> = <P as Product<V>>::Sum;
-/// Items that a product reads.
-pub(super) type Item<V, P> = <P as Product<V>>::Item;
 
 /// What a query's left operands stand for.
 #[derive(Clone, Copy, Default)]
@@ -106,11 +102,11 @@ pub(super) struct Scaled {
 }
 
 /// A way to compute a tile.
-pub(super) trait Scheme<V: Vector> {
+pub(super) trait Scheme {
     /// Queries × keys.
-    type Score: Product<V>;
+    type Score: Product;
     /// Probabilities × values.
-    type Value: Product<V>;
+    type Value: Product;
     /// Left rows per query, 1 or 2.
     const ROWS: usize;
     /// What a probability of 1 is written as, in bits (log2): the shift of [`Scheme::probabilities`]
@@ -121,13 +117,24 @@ pub(super) trait Scheme<V: Vector> {
 
     /// Writes a query, padded with zeros to whole vectors, times `scale`, as left rows `stride`
     /// apart. A vector's worth of words behind a row may be written, too.
-    fn query(query: &[f32], scale: f32, left: &mut [u32], stride: usize) -> Scaled;
+    fn query<V: Simd>(v: V, query: &[f32], scale: f32, left: &mut [u32], stride: usize) -> Scaled;
     /// Joins the sums of a query's left rows; `key_scale` is per lane.
-    fn score(sums: [Sum<V, Self::Score>; 2], factor: V::F, key_scale: V::F) -> V::F;
+    fn score<V: Simd>(
+        v: V,
+        sums: [<Self::Score as Product>::Sum<V>; 2],
+        factor: V::F,
+        key_scale: V::F,
+    ) -> V::F;
     /// Writes `2^(score - shift)` as left rows `stride` apart; what was written, summed per lane.
-    fn probabilities(scores: &[f32], shift: V::F, left: &mut [u32], stride: usize) -> V::F;
+    fn probabilities<V: Simd>(
+        v: V,
+        scores: &[f32],
+        shift: V::F,
+        left: &mut [u32],
+        stride: usize,
+    ) -> V::F;
     /// Joins the sums of a query's left rows.
-    fn value(sums: [Sum<V, Self::Value>; 2]) -> V::F;
+    fn value<V: Simd>(v: V, sums: [<Self::Value as Product>::Sum<V>; 2]) -> V::F;
 }
 
 /// Everything in f32.
@@ -149,20 +156,22 @@ fn float_query(query: &[f32], scale: f32, left: &mut [u32]) -> Scaled {
 }
 
 #[inline(always)]
-fn float_probabilities<V: Vector>(scores: &[f32], shift: V::F, left: &mut [u32]) -> V::F {
-    let mut sum = V::splat(0.0);
-    for (scores, left) in scores
-        .chunks_exact(V::LANES)
-        .zip(left.chunks_exact_mut(V::LANES))
-    {
-        let p = exp2::<V>(V::sub(V::load(scores), shift));
-        V::store_bits(p, left);
-        sum = V::add(sum, p);
+fn float_probabilities<V: Simd>(v: V, scores: &[f32], shift: V::F, left: &mut [u32]) -> V::F {
+    let mut sum = v.splat(0.0);
+    for (scores, left) in scores.chunks_exact(LANES).zip(left.chunks_exact_mut(LANES)) {
+        let p = exp2(v, v.sub(v.load_first(scores), shift));
+        v.store(
+            p,
+            bytemuck::cast_slice_mut(left)
+                .first_chunk_mut()
+                .expect("a vector"),
+        );
+        sum = v.add(sum, p);
     }
     sum
 }
 
-impl<V: Vector> Scheme<V> for Exact {
+impl Scheme for Exact {
     type Score = F32;
     type Value = F32;
     const ROWS: usize = 1;
@@ -170,32 +179,45 @@ impl<V: Vector> Scheme<V> for Exact {
     const KEY_SCALES: bool = false;
 
     #[inline(always)]
-    fn query(query: &[f32], scale: f32, left: &mut [u32], _: usize) -> Scaled {
+    fn query<V: Simd>(_: V, query: &[f32], scale: f32, left: &mut [u32], _: usize) -> Scaled {
         float_query(query, scale, left)
     }
     #[inline(always)]
-    fn score(sums: [V::F; 2], _: V::F, _: V::F) -> V::F {
+    fn score<V: Simd>(_: V, sums: [V::F; 2], _: V::F, _: V::F) -> V::F {
         sums[0]
     }
     #[inline(always)]
-    fn probabilities(scores: &[f32], shift: V::F, left: &mut [u32], _: usize) -> V::F {
-        float_probabilities::<V>(scores, shift, left)
+    fn probabilities<V: Simd>(
+        v: V,
+        scores: &[f32],
+        shift: V::F,
+        left: &mut [u32],
+        _: usize,
+    ) -> V::F {
+        float_probabilities(v, scores, shift, left)
     }
     #[inline(always)]
-    fn value(sums: [V::F; 2]) -> V::F {
+    fn value<V: Simd>(_: V, sums: [V::F; 2]) -> V::F {
         sums[0]
     }
 }
 
+/// The low bytes of 16 lanes as four words.
+#[inline(always)]
+pub(super) fn store_bytes<V: Simd>(v: V, x: V::I, to: &mut [u32]) {
+    let words: &mut [u32; 4] = to.first_chunk_mut().expect("four words");
+    v.store_low_bytes(x, bytemuck::cast_mut(words));
+}
+
 /// The largest absolute value.
 #[inline(always)]
-fn largest<V: Vector>(x: &[f32]) -> f32 {
-    let (zero, mut largest) = (V::splat(0.0), V::splat(0.0));
-    for x in x.chunks_exact(V::LANES) {
-        let x = V::load(x);
-        largest = V::max(largest, V::max(x, V::sub(zero, x)));
+fn largest<V: Simd>(v: V, x: &[f32]) -> f32 {
+    let (zero, mut largest) = (v.splat(0.0), v.splat(0.0));
+    for x in x.chunks_exact(LANES) {
+        let x = v.load_first(x);
+        largest = v.max(largest, v.max(x, v.sub(zero, x)));
     }
-    V::maximum(largest)
+    v.largest(largest)
 }
 
 #[inline(always)]
@@ -205,62 +227,62 @@ fn to_bytes(four: &[f32], convert: impl Fn(f32) -> i32) -> [i32; 4] {
 
 /// `255 × 2^(score - top)` as bytes, of up to four vectors.
 #[inline(always)]
-fn byte_probabilities<V: Vector>(scores: &[f32], top: V::F) -> V::I {
-    let mut below = [V::splat(NOTHING); 4];
-    for (below, score) in below.iter_mut().zip(scores.chunks_exact(V::LANES)) {
-        *below = V::sub(top, V::load(score));
+fn byte_probabilities<V: Simd>(v: V, scores: &[f32], top: V::F) -> V::I {
+    let mut below = [v.splat(NOTHING); 4];
+    for (below, score) in below.iter_mut().zip(scores.chunks_exact(LANES)) {
+        *below = v.sub(top, v.load_first(score));
     }
-    V::byte_powers(below)
+    v.byte_powers(below)
 }
 
 /// So far below the highest score, nothing of a probability is left.
 const NOTHING: f32 = 100.0;
 
-impl<V: Vector> Scheme<V> for NarrowBytes {
+impl Scheme for NarrowBytes {
     type Score = ByteScores;
     type Value = ByteValues;
     const ROWS: usize = 1;
-    /// [`Vector::byte_powers`] multiplies by 255.
+    /// [`Simd::byte_powers`] multiplies by 255.
     const ONE_BITS: f32 = 0.0;
     const KEY_SCALES: bool = true;
 
     #[inline(always)]
-    fn query(query: &[f32], scale: f32, left: &mut [u32], _: usize) -> Scaled {
-        let largest = largest::<V>(query);
-        let inverse = V::splat(if largest > 0.0 { 127.0 / largest } else { 0.0 });
-        let mut sum = V::splat_word(0);
-        for (i, query) in query.chunks_exact(V::LANES).enumerate() {
-            let words = V::to_words(V::mul(V::load(query), inverse));
-            V::store_bytes(words, &mut left[i * V::LANES / 4..]);
-            sum = V::add_words(sum, words);
+    fn query<V: Simd>(v: V, query: &[f32], scale: f32, left: &mut [u32], _: usize) -> Scaled {
+        let largest = largest(v, query);
+        let inverse = v.splat(if largest > 0.0 { 127.0 / largest } else { 0.0 });
+        let mut sum = v.splat_i32(0);
+        for (i, query) in query.chunks_exact(LANES).enumerate() {
+            let words = v.round(v.mul(v.load_first(query), inverse));
+            store_bytes(v, words, &mut left[i * LANES / 4..]);
+            sum = v.add_i32(sum, words);
         }
         Scaled {
             factor: largest / 127.0 * scale,
-            start: [-128 * V::sum(V::to_floats(sum)) as i32, 0],
+            start: [-128 * v.total(v.float(sum)) as i32, 0],
         }
     }
     #[inline(always)]
-    fn score(sums: [V::I; 2], factor: V::F, key_scale: V::F) -> V::F {
-        V::mul(V::to_floats(sums[0]), V::mul(factor, key_scale))
+    fn score<V: Simd>(v: V, sums: [V::I; 2], factor: V::F, key_scale: V::F) -> V::F {
+        v.mul(v.float(sums[0]), v.mul(factor, key_scale))
     }
     #[inline(always)]
-    fn probabilities(scores: &[f32], top: V::F, left: &mut [u32], _: usize) -> V::F {
-        let (mut sum, ones) = (V::splat_word(0), V::splat_word(0x0101_0101));
-        let quads = scores.chunks(4 * V::LANES);
-        for (scores, left) in quads.zip(left.chunks_exact_mut(V::LANES)) {
-            let bytes = byte_probabilities::<V>(scores, top);
-            V::store_words(bytes, left);
-            sum = V::dot_bytes(sum, bytes, ones);
+    fn probabilities<V: Simd>(v: V, scores: &[f32], top: V::F, left: &mut [u32], _: usize) -> V::F {
+        let (mut sum, ones) = (v.splat_i32(0), v.splat_i32(0x0101_0101));
+        let quads = scores.chunks(4 * LANES);
+        for (scores, left) in quads.zip(left.chunks_exact_mut(LANES)) {
+            let bytes = byte_probabilities(v, scores, top);
+            v.store_words(bytes, left);
+            sum = v.dot_bytes(sum, bytes, ones);
         }
-        V::to_floats(sum)
+        v.float(sum)
     }
     #[inline(always)]
-    fn value(sums: [V::I; 2]) -> V::F {
-        V::to_floats(sums[0])
+    fn value<V: Simd>(v: V, sums: [V::I; 2]) -> V::F {
+        v.float(sums[0])
     }
 }
 
-impl<V: Vector> Scheme<V> for WideBytes {
+impl Scheme for WideBytes {
     type Score = ByteScores;
     type Value = ByteValues;
     const ROWS: usize = 2;
@@ -268,9 +290,9 @@ impl<V: Vector> Scheme<V> for WideBytes {
     const KEY_SCALES: bool = true;
 
     #[inline(always)]
-    fn query(query: &[f32], scale: f32, left: &mut [u32], stride: usize) -> Scaled {
+    fn query<V: Simd>(v: V, query: &[f32], scale: f32, left: &mut [u32], stride: usize) -> Scaled {
         // 32512 = 127 × 256: the high byte stays within -127 ..= 127.
-        let largest = largest::<V>(query);
+        let largest = largest(v, query);
         let inverse = if largest > 0.0 {
             32512.0 / largest
         } else {
@@ -293,35 +315,33 @@ impl<V: Vector> Scheme<V> for WideBytes {
         }
     }
     #[inline(always)]
-    fn score(sums: [V::I; 2], factor: V::F, key_scale: V::F) -> V::F {
-        let sum = V::fma(
-            V::to_floats(sums[0]),
-            V::splat(256.0),
-            V::to_floats(sums[1]),
-        );
-        V::mul(sum, V::mul(factor, key_scale))
+    fn score<V: Simd>(v: V, sums: [V::I; 2], factor: V::F, key_scale: V::F) -> V::F {
+        let sum = v.fma(v.float(sums[0]), v.splat(256.0), v.float(sums[1]));
+        v.mul(sum, v.mul(factor, key_scale))
     }
     #[inline(always)]
-    fn probabilities(scores: &[f32], shift: V::F, left: &mut [u32], stride: usize) -> V::F {
-        let mut sum = V::splat(0.0);
+    fn probabilities<V: Simd>(
+        v: V,
+        scores: &[f32],
+        shift: V::F,
+        left: &mut [u32],
+        stride: usize,
+    ) -> V::F {
+        let mut sum = v.splat(0.0);
         let (high, low) = left.split_at_mut(stride);
         let rows = high
-            .chunks_exact_mut(V::LANES / 4)
-            .zip(low.chunks_exact_mut(V::LANES / 4));
-        for (scores, (high, low)) in scores.chunks_exact(V::LANES).zip(rows) {
-            let p = V::to_words(exp2::<V>(V::sub(V::load(scores), shift)));
-            V::store_bytes(V::shift_byte(p), high);
-            V::store_bytes(p, low);
-            sum = V::add(sum, V::to_floats(p));
+            .chunks_exact_mut(LANES / 4)
+            .zip(low.chunks_exact_mut(LANES / 4));
+        for (scores, (high, low)) in scores.chunks_exact(LANES).zip(rows) {
+            let p = v.round(exp2(v, v.sub(v.load_first(scores), shift)));
+            store_bytes(v, v.shift_byte(p), high);
+            store_bytes(v, p, low);
+            sum = v.add(sum, v.float(p));
         }
         sum
     }
     #[inline(always)]
-    fn value(sums: [V::I; 2]) -> V::F {
-        V::fma(
-            V::to_floats(sums[0]),
-            V::splat(256.0),
-            V::to_floats(sums[1]),
-        )
+    fn value<V: Simd>(v: V, sums: [V::I; 2]) -> V::F {
+        v.fma(v.float(sums[0]), v.splat(256.0), v.float(sums[1]))
     }
 }

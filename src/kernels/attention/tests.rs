@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::comparison::relative_error;
-use crate::kernels::level::Isa;
 
 /// A small generator, so that failures repeat: numbers of about normal shape.
 struct Random(u64);
@@ -340,73 +339,4 @@ fn results_do_not_depend_on_the_number_of_threads() {
             "{dtype:?}"
         );
     }
-}
-
-#[test]
-fn the_exponential_is_exact_enough_and_zero_far_down() {
-    fn worst<V: Vector>() -> [f64; 2] {
-        let (mut exact, mut coarse): (f64, f64) = (0.0, 0.0);
-        for i in 0..20_000 {
-            let x = -i as f32 * 0.006;
-            let mut out = [0.0; 16];
-            let want = f64::from(x).exp2();
-            V::store(vector::exp2::<V>(V::splat(x)), &mut out);
-            exact = exact.max((f64::from(out[1]) / want - 1.0).abs());
-            V::store(vector::exp2_coarse::<V>(V::splat(x)), &mut out);
-            coarse = coarse.max((f64::from(out[1]) / want - 1.0).abs());
-        }
-        let mut out = [1.0; 16];
-        V::store(vector::exp2::<V>(V::splat(-1e30)), &mut out);
-        assert_eq!(out[0], 0.0);
-        [exact, coarse]
-    }
-    // Other levels are compared through the kernels: intrinsics need their own entry.
-    let [exact, coarse] = worst::<Scalar>();
-    assert!(exact < 3e-7 && coarse < 1.8e-3, "{exact:.1e} {coarse:.1e}");
-}
-
-#[test]
-fn byte_powers_are_near_and_lie_one_after_another() {
-    let x: Vec<f32> = (0..4 * 16)
-        .map(|i| i as f32 * i as f32 * 0.004)
-        .chain([100.0; 16])
-        .collect();
-    let near = |bytes: &[u32], x: &[f32]| {
-        let bytes = bytes.iter().flat_map(|word| word.to_le_bytes());
-        for (byte, x) in bytes.zip(x) {
-            let want = 255.0 * (-x).exp2();
-            assert!((f32::from(byte) - want).abs() < 2.0, "{x}: {byte}, {want}");
-        }
-    };
-    for x in x.chunks_exact(16) {
-        near(&powers::<Scalar>(x), x);
-    }
-    #[cfg(target_arch = "x86_64")]
-    if SimdLevel::available()
-        .iter()
-        .any(|level| level.isa() >= Isa::Avx512)
-    {
-        for x in x.chunks_exact(64) {
-            near(&powers_avx512(x), x);
-        }
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[expect(unsafe_code, reason = "enters code for a probed instruction set")]
-fn powers_avx512(x: &[f32]) -> Vec<u32> {
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
-    fn enter(x: &[f32]) -> Vec<u32> {
-        powers::<super::x86_64::Avx512<false>>(x)
-    }
-    // SAFETY: the caller has seen that this CPU has AVX-512.
-    unsafe { enter(x) }
-}
-
-#[inline(always)]
-fn powers<V: Vector>(x: &[f32]) -> Vec<u32> {
-    let vectors = std::array::from_fn(|i| V::load(&x[i * V::LANES..]));
-    let mut bytes = vec![0; V::LANES];
-    V::store_words(V::byte_powers(vectors), &mut bytes);
-    bytes
 }

@@ -5,8 +5,9 @@
 //! to a query never depends on the queries beside it.
 
 use super::panels::{PANEL, PackedKv, Rows, depth, lanes, panel_width};
-use super::scheme::{Item, Product, Scaled, Scheme};
-use super::vector::{Vector, exp2};
+use super::scheme::{Product, Scaled, Scheme};
+use crate::kernels::simd::math::exp2;
+use crate::kernels::simd::{LANES, Simd};
 
 /// Keys whose scores are held at once.
 const BLOCK: usize = 4 * PANEL;
@@ -78,16 +79,16 @@ impl OnlineSoftmax {
     /// Takes in the block maxima of `count` queries from `first` on. What the outputs and sums so far,
     /// and the block's own, are multiplied by to join.
     #[inline(always)]
-    fn join<V: Vector>(&mut self, first: usize, count: usize, tops: &[f32; MOST]) -> Join {
+    fn join<V: Simd>(&mut self, v: V, first: usize, count: usize, tops: &[f32; MOST]) -> Join {
         let [mut highest, mut old, mut new] = [[LOWEST; MOST]; 3];
         let place = &mut self.highest[first..first + count];
         highest[..count].copy_from_slice(place);
-        for at in (0..MOST).step_by(V::LANES) {
-            let (before, now) = (V::load(&highest[at..]), V::load(&tops[at..]));
-            let top = V::max(before, now);
-            V::store(exp2::<V>(V::sub(before, top)), &mut old[at..]);
-            V::store(exp2::<V>(V::sub(now, top)), &mut new[at..]);
-            V::store(top, &mut highest[at..]);
+        for at in (0..MOST).step_by(LANES) {
+            let (before, now) = (v.load_first(&highest[at..]), v.load_first(&tops[at..]));
+            let top = v.max(before, now);
+            v.store_first(exp2(v, v.sub(before, top)), &mut old[at..]);
+            v.store_first(exp2(v, v.sub(now, top)), &mut new[at..]);
+            v.store_first(top, &mut highest[at..]);
         }
         place.copy_from_slice(&highest[..count]);
         Join { old, new }
@@ -116,37 +117,36 @@ const BUSY: usize = 6;
 ///
 /// No closures here and in what follows: one that is not inlined would lose the instruction set.
 #[inline(always)]
-fn products<V: Vector, P: Product<V>, N, const LEFT: usize, const C: usize>(
+fn products<V: Simd, P: Product, N, const LEFT: usize, const C: usize>(
+    v: V,
     left: Left<LEFT>,
     right: &[P::Item],
     right_stride: usize,
     steps: usize,
     next: &[N],
-) -> [[P::Sum; C]; LEFT] {
-    let mut sums = [[P::start(0); C]; LEFT];
+) -> [[P::Sum<V>; C]; LEFT] {
+    let mut sums = [[P::start(v, 0); C]; LEFT];
     let mut rows = [left.words; LEFT];
     for row in 0..LEFT {
-        sums[row] = [P::start(left.start[row]); C];
+        sums[row] = [P::start(v, left.start[row]); C];
         rows[row] = &left.words[row * left.stride..][..steps];
     }
     for step in 0..steps {
-        let items = &right[step * right_stride..][..C * V::LANES];
-        let mut columns = [P::load(items); C];
+        let items = &right[step * right_stride..][..C * LANES];
+        let mut columns = [P::load(v, items); C];
         for (c, column) in columns.iter_mut().enumerate().skip(1) {
-            *column = P::load(&items[c * V::LANES..]);
+            *column = P::load(v, &items[c * LANES..]);
         }
         if LEFT < BUSY {
             for c in 0..C {
-                V::prefetch(
-                    next.as_ptr()
-                        .wrapping_add(step * right_stride + c * V::LANES),
-                );
+                let place = next.as_ptr().wrapping_add(step * right_stride + c * LANES);
+                v.prefetch_read(place.cast());
             }
         }
         for row in 0..LEFT {
             let word = rows[row][step];
             for c in 0..C {
-                sums[row][c] = P::step(sums[row][c], word, columns[c]);
+                sums[row][c] = P::step(v, sums[row][c], word, columns[c]);
             }
         }
     }
@@ -175,14 +175,15 @@ fn of_query<S: Copy, const LEFT: usize, const C: usize>(
 ///
 /// Block by block for the whole chunk, so that a block's keys and values are read from near.
 #[inline(always)]
-pub(super) fn attend_chunk<V: Vector, S: Scheme<V>, const N: usize>(
+pub(super) fn attend_chunk<V: Simd, S: Scheme, const N: usize>(
+    v: V,
     packed: &PackedKv,
     head: usize,
     queries: QueryChunk,
     scratch: &mut TileScratch,
     write: impl FnMut(usize, &[f32]),
 ) {
-    prepare::<V, S>(packed, queries, scratch);
+    prepare::<V, S>(v, packed, queries, scratch);
     let horizon = queries.sees(queries.count - 1, packed.positions);
     for first in (0..horizon).step_by(BLOCK) {
         let width = (lanes(packed.positions) - first).min(BLOCK);
@@ -190,26 +191,27 @@ pub(super) fn attend_chunk<V: Vector, S: Scheme<V>, const N: usize>(
         while query < queries.count {
             let count = (queries.count - query).min(6 / S::ROWS);
             match count * S::ROWS {
-                1 => Tile::<V, S, 1, N>::new(packed, head, queries, query)
+                1 => Tile::<V, S, 1, N>::new(v, packed, head, queries, query)
                     .block(first, width, scratch),
                 2 if S::ROWS == 2 => {
-                    Tile::<V, S, 2, N>::new(packed, head, queries, query)
+                    Tile::<V, S, 2, N>::new(v, packed, head, queries, query)
                         .block(first, width, scratch);
                 }
-                2 | 3 => Tile::<V, S, 3, N>::new(packed, head, queries, query)
+                2 | 3 => Tile::<V, S, 3, N>::new(v, packed, head, queries, query)
                     .block(first, width, scratch),
-                _ => Tile::<V, S, 6, N>::new(packed, head, queries, query)
+                _ => Tile::<V, S, 6, N>::new(v, packed, head, queries, query)
                     .block(first, width, scratch),
             }
             query += count;
         }
     }
-    finish::<V>(packed, head, queries.count, scratch, write);
+    finish(v, packed, head, queries.count, scratch, write);
 }
 
 /// Writes the queries' left rows and clears what is kept per query.
 #[inline(always)]
-fn prepare<V: Vector, S: Scheme<V>>(
+fn prepare<V: Simd, S: Scheme>(
+    v: V,
     packed: &PackedKv,
     queries: QueryChunk,
     scratch: &mut TileScratch,
@@ -232,7 +234,7 @@ fn prepare<V: Vector, S: Scheme<V>>(
         let left = &mut scratch.query[q * S::ROWS * steps..];
         scratch
             .scaled
-            .push(S::query(&scratch.row, scale, left, steps));
+            .push(S::query(v, &scratch.row, scale, left, steps));
     }
     scratch.scaled.resize(count, Scaled::default());
     scratch.running.start(count);
@@ -244,7 +246,8 @@ fn prepare<V: Vector, S: Scheme<V>>(
 
 /// Divides by the sums and hands the outputs over.
 #[inline(always)]
-fn finish<V: Vector>(
+fn finish<V: Simd>(
+    v: V,
     packed: &PackedKv,
     head: usize,
     count: usize,
@@ -254,7 +257,7 @@ fn finish<V: Vector>(
     let (head_dim, out_width) = (packed.head_dim, lanes(packed.head_dim));
     let value_scale = &packed.heads[head].value_scale;
     for q in 0..count {
-        let sum = V::sum(V::load(&scratch.running.sums[q * MOST..]));
+        let sum = v.total(v.load_first(&scratch.running.sums[q * MOST..]));
         let inverse = if sum > 0.0 { 1.0 / sum } else { 0.0 };
         let out = &mut scratch.out[q * out_width..][..head_dim];
         if value_scale.is_empty() {
@@ -283,24 +286,26 @@ macro_rules! unrolled {
 }
 
 /// `LEFT` left rows of neighbouring queries.
-struct Tile<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> {
+struct Tile<'a, V: Simd, S: Scheme, const LEFT: usize, const N: usize> {
+    v: V,
     packed: &'a PackedKv,
     head: usize,
     queries: QueryChunk<'a>,
     /// The first of the chunk's queries that the tile holds.
     query: usize,
-    keys: &'a [Item<V, S::Score>],
-    values: &'a [Item<V, S::Value>],
+    keys: &'a [<S::Score as Product>::Item],
+    values: &'a [<S::Value as Product>::Item],
 }
 
-impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V, S, LEFT, N> {
+impl<'a, V: Simd, S: Scheme, const LEFT: usize, const N: usize> Tile<'a, V, S, LEFT, N> {
     const QUERIES: usize = LEFT / S::ROWS;
 
     #[inline(always)]
-    fn new(packed: &'a PackedKv, head: usize, queries: QueryChunk<'a>, query: usize) -> Self {
+    fn new(v: V, packed: &'a PackedKv, head: usize, queries: QueryChunk<'a>, query: usize) -> Self {
         let packed_head = &packed.heads[head];
         let (keys, values) = (packed_head.keys.items(), packed_head.values.items());
         Tile {
+            v,
             packed,
             head,
             queries,
@@ -313,7 +318,8 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
     /// All of one block of keys.
     #[inline(always)]
     fn block(&self, first: usize, width: usize, scratch: &mut TileScratch) {
-        let mut highest = [V::splat(LOWEST); LEFT];
+        let v = self.v;
+        let mut highest = [v.splat(LOWEST); LEFT];
         self.scores(first, width, scratch, &mut highest);
         let join = self.softmax(width, scratch, &highest);
         self.values(first, width, scratch, &join);
@@ -331,13 +337,13 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
         for panel in first / PANEL..(first + width).div_ceil(PANEL) {
             let panel_width = panel_width(self.packed.positions, panel);
             let mut column = 0;
-            while column + N * V::LANES <= panel_width {
+            while column + N * LANES <= panel_width {
                 self.score_columns::<N>(first, panel, column, scratch, highest);
-                column += N * V::LANES;
+                column += N * LANES;
             }
             while column < panel_width {
                 self.score_columns::<1>(first, panel, column, scratch, highest);
-                column += V::LANES;
+                column += LANES;
             }
         }
     }
@@ -352,6 +358,10 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
         scratch: &mut TileScratch,
         highest: &mut [V::F; LEFT],
     ) {
+        let v = self.v;
+        // The sums of all left rows (at most six) with `C` vectors of keys, then the keys and one broadcast
+        // word, are what the registers hold: 24 + 4 + 1 of 32 in AVX-512, 12 + 2 + 1 of 16 in AVX2. Scores
+        // leave them once, and their maxima are taken on the way.
         let steps = depth(self.packed.head_dim) / S::Score::TERMS;
         let words = &scratch.query[self.query * S::ROWS * steps..];
         let scaled = &scratch.scaled[self.query..][..Self::QUERIES];
@@ -369,33 +379,33 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
         let stride = panel_width(self.packed.positions, panel);
         let (terms, out_width) = (S::Value::TERMS, lanes(self.packed.head_dim));
         let values = from(self.values, panel * PANEL / terms * out_width + column);
-        let sums = products::<V, S::Score, _, LEFT, C>(left, keys, stride, steps, values);
+        let sums = products::<V, S::Score, _, LEFT, C>(v, left, keys, stride, steps, values);
         let key = panel * PANEL + column;
-        let mut key_scales = [V::splat(1.0); C];
+        let mut key_scales = [v.splat(1.0); C];
         if S::KEY_SCALES {
-            let from = &self.packed.heads[self.head].key_scale[key..][..C * V::LANES];
+            let from = &self.packed.heads[self.head].key_scale[key..][..C * LANES];
             for (c, scale) in key_scales.iter_mut().enumerate() {
-                *scale = V::load(&from[c * V::LANES..]);
+                *scale = v.load_first(&from[c * LANES..]);
             }
         }
         let before = *highest;
         unrolled!(q < Self::QUERIES, {
-            let factor = V::splat(scratch.scaled[self.query + q].factor);
-            let to = &mut scratch.scores[q * BLOCK + key - first..][..C * V::LANES];
+            let factor = v.splat(scratch.scaled[self.query + q].factor);
+            let to = &mut scratch.scores[q * BLOCK + key - first..][..C * LANES];
             for c in 0..C {
-                let score = S::score(of_query(&sums, S::ROWS, q, c), factor, key_scales[c]);
-                V::store(score, &mut to[c * V::LANES..]);
-                highest[q] = V::max(highest[q], score);
+                let score = S::score(v, of_query(&sums, S::ROWS, q, c), factor, key_scales[c]);
+                v.store_first(score, &mut to[c * LANES..]);
+                highest[q] = v.max(highest[q], score);
             }
         });
         // A tile's later queries see as much as its first, or more.
-        if key + C * V::LANES > self.queries.sees(self.query, self.packed.positions) {
+        if key + C * LANES > self.queries.sees(self.query, self.packed.positions) {
             *highest = before;
             for (q, highest) in highest.iter_mut().enumerate().take(Self::QUERIES) {
-                let scores = &mut scratch.scores[q * BLOCK + key - first..][..C * V::LANES];
+                let scores = &mut scratch.scores[q * BLOCK + key - first..][..C * LANES];
                 self.hide(q, key, scores);
-                for scores in scores.chunks_exact(V::LANES) {
-                    *highest = V::max(*highest, V::load(scores));
+                for scores in scores.chunks_exact(LANES) {
+                    *highest = v.max(*highest, v.load_first(scores));
                 }
             }
         }
@@ -411,20 +421,21 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
     /// Turns scores into probabilities against the block's maximum.
     #[inline(always)]
     fn softmax(&self, width: usize, scratch: &mut TileScratch, highest: &[V::F; LEFT]) -> Join {
+        let v = self.v;
         let stride = BLOCK / S::Value::TERMS;
         let mut tops = [LOWEST; MOST];
         for q in 0..Self::QUERIES {
-            tops[q] = V::maximum(highest[q]);
+            tops[q] = v.largest(highest[q]);
         }
-        let join = scratch.running.join::<V>(self.query, Self::QUERIES, &tops);
+        let join = scratch.running.join(v, self.query, Self::QUERIES, &tops);
         for (q, &top) in tops.iter().enumerate().take(Self::QUERIES) {
             let scores = &scratch.scores[q * BLOCK..][..width];
             let left = &mut scratch.probabilities[q * S::ROWS * stride..];
-            let shift = V::splat(top - S::ONE_BITS);
-            let block = S::probabilities(scores, shift, left, stride);
+            let shift = v.splat(top - S::ONE_BITS);
+            let block = S::probabilities(v, scores, shift, left, stride);
             let sum = &mut scratch.running.sums[(self.query + q) * MOST..];
-            let old = V::mul(V::load(sum), V::splat(join.old[q]));
-            V::store(V::fma(block, V::splat(join.new[q]), old), sum);
+            let old = v.mul(v.load_first(sum), v.splat(join.old[q]));
+            v.store_first(v.fma(block, v.splat(join.new[q]), old), sum);
         }
         join
     }
@@ -434,13 +445,13 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
     fn values(&self, first: usize, width: usize, scratch: &mut TileScratch, join: &Join) {
         let out_width = lanes(self.packed.head_dim);
         let mut column = 0;
-        while column + N * V::LANES <= out_width {
+        while column + N * LANES <= out_width {
             self.value_columns::<N>(first, width, column, scratch, join);
-            column += N * V::LANES;
+            column += N * LANES;
         }
         while column < out_width {
             self.value_columns::<1>(first, width, column, scratch, join);
-            column += V::LANES;
+            column += LANES;
         }
     }
 
@@ -454,6 +465,7 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
         scratch: &mut TileScratch,
         join: &Join,
     ) {
+        let v = self.v;
         let (out_width, terms) = (lanes(self.packed.head_dim), S::Value::TERMS);
         let words = &scratch.probabilities;
         let left = Left {
@@ -465,14 +477,14 @@ impl<'a, V: Vector, S: Scheme<V>, const LEFT: usize, const N: usize> Tile<'a, V,
         let steps = depth(self.packed.head_dim) / S::Score::TERMS;
         let keys = from(self.keys, (first + BLOCK) * steps + column);
         let sums =
-            products::<V, S::Value, _, LEFT, C>(left, values, out_width, width / terms, keys);
+            products::<V, S::Value, _, LEFT, C>(v, left, values, out_width, width / terms, keys);
         for q in 0..Self::QUERIES {
             let (old, new) = (join.old[q], join.new[q]);
-            let out = &mut scratch.out[(self.query + q) * out_width + column..][..C * V::LANES];
+            let out = &mut scratch.out[(self.query + q) * out_width + column..][..C * LANES];
             for c in 0..C {
-                let block = V::mul(S::value(of_query(&sums, S::ROWS, q, c)), V::splat(new));
-                let out = &mut out[c * V::LANES..];
-                V::store(V::fma(V::load(out), V::splat(old), block), out);
+                let block = v.mul(S::value(v, of_query(&sums, S::ROWS, q, c)), v.splat(new));
+                let out = &mut out[c * LANES..];
+                v.store_first(v.fma(v.load_first(out), v.splat(old), block), out);
             }
         }
     }

@@ -44,6 +44,7 @@ impl Simd for Avx2 {
     /// Per half: bytes 0 and 2 of each lane as 16-bit pairs, then bytes 1 and 3.
     type Bytes = [[__m256i; 2]; 2];
     const TILE_ROWS: usize = 3;
+    const TILE_COLUMNS: usize = 1;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
@@ -161,6 +162,15 @@ impl Simd for Avx2 {
         both!(_mm256_mullo_epi32(a, b))
     }
     #[inline(always)]
+    fn store_i32(self, x: Self::I, to: &mut [i32; LANES]) {
+        let at = to.as_mut_ptr().cast::<__m256i>();
+        // SAFETY: the instruction exists; 16 integers may be written at `to`.
+        unsafe {
+            _mm256_storeu_si256(at, x[0]);
+            _mm256_storeu_si256(at.add(1), x[1]);
+        }
+    }
+    #[inline(always)]
     fn store_u8(self, x: Self::I, to: &mut [u8; LANES]) {
         let bytes = op!({
             // Lanes 0–3 8–11 | 4–7 12–15 after the pack within 128-bit halves: put in order.
@@ -202,6 +212,89 @@ impl Simd for Avx2 {
             })
         };
         [half(sum[0], x[0], signed[0]), half(sum[1], x[1], signed[1])]
+    }
+    #[inline(always)]
+    fn fraction(self, x: Self::F) -> Self::F {
+        let floor = op!([_mm256_floor_ps(x[0]), _mm256_floor_ps(x[1])]);
+        both!(_mm256_sub_ps(x, floor))
+    }
+    #[inline(always)]
+    fn scale(self, x: Self::F, n: Self::F) -> Self::F {
+        let half = |x, n| {
+            op!({
+                let n = _mm256_floor_ps(_mm256_max_ps(n, _mm256_set1_ps(-127.0)));
+                let n = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+                _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(n)))
+            })
+        };
+        [half(x[0], n[0]), half(x[1], n[1])]
+    }
+    #[inline(always)]
+    fn store_low_bytes(self, x: Self::I, to: &mut [u8; LANES]) {
+        let mask = op!(_mm256_set1_epi32(255));
+        self.store_u8(both!(_mm256_and_si256(x, [mask; 2])), to);
+    }
+    #[inline(always)]
+    fn join_bytes(self, [a, b, c, d]: [Self::I; 4]) -> Self::I {
+        let half = |a: Self::I, b: Self::I| {
+            op!({
+                // Each 128-bit half has its four words of each vector; put the vectors one after another.
+                let (a, b) = (
+                    _mm256_packus_epi32(a[0], a[1]),
+                    _mm256_packus_epi32(b[0], b[1]),
+                );
+                let mixed = _mm256_packus_epi16(a, b);
+                _mm256_permutevar8x32_epi32(mixed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
+            })
+        };
+        [half(a, b), half(c, d)]
+    }
+    #[inline(always)]
+    fn join_byte(self, x: Self::I, low: Self::I) -> Self::I {
+        let half = |x, low| {
+            op!({
+                let low = _mm256_and_si256(low, _mm256_set1_epi32(255));
+                _mm256_or_si256(_mm256_slli_epi32::<8>(x), low)
+            })
+        };
+        [half(x[0], low[0]), half(x[1], low[1])]
+    }
+    #[inline(always)]
+    fn shift_byte(self, x: Self::I) -> Self::I {
+        op!([_mm256_srli_epi32::<8>(x[0]), _mm256_srli_epi32::<8>(x[1])])
+    }
+    /// As [`Simd::dot4`], both sides widened here.
+    #[inline(always)]
+    fn dot_bytes(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I {
+        let half = |sum, a, b| {
+            op!({
+                let a_even = _mm256_and_si256(a, _mm256_set1_epi16(255));
+                let a_odd = _mm256_srli_epi16::<8>(a);
+                let b_even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(b));
+                let b_odd = _mm256_srai_epi16::<8>(b);
+                let sum = _mm256_add_epi32(sum, _mm256_madd_epi16(a_even, b_even));
+                _mm256_add_epi32(sum, _mm256_madd_epi16(a_odd, b_odd))
+            })
+        };
+        [half(sum[0], a[0], b[0]), half(sum[1], a[1], b[1])]
+    }
+    #[inline(always)]
+    fn total(self, x: Self::F) -> f32 {
+        op!({
+            let x = _mm256_add_ps(x[0], x[1]);
+            let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+            let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
+        })
+    }
+    #[inline(always)]
+    fn largest(self, x: Self::F) -> f32 {
+        op!({
+            let x = _mm256_max_ps(x[0], x[1]);
+            let x = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+            let x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)))
+        })
     }
     #[inline(always)]
     fn prefetch(self, place: *const f32) {

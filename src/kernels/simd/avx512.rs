@@ -30,6 +30,49 @@ macro_rules! op {
     }};
 }
 
+/// `255 × 2^(8 - i ÷ 64)`.
+const POWERS: [u16; 64] = [
+    65_280, 64_577, 63_881, 63_193, 62_512, 61_839, 61_173, 60_514, 59_862, 59_217, 58_579, 57_948,
+    57_324, 56_707, 56_096, 55_491, 54_894, 54_302, 53_717, 53_139, 52_566, 52_000, 51_440, 50_886,
+    50_338, 49_796, 49_259, 48_729, 48_204, 47_684, 47_171, 46_663, 46_160, 45_663, 45_171, 44_684,
+    44_203, 43_727, 43_256, 42_790, 42_329, 41_873, 41_422, 40_976, 40_534, 40_098, 39_666, 39_238,
+    38_816, 38_398, 37_984, 37_575, 37_170, 36_770, 36_374, 35_982, 35_594, 35_211, 34_831, 34_456,
+    34_085, 33_718, 33_355, 32_995,
+];
+
+/// `255 × 2^-x` of two vectors, a quarter of each in turn. In steps of 1/64 and integers of 16 bits: a
+/// table has the fraction of a bit, a shift does whole ones.
+///
+/// # Safety
+/// The CPU has AVX-512 F and BW.
+#[inline(always)]
+unsafe fn byte_power(a: __m512, b: __m512) -> __m512i {
+    let table = POWERS.as_ptr();
+    // SAFETY: as the caller promises; 64 numbers of 16 bits may be read at the table.
+    unsafe {
+        let low = _mm512_loadu_si512(table.cast());
+        let high = _mm512_loadu_si512(table.add(32).cast());
+        let unit = _mm512_set1_ps(64.0);
+        let a = _mm512_cvtps_epi32(_mm512_mul_ps(a, unit));
+        let b = _mm512_cvtps_epi32(_mm512_mul_ps(b, unit));
+        let steps = _mm512_packus_epi32(a, b);
+        let fraction = _mm512_permutex2var_epi16(low, steps, high);
+        let power = _mm512_srlv_epi16(fraction, _mm512_srli_epi16::<6>(steps));
+        _mm512_srli_epi16::<8>(_mm512_add_epi16(power, _mm512_set1_epi16(128)))
+    }
+}
+
+impl<const VNNI: bool> Avx512<VNNI> {
+    /// Packing four vectors takes a quarter of each in turn; this puts the vectors one after another.
+    #[inline(always)]
+    fn in_order(self, mixed: __m512i) -> __m512i {
+        op!(_mm512_permutexvar_epi32(
+            _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15),
+            mixed
+        ))
+    }
+}
+
 impl<const VNNI: bool> Simd for Avx512<VNNI> {
     type F = __m512;
     type I = __m512i;
@@ -37,6 +80,7 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     /// With VNNI the bytes as they are, twice. Else bytes 0 and 2 of each lane as 16-bit pairs, then 1 and 3.
     type Bytes = [__m512i; 2];
     const TILE_ROWS: usize = 12;
+    const TILE_COLUMNS: usize = 4;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
@@ -131,6 +175,11 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
         op!(_mm512_mullo_epi32(a, b))
     }
     #[inline(always)]
+    fn store_i32(self, x: Self::I, to: &mut [i32; LANES]) {
+        // SAFETY: the instruction exists; 16 integers may be written at `to`.
+        unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), x) }
+    }
+    #[inline(always)]
     fn store_u8(self, x: Self::I, to: &mut [u8; LANES]) {
         let bytes = op!(_mm512_cvtusepi32_epi8(_mm512_max_epi32(
             x,
@@ -164,6 +213,73 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
             let products = _mm512_add_epi32(products, _mm512_madd_epi16(odd, x_odd));
             _mm512_add_epi32(sum, products)
         })
+    }
+    #[inline(always)]
+    fn fraction(self, x: Self::F) -> Self::F {
+        op!(_mm512_reduce_ps::<
+            { _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC },
+        >(x))
+    }
+    #[inline(always)]
+    fn scale(self, x: Self::F, n: Self::F) -> Self::F {
+        op!(_mm512_scalef_ps(x, n))
+    }
+    #[inline(always)]
+    fn store_low_bytes(self, x: Self::I, to: &mut [u8; LANES]) {
+        let bytes = op!(_mm512_cvtepi32_epi8(x));
+        // SAFETY: the instruction exists; 16 bytes may be written at `to`.
+        unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), bytes) }
+    }
+    #[inline(always)]
+    fn join_bytes(self, [a, b, c, d]: [Self::I; 4]) -> Self::I {
+        self.in_order(op!(_mm512_packus_epi16(
+            _mm512_packus_epi32(a, b),
+            _mm512_packus_epi32(c, d)
+        )))
+    }
+    #[inline(always)]
+    fn byte_powers(self, [a, b, c, d]: [Self::F; 4]) -> Self::I {
+        self.in_order(op!(_mm512_packus_epi16(byte_power(a, b), byte_power(c, d))))
+    }
+    #[inline(always)]
+    fn join_byte(self, x: Self::I, low: Self::I) -> Self::I {
+        op!({
+            let low = _mm512_and_si512(low, _mm512_set1_epi32(255));
+            _mm512_or_si512(_mm512_slli_epi32::<8>(x), low)
+        })
+    }
+    #[inline(always)]
+    fn shift_byte(self, x: Self::I) -> Self::I {
+        op!(_mm512_srli_epi32::<8>(x))
+    }
+    /// As [`Simd::dot4`]; without VNNI both sides are widened here.
+    #[inline(always)]
+    fn dot_bytes(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I {
+        if VNNI {
+            return op!(_mm512_dpbusd_epi32(sum, a, b));
+        }
+        op!({
+            let a_even = _mm512_and_si512(a, _mm512_set1_epi16(255));
+            let a_odd = _mm512_srli_epi16::<8>(a);
+            let b_even = _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(b));
+            let b_odd = _mm512_srai_epi16::<8>(b);
+            let sum = _mm512_add_epi32(sum, _mm512_madd_epi16(a_even, b_even));
+            _mm512_add_epi32(sum, _mm512_madd_epi16(a_odd, b_odd))
+        })
+    }
+    /// Halves are added until one lane is left, as everywhere.
+    #[inline(always)]
+    fn total(self, x: Self::F) -> f32 {
+        op!({
+            let x = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x));
+            let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+            let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
+        })
+    }
+    #[inline(always)]
+    fn largest(self, x: Self::F) -> f32 {
+        op!(_mm512_reduce_max_ps(x))
     }
     #[inline(always)]
     fn prefetch(self, place: *const f32) {

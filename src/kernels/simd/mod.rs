@@ -1,9 +1,13 @@
 //! Sixteen numbers at a time, on whatever the CPU has.
 //!
-//! [`Simd`] is the smallest set of vector operations that the kernels need. It is always 16 lanes wide
-//! (one AVX-512 register, two AVX2 registers, an array), so that an algorithm written over it rounds in
-//! the same order everywhere: **every level gives the same bytes**. A value that implements it proves
-//! that the CPU has the instructions: only [`dispatch`] hands one out.
+//! [`Simd`] is the smallest set of vector operations that the kernels need, all of them: linear layers,
+//! attention, norms, ranking. It is always 16 lanes wide (one AVX-512 register, two AVX2 registers, an
+//! array), so that an algorithm written over it rounds in the same order everywhere: **every level gives the
+//! same bytes**. Attention alone takes two shortcuts of a level's own ([`Simd::byte_powers`],
+//! [`Simd::scale`]) and may differ in the last place. What differs between
+//! levels is how many such vectors fit the registers beside each other ([`Simd::TILE_ROWS`],
+//! [`Simd::TILE_COLUMNS`]). A value that implements it proves that the CPU has the instructions: only
+//! [`dispatch`] hands one out. Another instruction set is one more file beside `avx2`, and a line there.
 //!
 //! Whatever runs inside a [`Task`] must be `#[inline(always)]`, or it is compiled without the level's
 //! instructions (correct, but slow).
@@ -38,8 +42,10 @@ pub trait Simd: Copy {
     type Mask: Copy;
     /// 16 × 4 signed bytes, made ready for [`Simd::dot4`].
     type Bytes: Copy;
-    /// Rows of a matrix tile, 2 vectors wide, whose sums fit the registers.
+    /// Rows of a linear layer's micro-kernel, 2 vectors wide, whose sums fit the registers.
     const TILE_ROWS: usize;
+    /// Vectors of columns of attention's micro-kernel, six left rows high, whose sums fit the registers.
+    const TILE_COLUMNS: usize;
 
     /// Every lane the same.
     fn splat(self, x: f32) -> Self::F;
@@ -85,6 +91,8 @@ pub trait Simd: Copy {
     fn sub_i32(self, a: Self::I, b: Self::I) -> Self::I;
     /// `a × b`
     fn mul_i32(self, a: Self::I, b: Self::I) -> Self::I;
+    /// Writes 16 integers.
+    fn store_i32(self, x: Self::I, to: &mut [i32; LANES]);
     /// Writes 16 integers as bytes, clamped to 0 … 255.
     fn store_u8(self, x: Self::I, to: &mut [u8; LANES]);
     /// Reads 16 × 4 signed bytes.
@@ -92,6 +100,35 @@ pub trait Simd: Copy {
     /// Per lane: `sum` + the products of its four signed bytes with the four unsigned bytes of `x`
     /// (every lane of `x` the same, first byte lowest), exact.
     fn dot4(self, sum: Self::I, x: Self::I, signed: Self::Bytes) -> Self::I;
+
+    /// `x` less its floor.
+    fn fraction(self, x: Self::F) -> Self::F;
+    /// `x × 2^floor(n)`; 0 where `n` is far below -127.
+    fn scale(self, x: Self::F, n: Self::F) -> Self::F;
+    /// Writes the low byte of each lane.
+    fn store_low_bytes(self, x: Self::I, to: &mut [u8; LANES]);
+    /// The low bytes of four vectors whose lanes hold 0 ..= 255, four neighbours in a lane.
+    fn join_bytes(self, x: [Self::I; 4]) -> Self::I;
+    /// Moves each lane of `x` up by a byte and puts the low byte of `low` below it.
+    fn join_byte(self, x: Self::I, low: Self::I) -> Self::I;
+    /// The upper 24 bits of each lane, moved down by a byte.
+    fn shift_byte(self, x: Self::I) -> Self::I;
+    /// Per lane: `sum` + the products of the four unsigned bytes of `a` with the four signed bytes of `b`,
+    /// exact. Unlike [`Simd::dot4`] neither side is made ready.
+    fn dot_bytes(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I;
+
+    /// `255 × 2^-x` as bytes, joined as [`Simd::join_bytes`] does. To a byte's precision: levels may differ by
+    /// one.
+    #[inline(always)]
+    fn byte_powers(self, x: [Self::F; 4]) -> Self::I {
+        // log2 of 255.
+        let top = self.splat(7.994_353_5);
+        let mut words = [self.splat_i32(0); 4];
+        for (word, x) in words.iter_mut().zip(x) {
+            *word = self.round(math::exp2_coarse(self, self.sub(top, x)));
+        }
+        self.join_bytes(words)
+    }
 
     /// Asks for the cache line at `place`, which will be written soon. A hint: does nothing else.
     fn prefetch(self, place: *const f32);
@@ -122,6 +159,32 @@ pub trait Simd: Copy {
     #[inline(always)]
     fn smallest(self, x: Self::F) -> f32 {
         fold(self.array(x), f32::min)
+    }
+
+    /// Reads the first 16 floats of a slice, which panics if it is shorter.
+    #[inline(always)]
+    fn load_first(self, from: &[f32]) -> Self::F {
+        self.load(from.first_chunk().expect("a whole vector"))
+    }
+
+    /// Writes the first 16 floats of a slice, which panics if it is shorter.
+    #[inline(always)]
+    fn store_first(self, x: Self::F, to: &mut [f32]) {
+        self.store(x, to.first_chunk_mut().expect("a whole vector"));
+    }
+
+    /// Reads the first 16 words of a slice, which panics if it is shorter.
+    #[inline(always)]
+    fn load_words(self, from: &[u32]) -> Self::I {
+        let words: &[u32; LANES] = from.first_chunk().expect("a whole vector");
+        self.load_i32(bytemuck::cast_ref(words))
+    }
+
+    /// Writes 16 integers.
+    #[inline(always)]
+    fn store_words(self, x: Self::I, to: &mut [u32]) {
+        let words: &mut [u32; LANES] = to.first_chunk_mut().expect("a whole vector");
+        self.store_i32(x, bytemuck::cast_mut(words));
     }
 
     /// Reads up to 16 floats; the lanes beyond are `fill`.

@@ -26,6 +26,7 @@ impl Simd for Scalar {
     type Mask = [bool; LANES];
     type Bytes = [i8; 4 * LANES];
     const TILE_ROWS: usize = 4;
+    const TILE_COLUMNS: usize = 1;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
@@ -116,6 +117,10 @@ impl Simd for Scalar {
         map2(a, b, i32::wrapping_mul)
     }
     #[inline(always)]
+    fn store_i32(self, x: Self::I, to: &mut [i32; LANES]) {
+        *to = x;
+    }
+    #[inline(always)]
     fn store_u8(self, x: Self::I, to: &mut [u8; LANES]) {
         *to = x.map(|x| x.clamp(0, 255) as u8);
     }
@@ -130,6 +135,42 @@ impl Simd for Scalar {
             let products = (0..4).map(|i| i32::from(x[i]) * i32::from(signed[4 * lane + i]));
             sum[lane] + products.sum::<i32>()
         })
+    }
+    #[inline(always)]
+    fn fraction(self, x: Self::F) -> Self::F {
+        x.map(|x| x - x.floor())
+    }
+    #[inline(always)]
+    fn scale(self, x: Self::F, n: Self::F) -> Self::F {
+        let power = |n: f32| f32::from_bits(((n.max(-127.0).floor() as i32 + 127) as u32) << 23);
+        map2(x, n, |x, n| x * power(n))
+    }
+    #[inline(always)]
+    fn store_low_bytes(self, x: Self::I, to: &mut [u8; LANES]) {
+        *to = x.map(|x| x as u8);
+    }
+    #[inline(always)]
+    fn join_bytes(self, x: [Self::I; 4]) -> Self::I {
+        let byte = |i: usize| x[i / LANES][i % LANES] as u8;
+        std::array::from_fn(|lane| i32::from_le_bytes(std::array::from_fn(|i| byte(4 * lane + i))))
+    }
+    #[inline(always)]
+    fn join_byte(self, x: Self::I, low: Self::I) -> Self::I {
+        map2(x, low, |x, low| x << 8 | low & 255)
+    }
+    #[inline(always)]
+    fn shift_byte(self, x: Self::I) -> Self::I {
+        x.map(|x| (x as u32 >> 8) as i32)
+    }
+    #[inline(always)]
+    fn dot_bytes(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I {
+        let dot = |a: i32, b: i32| {
+            let products = a.to_le_bytes().into_iter().zip(b.to_le_bytes());
+            products
+                .map(|(a, b)| i32::from(a) * i32::from(b as i8))
+                .sum()
+        };
+        self.add_i32(sum, map2(a, b, dot))
     }
     #[inline(always)]
     fn prefetch(self, _: *const f32) {}

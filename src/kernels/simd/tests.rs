@@ -1,4 +1,4 @@
-use super::math::{exp, gelu};
+use super::math::{exp, exp2, exp2_coarse, gelu};
 use super::*;
 
 /// Applies a vector function to a list whose length is a multiple of 16.
@@ -178,5 +178,115 @@ fn dot4_is_exact_at_the_extremes() {
             [-4.0 * 255.0 * 128.0; LANES],
             "{level}"
         );
+    }
+}
+
+/// The exact and the coarse power of two at 16 places.
+struct Powers([f32; LANES]);
+
+impl Task<[[f32; LANES]; 2]> for Powers {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> [[f32; LANES]; 2] {
+        let x = s.load(&self.0);
+        [s.array(exp2(s, x)), s.array(exp2_coarse(s, x))]
+    }
+}
+
+#[test]
+fn powers_of_two_are_exact_enough_and_zero_far_down() {
+    let places: Vec<f32> = (0..20_000).map(|i| -i as f32 * 0.006).collect();
+    for level in SimdLevel::available() {
+        let mut worst = [0.0f64; 2];
+        for x in places.as_chunks::<LANES>().0 {
+            for (worst, y) in worst.iter_mut().zip(dispatch(level, Powers(*x))) {
+                for (x, y) in x.iter().zip(y) {
+                    let error = (f64::from(y) / f64::from(*x).exp2() - 1.0).abs();
+                    *worst = if error.is_nan() {
+                        f64::INFINITY
+                    } else {
+                        worst.max(error)
+                    };
+                }
+            }
+        }
+        assert!(worst[0] < 3e-7 && worst[1] < 1.8e-3, "{level}: {worst:?}");
+        assert_eq!(dispatch(level, Powers([-1e30; LANES]))[0], [0.0; LANES]);
+    }
+}
+
+/// `255 × 2^-x` as bytes of 64 numbers.
+struct BytePowers([f32; 4 * LANES]);
+
+impl Task<[u32; LANES]> for BytePowers {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> [u32; LANES] {
+        let vectors = std::array::from_fn(|i| s.load_first(&self.0[i * LANES..]));
+        let mut words = [0; LANES];
+        s.store_words(s.byte_powers(vectors), &mut words);
+        words
+    }
+}
+
+#[test]
+fn byte_powers_are_near_and_lie_one_after_another() {
+    let mut x: [f32; 4 * LANES] = std::array::from_fn(|i| i as f32 * i as f32 * 0.004);
+    x[60..].fill(100.0);
+    for level in SimdLevel::available() {
+        let bytes = dispatch(level, BytePowers(x)).map(u32::to_le_bytes);
+        for (byte, x) in bytes.as_flattened().iter().zip(x) {
+            let want = 255.0 * (-x).exp2();
+            assert!(
+                (f32::from(*byte) - want).abs() < 2.0,
+                "{level} {x}: {byte}, {want}"
+            );
+        }
+    }
+}
+
+/// Every operation on bytes within lanes that are all different.
+struct ByteLanes;
+
+impl Task<Vec<u32>> for ByteLanes {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) -> Vec<u32> {
+        let words: [u32; LANES] = std::array::from_fn(|i| (i as u32 + 1).wrapping_mul(0x9e37_79b9));
+        let small =
+            |k: u32| std::array::from_fn::<i32, LANES, _>(|i| (i as u32 * 13 + k * 5) as i32 % 256);
+        let (a, b) = (
+            s.load_words(&words),
+            s.load_words(&words.map(|w| w.rotate_left(11))),
+        );
+        let joined = s.join_bytes([0, 1, 2, 3].map(|k| s.load_i32(&small(k))));
+        let mut all = Vec::new();
+        for x in [
+            joined,
+            s.join_byte(a, b),
+            s.shift_byte(a),
+            s.dot_bytes(a, b, a),
+        ] {
+            let mut out = [0; LANES];
+            s.store_words(x, &mut out);
+            all.extend(out);
+            let mut low = [0; LANES];
+            s.store_low_bytes(x, &mut low);
+            all.extend(low.map(u32::from));
+        }
+        let x = s.load(&std::array::from_fn(|i| i as f32 * 0.37 - 3.1));
+        all.extend(s.array(s.fraction(x)).map(f32::to_bits));
+        all.extend(
+            s.array(s.scale(x, s.mul(x, s.splat(9.5))))
+                .map(f32::to_bits),
+        );
+        all
+    }
+}
+
+#[test]
+fn every_level_agrees_with_scalar_on_bytes() {
+    let plain = dispatch(SimdLevel::SCALAR, ByteLanes);
+    // 64 small numbers, four to a word, in order.
+    assert_eq!(plain[..2], [0x271a_0d00, 0x5b4e_4134]);
+    for level in SimdLevel::available() {
+        assert_eq!(dispatch(level, ByteLanes), plain, "{level}");
     }
 }
