@@ -5,7 +5,7 @@
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write as _;
-        writeln!(std::io::stdout().lock(), $($text)*)?
+                writeln!(std::io::stdout().lock(), $($text)*)?
     }};
 }
 
@@ -21,6 +21,7 @@ mod doctor;
 mod eval;
 mod interrupt;
 mod models;
+mod near;
 mod probe;
 mod progress;
 #[cfg(feature = "hub")]
@@ -34,15 +35,11 @@ mod transcribe;
 mod usage;
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 pub use resolve::hub_config as hub_config_from_environment;
 
-use anyhow::Context;
-
-use crate::attention::Registry;
-use args::{AttentionCommand, Command};
+use args::Command;
 
 /// Everything went well.
 const FINE: u8 = 0;
@@ -82,7 +79,7 @@ fn dispatch(command: &Command) -> anyhow::Result<u8> {
         Command::DetectLanguage(args) => detect::run(args),
         Command::Probe(args) => probe::run(args),
         Command::Models(command) => models::run(command),
-        Command::Attention(command) => attention_command(command),
+        Command::Attention(command) => attention::run(command),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => completions::completions(args),
         Command::Man => completions::man(),
@@ -90,31 +87,6 @@ fn dispatch(command: &Command) -> anyhow::Result<u8> {
         #[cfg(feature = "eval")]
         Command::Eval(args) => eval::run(args),
     }
-}
-
-fn attention_command(command: &AttentionCommand) -> anyhow::Result<u8> {
-    let cpu = crate::kernels::Cpu::new(Some(1), None);
-    let registry = Registry::new(crate::attention::backends::built_in(&cpu));
-    let outcome = match command {
-        AttentionCommand::Explain(args) => {
-            let (request, dims) = resolve::explain(args)?;
-            attention::explain(
-                &request,
-                &registry,
-                &dims,
-                Some(&args.model.model),
-                args.json,
-            )?
-        }
-        AttentionCommand::List => attention::list(&registry),
-        AttentionCommand::Check(args) => {
-            let text = std::fs::read_to_string(&args.file);
-            attention::check(&text.with_context(|| args.file.display().to_string())?)
-        }
-        AttentionCommand::Compare(args) => return compare::run(args),
-    };
-    std::io::stdout().write_all(outcome.text.as_bytes())?;
-    Ok(outcome.code)
 }
 
 /// Prints what the user should know, on stderr.

@@ -10,6 +10,7 @@ use anyhow::Result;
 
 use super::args::{AttentionArgs, ExplainArgs, RunArgs, SpeechArgs, parse_bool};
 use super::args::{DecodingArgs, GateArgs, OutputArgs};
+use super::attention::machine::{Described, VARIABLES};
 use super::config::Defaults;
 use super::usage::usage;
 use crate::attention;
@@ -344,15 +345,20 @@ fn simd_level(args: &RunArgs) -> Result<Option<SimdLevel>> {
     level.or_else(|reason: String| usage(format!("--simd-level: {reason}")))
 }
 
+/// The machine of the attention options, as typed.
+pub fn described(args: &AttentionArgs) -> Described<'_> {
+    Described {
+        platform: args.platform.as_deref(),
+        arch: args.arch.as_deref(),
+        aiter: args.aiter,
+        installed: &args.installed,
+        environment: &args.environment,
+    }
+}
+
 /// As which machine attention backends are chosen, and which are asked for.
 pub fn attention(args: &AttentionArgs) -> Result<attention::Request> {
-    let machine = super::attention::machine(
-        args.platform.as_deref(),
-        args.arch.as_deref(),
-        args.aiter,
-        &args.installed,
-        &args.environment,
-    )?;
+    let machine = described(args).machine()?;
     let rules = args
         .rules
         .as_deref()
@@ -372,17 +378,6 @@ pub fn attention(args: &AttentionArgs) -> Result<attention::Request> {
     })
 }
 
-/// What the rules read from the environment.
-const RULE_VARIABLES: [&str; 7] = [
-    "VLLM_ROCM_USE_AITER",
-    "VLLM_ROCM_USE_AITER_MHA",
-    "VLLM_ROCM_USE_AITER_MLA",
-    "VLLM_BATCH_INVARIANT",
-    "FLASH_ATTENTION_TRITON_AMD_ENABLE",
-    "HIP_VISIBLE_DEVICES",
-    "CUDA_VISIBLE_DEVICES",
-];
-
 /// As [`attention`], but `--platform auto` means the machine that the program runs on.
 pub fn attention_here(args: &AttentionArgs) -> Result<attention::Request> {
     attention(&as_detected(args, Path::new("/"))?)
@@ -400,7 +395,7 @@ fn as_detected(args: &AttentionArgs, root: &Path) -> Result<AttentionArgs> {
     args.platform = Some(machine.platform.name().to_owned());
     args.arch = machine.arch;
     if machine.platform != attention::Platform::Cpu {
-        let set = RULE_VARIABLES
+        let set = VARIABLES
             .iter()
             .filter_map(|name| Some(format!("{name}={}", variable(name)?)));
         args.environment = set.chain(args.environment).collect();

@@ -7,16 +7,10 @@ use super::arch::Arch;
 use super::names::BackendName;
 use super::objections::Objection;
 use super::query::{AttentionQuery, Dtype, Machine, Platform};
+use super::reasons::{AiterNeeds, against_aiter, missing, not_exactly};
 use super::rocm::Gates;
 use super::rule_set::RuleSet;
 use super::select::{How, LogLine, Refusal, Rejection, Selection, alone};
-
-const SUPPORTED: &[BackendName] = &[
-    BackendName::FLASH_ATTN,
-    BackendName::ROCM_AITER_FA,
-    BackendName::TRITON_ATTN,
-    BackendName::TORCH_SDPA,
-];
 
 /// Answers for the encoder as vLLM would. vLLM gives no reasons here; those of the rejections
 /// are this engine's words for the step that wasn't taken.
@@ -35,10 +29,10 @@ pub fn select_encoder(
         return Ok(alone(BackendName::CPU_ATTN, How::Only(requested)));
     }
     if let Some(backend) = requested {
-        if !SUPPORTED.contains(&backend) {
+        if !BackendName::OF_ENCODER.contains(&backend) {
             return Err(Refusal::NotForEncoder {
                 backend,
-                supported: SUPPORTED,
+                supported: BackendName::OF_ENCODER,
             });
         }
         return Ok(alone(backend, How::Explicit));
@@ -58,9 +52,9 @@ pub fn select_encoder(
         flash_attn(rules, machine, arch, dtype),
     ];
     for (step, &backend) in steps.into_iter().zip(&candidates) {
-        match step {
-            None => return Ok(first(backend, candidates, rejected)),
-            Some(reason) => rejected.push((backend, vec![Objection::other(reason)])),
+        match step.is_empty() {
+            true => return Ok(first(backend, candidates, rejected)),
+            false => rejected.push((backend, step.into_iter().map(Objection::other).collect())),
         }
     }
     Ok(first(BackendName::TORCH_SDPA, candidates, rejected))
@@ -78,34 +72,47 @@ fn first(chosen: BackendName, candidates: Vec<BackendName>, rejected: Vec<Reject
     }
 }
 
-/// `None` where AITER's attention is taken; its dtype is not asked about.
-fn aiter_fa(rules: RuleSet, machine: &Machine, arch: Arch<'_>) -> Option<&'static str> {
+/// What keeps AITER's attention from being taken: nothing where it is. Its dtype is not asked about.
+fn aiter_fa(rules: RuleSet, machine: &Machine, arch: Arch<'_>) -> Vec<String> {
     let gates = Gates::of(rules, machine);
-    let taken = match rules {
-        // The switch of multi-head attention is not looked at.
-        RuleSet::March2026 => gates.enabled && arch.on_gfx9(),
-        RuleSet::August2026 => gates.mha && arch.on_cdna(),
+    // In March the switch of multi-head attention was not looked at.
+    let (taken, needs) = match rules {
+        RuleSet::March2026 => (gates.enabled && arch.on_gfx9(), AiterNeeds::Switch),
+        RuleSet::August2026 => (gates.mha && arch.on_cdna(), AiterNeeds::MultiHead),
     };
-    (!taken).then_some("AITER is not installed, not for this GPU, or not switched on")
+    match taken {
+        true => Vec::new(),
+        false => against_aiter(rules, machine, needs),
+    }
 }
 
-/// `None` where flash-attn is taken: the compiled one on CDNA, the Triton one on RDNA.
-fn flash_attn(
-    rules: RuleSet,
-    machine: &Machine,
-    arch: Arch<'_>,
-    dtype: Dtype,
-) -> Option<&'static str> {
-    let compiled = match rules {
+/// What keeps flash-attn from being taken: the compiled one on CDNA, the Triton one on RDNA.
+fn flash_attn(rules: RuleSet, machine: &Machine, arch: Arch<'_>, dtype: Dtype) -> Vec<String> {
+    let on_cdna = match rules {
         RuleSet::March2026 => arch.on_gfx9(),
         RuleSet::August2026 => arch.on_cdna(),
     };
-    let compiled = compiled && machine.has_module("flash_attn");
-    if !compiled && !triton_available(rules, machine, arch) {
-        return Some("flash-attn is not installed, not for this GPU, or not switched on");
+    let installed = machine.has_module("flash_attn");
+    let mut against = Vec::new();
+    let taken = on_cdna && installed || triton_available(rules, machine, arch);
+    if !taken {
+        let triton = !on_cdna && arch.on_gfx1x(rules);
+        if !on_cdna && !triton {
+            against.push(format!("flash-attn has no kernels for {}", arch.0));
+        } else if !installed {
+            against.push(missing("flash_attn"));
+        }
+        if triton {
+            against.extend(not_exactly(machine, TRITON_SWITCH, "TRUE"));
+        }
     }
-    (!dtype.is_half()).then_some("flash-attn works in float16 and bfloat16 only")
+    if !dtype.is_half() {
+        against.push("flash-attn works in float16 and bfloat16 only".to_owned());
+    }
+    against
 }
+
+const TRITON_SWITCH: &str = "FLASH_ATTENTION_TRITON_AMD_ENABLE";
 
 /// Whether flash-attn's Triton kernels can serve an RDNA GPU.
 #[must_use]
@@ -114,7 +121,7 @@ pub fn triton_available(rules: RuleSet, machine: &Machine, arch: Arch<'_>) -> bo
     // An installed flash_attn counts as bringing the module; AITER's copy must be named.
     let module = machine.has_module("flash_attn.flash_attn_triton_amd")
         || (rules == RuleSet::August2026 && machine.installed.contains(AITER_COPY));
-    let switched_on = machine.env("FLASH_ATTENTION_TRITON_AMD_ENABLE") == Some("TRUE");
+    let switched_on = machine.env(TRITON_SWITCH) == Some("TRUE");
     arch.on_gfx1x(rules) && module && switched_on
 }
 

@@ -7,6 +7,7 @@
 
 pub mod arch;
 pub mod capability;
+pub mod changes;
 pub mod detect;
 pub mod encoder;
 pub mod env;
@@ -15,6 +16,7 @@ mod names;
 mod objections;
 mod plan;
 mod query;
+pub mod reasons;
 pub mod rocm;
 mod rule_set;
 mod select;

@@ -42,6 +42,14 @@ backend_names!(
 );
 
 impl BackendName {
+    /// What the encoder's own chooser can be asked for.
+    pub const OF_ENCODER: &[BackendName] = &[
+        BackendName::FLASH_ATTN,
+        BackendName::ROCM_AITER_FA,
+        BackendName::TRITON_ATTN,
+        BackendName::TORCH_SDPA,
+    ];
+
     /// The member of that name in any case, if the rule set has one.
     #[must_use]
     pub fn of(rules: RuleSet, name: &str) -> Option<Self> {

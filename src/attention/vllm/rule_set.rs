@@ -27,6 +27,23 @@ impl RuleSet {
         }
     }
 
+    /// The commit of vLLM that the rules were read from, the change it came with, and its date.
+    #[must_use]
+    pub fn commit(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            RuleSet::March2026 => (
+                "b9cdc85207b3af83613fb45501b666e4e76c974d",
+                "#38508",
+                "31 March 2026",
+            ),
+            RuleSet::August2026 => (
+                "7ca49fbe4bab019e55d57cdc4b7fd3d55c67c1a6",
+                "#53176",
+                "22 August 2026",
+            ),
+        }
+    }
+
     /// Reads `2026-03` or `2026-08`.
     ///
     /// # Errors

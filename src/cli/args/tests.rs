@@ -208,7 +208,7 @@ fn every_command_is_found() {
             matches!(c, Command::Models(ModelsCommand::Convert(_)))
         }),
         (&["attention", "list"], |c| {
-            matches!(c, Command::Attention(AttentionCommand::List))
+            matches!(c, Command::Attention(AttentionCommand::List(_)))
         }),
         (&["attention", "check", "f.tsv"], |c| {
             matches!(c, Command::Attention(AttentionCommand::Check(_)))

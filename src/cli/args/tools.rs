@@ -76,8 +76,8 @@ pub struct ModelName {
 pub enum AttentionCommand {
     /// Each role's choice, and why every other backend was passed over
     Explain(Box<ExplainArgs>),
-    /// The table of backends and what each can do
-    List,
+    /// The tables of backends and what each can do
+    List(TableArgs),
     /// Run a file of selection vectors
     Check(CheckArgs),
     /// Run one window through every backend that computes; of the attention options --dtype counts
@@ -99,6 +99,17 @@ pub struct ExplainArgs {
     /// Block size of the KV cache, as --block-size of vLLM
     #[arg(long)]
     pub block_size: Option<NonZeroUsize>,
+    /// Show what vLLM would log, too
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `attention list`.
+#[derive(Args, Debug)]
+pub struct TableArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -107,7 +118,7 @@ pub struct ExplainArgs {
 /// `attention check`.
 #[derive(Args, Debug)]
 pub struct CheckArgs {
-    /// Tab-separated vectors with a header line
+    /// Vectors with a header line, fields between tabs or blanks
     pub file: PathBuf,
 }
 

@@ -151,11 +151,75 @@ fn logs() {
 }
 
 #[test]
-fn each_step_not_taken_has_a_reason() {
-    let query = AttentionQuery::new(AttentionType::Encoder, 64, Dtype::F32);
-    let machine = rocm_machine("gfx942", &["flash_attn"]);
-    let selection = select_encoder(A, &machine, None, &query).unwrap();
-    let rejected: Vec<&str> = selection.rejected.iter().map(|(b, _)| b.as_str()).collect();
-    assert_eq!(rejected, [FA, FL]);
-    assert_eq!(selection.valid, [BackendName::TORCH_SDPA]);
+fn each_step_not_taken_has_its_own_reason() {
+    const NO_AITER: &str = "the package aiter is not installed";
+    const OFF: &str = "VLLM_ROCM_USE_AITER is not set (1 switches it on)";
+    const NO_FLASH: &str = "the package flash_attn is not installed";
+    /// Rules, arch, settings, dtype, what is against AITER and against flash-attn.
+    type Row<'a> = (
+        RuleSet,
+        &'a str,
+        &'a [&'a str],
+        Dtype,
+        &'a [&'a str],
+        &'a [&'a str],
+    );
+    let (half, float) = (Dtype::F16, Dtype::F32);
+    let no_float = "flash-attn works in float16 and bfloat16 only";
+    let table: &[Row] = &[
+        (A, "gfx942", &[], half, &[NO_AITER, OFF], &[NO_FLASH]),
+        (A, "gfx942", &["aiter"], half, &[OFF], &[NO_FLASH]),
+        (
+            A,
+            "gfx942",
+            &["aiter", ON, NO_MHA],
+            float,
+            &["VLLM_ROCM_USE_AITER_MHA=0 switches it off"],
+            &[NO_FLASH, no_float],
+        ),
+        (
+            P,
+            "gfx90a",
+            &["aiter", "VLLM_ROCM_USE_AITER=yes", "flash_attn"],
+            float,
+            &[
+                "AITER's kernels are not for gfx90a",
+                "VLLM_ROCM_USE_AITER=yes counts as off (1 or true switches it on)",
+            ],
+            &[no_float],
+        ),
+        (
+            A,
+            "gfx1201",
+            &["aiter", ON, "flash_attn"],
+            half,
+            &["AITER's kernels are not for gfx1201"],
+            &["FLASH_ATTENTION_TRITON_AMD_ENABLE is not set (it must be TRUE)"],
+        ),
+        (
+            A,
+            "gfx1030",
+            &["aiter", ON, "flash_attn", TRITON],
+            half,
+            &["AITER's kernels are not for gfx1030"],
+            &["flash-attn has no kernels for gfx1030"],
+        ),
+    ];
+    for (rules, arch, settings, dtype, aiter, flash) in table {
+        let query = AttentionQuery::new(AttentionType::Encoder, 64, *dtype);
+        let machine = rocm_machine(arch, settings);
+        let selection = select_encoder(*rules, &machine, None, &query).unwrap();
+        let words = |reasons: &[Objection]| -> Vec<String> {
+            reasons.iter().map(ToString::to_string).collect()
+        };
+        let got: Vec<_> = selection
+            .rejected
+            .iter()
+            .map(|(b, reasons)| (b.as_str(), words(reasons)))
+            .collect();
+        let want = |reasons: &[&str]| reasons.iter().map(ToString::to_string).collect();
+        let want: Vec<(&str, Vec<String>)> = vec![(FA, want(aiter)), (FL, want(flash))];
+        assert_eq!(got, want, "{rules} {arch} {settings:?}");
+        assert_eq!(selection.valid, [BackendName::TORCH_SDPA]);
+    }
 }
