@@ -25,7 +25,7 @@
 //! | what | where |
 //! | --- | --- |
 //! | loading and running | [`Engine`], [`EngineBuilder`], [`ComputeType`], [`Executor`], [`Control`] |
-//! | what goes in | [`Input`], [`TranscribeOptions`] with [`DecodingOptions`], [`Gates`], [`TrackChoice`] and [`Gaps`] |
+//! | what goes in | [`Input`], [`TranscribeOptions`] with [`DecodingOptions`], [`Sampling`], [`Gates`], [`TrackChoice`] and [`Gaps`] |
 //! | what comes out | [`Transcript`], [`Segment`], [`Word`], [`WindowTrace`], [`Error`] |
 //! | files of results | [`output`] |
 //! | models by name, formats, conversion, `VarBuilder` | [`weights`], [`weights::hub`] |
@@ -113,6 +113,6 @@ pub use engine::{Control, Engine, EngineBuilder, Progress, Segments, ggml_extras
 pub use error::{Error, Result};
 pub use kernels::SimdLevel;
 pub use model::{ComputeType, Description, Executor, StateBytes};
-pub use options::{DecodingOptions, Gates, SuppressTokens, Task, TranscribeOptions};
+pub use options::{DecodingOptions, Gates, Sampling, SuppressTokens, Task, TranscribeOptions};
 pub use tokenizer::{language_code, language_name};
 pub use transcript::{Attempt, Segment, SegmentSink, Transcript, WindowTrace, Word};

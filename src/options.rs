@@ -65,6 +65,46 @@ impl Default for SuppressTokens {
     }
 }
 
+/// What vLLM's sampling parameters ask beyond a temperature; as they stand by default they change nothing,
+/// and cost nothing.
+///
+/// Penalties are filters: they change the logits of text tokens, at every temperature, before anything is
+/// chosen, and log-probabilities are taken behind them. Special tokens and timestamps are never penalised: a
+/// segment that opens where the last one closed repeats nothing. `top_k`, `top_p` and `min_p` narrow what is
+/// drawn from above temperature 0, in the order `min_p`, `top_k`, `top_p`, and leave log-probabilities alone.
+/// With one of them in force every row's logits are copied and looked through once more, which is 0.1 to 1 ms
+/// a token.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sampling {
+    /// Draw among this many of the likeliest tokens; 0 and -1 are all.
+    pub top_k: i64,
+    /// Draw among the fewest likeliest tokens that together have this probability; 1 is all.
+    pub top_p: f64,
+    /// Draw among tokens with at least this share of the likeliest one's probability; 0 is all.
+    pub min_p: f64,
+    /// Divides positive and multiplies negative logits of tokens that the prompt, earlier text included, or
+    /// the window's own text has; 1 is none.
+    pub repetition_penalty: f64,
+    /// Taken off a token's logit for each time that the window's own text has it.
+    pub frequency_penalty: f64,
+    /// Taken off a token's logit once if the window's own text has it.
+    pub presence_penalty: f64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
+        }
+    }
+}
+
 /// openai's `DecodingOptions`: how one window is decoded at one temperature.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -77,6 +117,8 @@ pub struct DecodingOptions {
     pub temperature: f64,
     /// Most tokens to sample; `None` is half the text context.
     pub sample_len: Option<usize>,
+    /// Most text tokens to sample: a row that has them ends. Timestamps that the rules ask for do not count.
+    pub max_new_tokens: Option<usize>,
     /// Independent samples to draw where the temperature is above 0.
     pub best_of: Option<usize>,
     /// Beams where the temperature is 0; `None` is greedy.
@@ -85,6 +127,9 @@ pub struct DecodingOptions {
     pub patience: Option<f64>,
     /// Google's length penalty α (0 to 1); `None` divides by the length.
     pub length_penalty: Option<f64>,
+    /// vLLM's length penalty instead: candidates are ranked by their summed log-probability over
+    /// `(prompt + sampled tokens)^length_exponent`, the start sequence counted in.
+    pub length_exponent: Option<f64>,
     /// Text of earlier windows, as tokens, for the decoder to continue.
     pub prompt: Vec<u32>,
     /// Tokens that the window's own text must begin with.
@@ -97,8 +142,11 @@ pub struct DecodingOptions {
     pub without_timestamps: bool,
     /// Latest first timestamp, in seconds; `None` or 0 sets no limit.
     pub max_initial_timestamp: Option<f64>,
-    /// Seed of the sampling of this window.
+    /// Seed of the sampling of this window. Its draws depend on it, the temperature, the row and the step
+    /// alone, whatever else is decoded beside it.
     pub seed: u64,
+    /// Penalties, and what draws are narrowed to.
+    pub sampling: Sampling,
 }
 
 impl Default for DecodingOptions {
@@ -108,10 +156,12 @@ impl Default for DecodingOptions {
             language: None,
             temperature: 0.0,
             sample_len: None,
+            max_new_tokens: None,
             best_of: None,
             beam_size: None,
             patience: None,
             length_penalty: None,
+            length_exponent: None,
             prompt: Vec::new(),
             prefix: Vec::new(),
             suppress_tokens: SuppressTokens::default(),
@@ -119,6 +169,7 @@ impl Default for DecodingOptions {
             without_timestamps: false,
             max_initial_timestamp: Some(1.0),
             seed: 0,
+            sampling: Sampling::default(),
         }
     }
 }
@@ -251,6 +302,47 @@ impl Gates {
     }
 }
 
+impl Sampling {
+    fn validate(&self) -> Result<()> {
+        if self.top_k < -1 {
+            return bad("top_k", "must be 0 or -1 (all tokens), or at least 1");
+        }
+        let repetition = self.repetition_penalty;
+        let penalty = -2.0..=2.0;
+        let rules = [
+            (
+                "top_p",
+                self.top_p > 0.0 && self.top_p <= 1.0,
+                "must be above 0 and at most 1",
+            ),
+            (
+                "min_p",
+                (0.0..=1.0).contains(&self.min_p),
+                "must be between 0 and 1",
+            ),
+            (
+                "repetition_penalty",
+                repetition > 0.0 && repetition.is_finite(),
+                "must be above 0",
+            ),
+            (
+                "frequency_penalty",
+                penalty.contains(&self.frequency_penalty),
+                "must be between -2 and 2",
+            ),
+            (
+                "presence_penalty",
+                penalty.contains(&self.presence_penalty),
+                "must be between -2 and 2",
+            ),
+        ];
+        match rules.iter().find(|(_, holds, _)| !holds) {
+            Some((option, _, reason)) => bad(option, *reason),
+            None => Ok(()),
+        }
+    }
+}
+
 impl DecodingOptions {
     fn validate(&self) -> Result<()> {
         for (option, rows) in [("beam_size", self.beam_size), ("best_of", self.best_of)] {
@@ -266,6 +358,16 @@ impl DecodingOptions {
             let reason = format!("must be above 0 and at most {MAX_ROWS}");
             return bad("patience", reason);
         }
+        if self.max_new_tokens == Some(0) {
+            return bad("max_new_tokens", "must be at least 1");
+        }
+        if self.length_exponent.is_some_and(|p| !p.is_finite()) {
+            return bad("length_exponent", "is not a number");
+        }
+        if self.length_exponent.is_some() && self.length_penalty.is_some() {
+            let reason = "length_exponent and length_penalty can't be given together";
+            return bad("length_exponent", reason);
+        }
         let (penalty, first) = (self.length_penalty, self.max_initial_timestamp);
         if penalty.is_some_and(|p| !(0.0..=1.0).contains(&p)) {
             return bad("length_penalty", "should be a value between 0 and 1");
@@ -274,7 +376,7 @@ impl DecodingOptions {
             let reason = "must be between 0 and 30 seconds";
             return bad("max_initial_timestamp", reason);
         }
-        Ok(())
+        self.sampling.validate()
     }
 }
 

@@ -21,6 +21,7 @@ mod parity;
 mod readme;
 #[cfg(all(feature = "cli", feature = "hub"))]
 mod rocm;
+mod sampling;
 mod settings;
 #[cfg(feature = "hub")]
 mod stages;

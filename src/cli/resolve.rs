@@ -2,14 +2,15 @@
 
 #[cfg(test)]
 mod tests;
+mod windows;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use super::args::OutputArgs;
 use super::args::{AttentionArgs, ExplainArgs, RunArgs, SpeechArgs, parse_bool};
-use super::args::{DecodingArgs, GateArgs, OutputArgs};
 use super::attention::machine::{Described, VARIABLES};
 use super::config::Defaults;
 use super::usage::usage;
@@ -19,11 +20,9 @@ use crate::dims::ModelDimensions;
 use crate::engine::{Engine, EngineBuilder};
 use crate::kernels::{Cpu, SimdLevel};
 use crate::model::{ComputeType, Executor};
-use crate::options::{
-    DecodingOptions, Gates, MAX_TEMPERATURES, SuppressTokens, Task, TranscribeOptions,
-};
+use crate::options::{Task, TranscribeOptions};
 use crate::output::{OutputFormat, WriterOptions};
-use crate::tokenizer::{is_auto, language_code};
+use crate::tokenizer::language_code;
 use crate::weights::hub::{self, HubConfig};
 
 /// What appears on stdout for each segment.
@@ -130,8 +129,8 @@ fn words_are_timed(args: &SpeechArgs) -> Result<()> {
 fn options(args: &SpeechArgs, task: Task) -> Result<TranscribeOptions> {
     let d = &args.decoding;
     let options = TranscribeOptions {
-        decoding: decoding(d, task, args.language.as_deref())?,
-        gates: gates(d, &args.gates)?,
+        decoding: windows::decoding(d, task, args.language.as_deref())?,
+        gates: windows::gates(d, &args.gates)?,
         condition_on_previous_text: d.condition_on_previous_text,
         initial_prompt: d.initial_prompt.clone(),
         carry_initial_prompt: d.carry_initial_prompt,
@@ -140,7 +139,7 @@ fn options(args: &SpeechArgs, task: Task) -> Result<TranscribeOptions> {
         prepend_punctuations: args.words.prepend_punctuations.clone(),
         append_punctuations: args.words.append_punctuations.clone(),
         hallucination_silence_threshold: args.gates.hallucination_silence_threshold.0,
-        clip_timestamps: numbers("--clip-timestamps", &d.clip_timestamps)?,
+        clip_timestamps: windows::numbers("--clip-timestamps", &d.clip_timestamps)?,
         batch_size: args.batch_size,
         audio_track: args.audio_options.audio_track.as_deref().map(audio_track),
         gaps: gaps(&args.audio_options.gaps),
@@ -162,83 +161,6 @@ fn gaps(text: &str) -> Gaps {
         "keep" => Gaps::Keep,
         _ => Gaps::Close,
     }
-}
-
-fn decoding(d: &DecodingArgs, task: Task, language: Option<&str>) -> Result<DecodingOptions> {
-    let language = language.filter(|l| !l.eq_ignore_ascii_case("none") && !is_auto(l));
-    Ok(DecodingOptions {
-        task,
-        language: language.map(language_code).transpose()?.map(str::to_owned),
-        sample_len: d.sample_len.0,
-        best_of: d.best_of.0,
-        // A beam of one is greedy.
-        beam_size: d.beam_size.0.filter(|&n| n != 1),
-        patience: d.patience.0,
-        length_penalty: d.length_penalty.0,
-        suppress_tokens: suppressed(&d.suppress_tokens)?,
-        suppress_blank: d.suppress_blank,
-        without_timestamps: d.without_timestamps,
-        max_initial_timestamp: d.max_initial_timestamp.0,
-        seed: d.seed,
-        ..DecodingOptions::default()
-    })
-}
-
-/// openai/whisper's ladder: from the temperature up to 1 in steps, or the temperature alone.
-fn gates(d: &DecodingArgs, g: &GateArgs) -> Result<Gates> {
-    let mut temperatures = vec![d.temperature];
-    let step = d.temperature_increment_on_fallback.0;
-    if let Some(step) = step.filter(|step| !(*step >= 0.0 && step.is_finite())) {
-        return usage(format!(
-            "--temperature-increment-on-fallback: {step} is not a number from 0 on"
-        ));
-    }
-    if let Some(step) = step.filter(|step| *step > 0.0) {
-        if (1.0 - d.temperature) / step > MAX_TEMPERATURES as f64 {
-            return usage(format!(
-                "--temperature-increment-on-fallback: steps of {step} make more than \
-                 {MAX_TEMPERATURES} temperatures"
-            ));
-        }
-        // As numpy's arange(temperature, 1 + 1e-6, step): multiples, not sums.
-        let steps = (1..).map(|i| d.temperature + f64::from(i) * step);
-        temperatures.extend(steps.take_while(|t| *t < 1.0 + 1e-6));
-    }
-    Ok(Gates {
-        temperatures,
-        compression_ratio_threshold: g.compression_ratio_threshold.0,
-        logprob_threshold: g.logprob_threshold.0,
-        no_speech_threshold: g.no_speech_threshold.0,
-    })
-}
-
-fn suppressed(text: &str) -> Result<SuppressTokens> {
-    let ids = text.split(',').map(str::trim).filter(|id| !id.is_empty());
-    let (mut non_speech, mut only) = (false, Vec::new());
-    for id in ids {
-        match id.parse::<i64>() {
-            Ok(-1) => non_speech = true,
-            Ok(id) if u32::try_from(id).is_ok() => only.push(u32::try_from(id)?),
-            _ => return usage(format!("--suppress-tokens: {id} is not a token id")),
-        }
-    }
-    Ok(if non_speech {
-        SuppressTokens::NonSpeechAnd(only)
-    } else {
-        SuppressTokens::Only(only)
-    })
-}
-
-fn numbers(option: &str, text: &str) -> Result<Vec<f64>> {
-    let parts = text
-        .split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty());
-    let parse = |part: &str| match part.parse() {
-        Ok(number) => Ok(number),
-        Err(_) => usage(format!("{option}: {part} is not a number")),
-    };
-    parts.map(parse).collect()
 }
 
 /// Files are written only where `-o` or `-f` asks for them.

@@ -10,6 +10,7 @@ mod compression;
 pub mod fallback;
 mod greedy;
 mod language;
+mod penalties;
 mod ranker;
 mod result;
 mod rows;

@@ -20,6 +20,9 @@ pub struct LogitRules {
     first: AllowedRuns,
     /// What is left everywhere else.
     later: AllowedRuns,
+    /// The end of text alone: what is left once a row has all the text it may have.
+    end: AllowedRuns,
+    max_new_tokens: usize,
     n_vocab: usize,
     eot: usize,
     timestamps: Range<usize>,
@@ -70,6 +73,8 @@ impl LogitRules {
         Ok(Self {
             first: AllowedRuns::new(vocabulary.n_vocab, &suppressed),
             later,
+            end: AllowedRuns::only([vocabulary.eot]),
+            max_new_tokens: options.max_new_tokens.unwrap_or(usize::MAX),
             n_vocab: vocabulary.n_vocab,
             eot: vocabulary.eot as usize,
             timestamps,
@@ -80,6 +85,9 @@ impl LogitRules {
 
     /// What a row with these sampled tokens may choose from.
     pub fn constraint(&self, sampled: &[u32]) -> Constraint<'_> {
+        if self.is_full(sampled) {
+            return Constraint::plain(&self.end, self.n_vocab);
+        }
         let allowed = if sampled.is_empty() {
             &self.first
         } else {
@@ -96,6 +104,16 @@ impl LogitRules {
             added,
             forced: true,
         }
+    }
+
+    /// Whether a row has as many text tokens as were asked for. Where timestamps go by no rule, they count.
+    fn is_full(&self, sampled: &[u32]) -> bool {
+        if sampled.len() < self.max_new_tokens {
+            return false;
+        }
+        let counts =
+            |token: &&u32| !self.with_timestamps || !self.timestamps.contains(&(**token as usize));
+        sampled.iter().filter(counts).count() >= self.max_new_tokens
     }
 
     /// openai's `ApplyTimestampRules`: timestamps come in pairs except before the end of text,

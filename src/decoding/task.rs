@@ -2,7 +2,8 @@
 
 use crate::decoding::beam::BeamSearchDecoder;
 use crate::decoding::greedy::GreedyDecoder;
-use crate::decoding::ranker::{self, Candidate};
+use crate::decoding::penalties::Penalties;
+use crate::decoding::ranker::{self, Candidate, LengthPenalty};
 use crate::decoding::rows::{Parents, Step};
 use crate::decoding::rules::LogitRules;
 use crate::decoding::vocabulary::Vocabulary;
@@ -38,8 +39,11 @@ pub struct DecodingTask {
     rules: LogitRules,
     /// Chooses among them.
     decoder: TokenDecoder,
+    /// Ranks rows here instead of where the logits are made, for requests that ask for more than those
+    /// who make them can do.
+    penalties: Option<Penalties>,
     /// Ranks the finished sequences.
-    length_penalty: Option<f64>,
+    length_penalty: LengthPenalty,
 }
 
 impl DecodingTask {
@@ -87,7 +91,8 @@ impl DecodingTask {
             sampled: 0,
             rules: LogitRules::new(vocabulary, options)?,
             decoder: token_decoder(options, group, vocabulary.eot)?,
-            length_penalty: options.length_penalty,
+            penalties: Penalties::new(options, &prompt, vocabulary),
+            length_penalty: LengthPenalty::new(options, prompt.len()),
             prompt,
         })
     }
@@ -100,19 +105,38 @@ impl DecodingTask {
             Parents::Prefill => (self.no_speech_query(), self.prompt.len() - 1),
             Parents::Own => (Vec::new(), 0),
         };
-        let mut ask = |(index, (sampled, want)): (usize, (&[u32], Wanted<'static>))| {
+        self.each_row(&mut |index, sampled, want| {
             queries.push(Query {
                 row: parents.of(index),
                 at,
                 constraint: self.rules.constraint(sampled),
-                want,
+                want: match self.penalties {
+                    None => want,
+                    Some(_) => Wanted::Logits,
+                },
             });
-        };
-        match &self.decoder {
-            TokenDecoder::Greedy(decoder) => decoder.wanted().enumerate().for_each(&mut ask),
-            TokenDecoder::Beam(decoder) => decoder.wanted().enumerate().for_each(&mut ask),
-        }
+        });
         queries
+    }
+
+    /// Goes through the rows: their place, what they have sampled, how they go on.
+    fn each_row(&self, visit: &mut dyn FnMut(usize, &[u32], Wanted<'static>)) {
+        let visit = |(index, (sampled, want)): (usize, (&[u32], _))| visit(index, sampled, want);
+        match &self.decoder {
+            TokenDecoder::Greedy(decoder) => decoder.wanted().enumerate().for_each(visit),
+            TokenDecoder::Beam(decoder) => decoder.wanted().enumerate().for_each(visit),
+        }
+    }
+
+    /// The rows' answers, from logits that penalties have changed.
+    fn penalised(&self, penalties: &Penalties, answers: &[Answer]) -> Vec<Answer> {
+        let mut ranked = Vec::with_capacity(answers.len());
+        self.each_row(&mut |index, sampled, want| {
+            let logits = answers.get(index).map_or(&[][..], Answer::logits);
+            let constraint = self.rules.constraint(sampled);
+            ranked.push(penalties.answer(logits, sampled, constraint, want));
+        });
+        ranked
     }
 
     /// Before anything was sampled, every row begins from the prompt's.
@@ -148,6 +172,9 @@ impl DecodingTask {
         if self.sampled >= self.budget {
             return Step::Done;
         }
+        let penalties = self.penalties.as_ref();
+        let ranked = penalties.map(|penalties| self.penalised(penalties, answers));
+        let answers = ranked.as_deref().unwrap_or(answers);
         self.sampled += 1;
         let completed = match &mut self.decoder {
             TokenDecoder::Greedy(decoder) => decoder.update(answers, parents),

@@ -10,11 +10,13 @@
 
 mod distribution;
 mod summary;
+mod truncation;
 
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 pub use distribution::Distribution;
+pub use truncation::Truncation;
 
 /// Runs of tokens that are not suppressed, ascending. Cheap to clone; a clone is the same table, so an
 /// executor may keep a copy of it on its device ([`AllowedRuns::id`]).
@@ -173,6 +175,15 @@ impl Answer {
     pub fn probabilities(&self) -> &[f32] {
         match self {
             Self::Probabilities(probabilities) => probabilities,
+            _ => &[],
+        }
+    }
+
+    /// The logits that were wanted, where they are.
+    #[must_use]
+    pub fn logits(&self) -> &[f32] {
+        match self {
+            Self::Logits(logits) => logits,
             _ => &[],
         }
     }

@@ -211,9 +211,20 @@ pub struct DecodingArgs {
     /// Google's length penalty, 0 to 1; none divides by the length
     #[arg(long, value_name = "X", default_value = "none")]
     pub length_penalty: Setting<f64>,
+    /// Rank candidates by log-probability over length (the prompt's too) to this power, as vLLM does
+    #[arg(
+        long,
+        value_name = "X",
+        default_value = "none",
+        allow_hyphen_values = true
+    )]
+    pub length_exponent: Setting<f64>,
     /// Most tokens in a window
     #[arg(long, value_name = "N", default_value = "none")]
     pub sample_len: Setting<usize>,
+    /// Most text tokens in a window
+    #[arg(long, value_name = "N", default_value = "none")]
+    pub max_new_tokens: Setting<usize>,
     /// Token ids that are never chosen; -1 stands for what is not speech
     #[arg(
         long,
@@ -252,6 +263,63 @@ pub struct DecodingArgs {
     /// Accepted for openai/whisper's sake; the CPU computes as --compute-type says
     #[arg(long, value_name = "BOOL", value_parser = parse_bool, default_value = "true", action = ArgAction::Set)]
     pub fp16: bool,
+    /// What is drawn from, and penalties.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+}
+
+/// Which tokens are drawn from where the temperature is above 0, and penalties at any temperature.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Sampling")]
+pub struct SamplingArgs {
+    /// Draw among this many of the likeliest tokens; 0 or -1 is all
+    #[arg(
+        long,
+        value_name = "K",
+        default_value_t = 0,
+        allow_hyphen_values = true
+    )]
+    pub top_k: i64,
+    /// Draw among the likeliest tokens that together have this probability
+    #[arg(
+        long,
+        value_name = "P",
+        default_value_t = 1.0,
+        allow_hyphen_values = true
+    )]
+    pub top_p: f64,
+    /// Draw among tokens with at least this share of the likeliest one's probability
+    #[arg(
+        long,
+        value_name = "P",
+        default_value_t = 0.0,
+        allow_hyphen_values = true
+    )]
+    pub min_p: f64,
+    /// Above 1: make tokens less likely that the prompt or the window's text has
+    #[arg(
+        long,
+        value_name = "X",
+        default_value_t = 1.0,
+        allow_hyphen_values = true
+    )]
+    pub repetition_penalty: f64,
+    /// Taken off a token's logit each time that the window's text has it, -2 to 2
+    #[arg(
+        long,
+        value_name = "X",
+        default_value_t = 0.0,
+        allow_hyphen_values = true
+    )]
+    pub frequency_penalty: f64,
+    /// Taken off a token's logit once if the window's text has it, -2 to 2
+    #[arg(
+        long,
+        value_name = "X",
+        default_value_t = 0.0,
+        allow_hyphen_values = true
+    )]
+    pub presence_penalty: f64,
 }
 
 /// When a window counts as failed or silent.

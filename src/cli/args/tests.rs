@@ -48,6 +48,45 @@ fn openais_command_line_is_read_as_it_is() {
 }
 
 #[test]
+fn vllms_sampling_parameters_are_read() {
+    let line = "a.wav --top_k -1 --top-p 0.4 --min_p 0.5 --repetition_penalty 1.9 \
+                --frequency_penalty -1.8 --presence_penalty=-2 --max_new_tokens 7 --length_exponent -0.5";
+    let decoding = speech(&line.split_whitespace().collect::<Vec<_>>()).decoding;
+    let s = &decoding.sampling;
+    assert_eq!((s.top_k, s.top_p, s.min_p), (-1, 0.4, 0.5));
+    assert_eq!(
+        (
+            s.repetition_penalty,
+            s.frequency_penalty,
+            s.presence_penalty
+        ),
+        (1.9, -1.8, -2.0)
+    );
+    assert_eq!(
+        (decoding.max_new_tokens, decoding.length_exponent),
+        (Setting(Some(7)), Setting(Some(-0.5)))
+    );
+    let s = speech(&["a.wav"]).decoding.sampling;
+    let none = crate::Sampling::default();
+    assert_eq!(
+        (s.top_k, s.top_p, s.min_p),
+        (none.top_k, none.top_p, none.min_p)
+    );
+    assert_eq!(
+        (
+            s.repetition_penalty,
+            s.frequency_penalty,
+            s.presence_penalty
+        ),
+        (
+            none.repetition_penalty,
+            none.frequency_penalty,
+            none.presence_penalty
+        )
+    );
+}
+
+#[test]
 fn defaults_are_those_of_openais_command() {
     let args = speech(&["a.wav"]);
     let (d, g) = (&args.decoding, &args.gates);

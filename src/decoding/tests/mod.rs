@@ -5,6 +5,7 @@ mod broken;
 mod feed;
 mod gates;
 mod golden;
+mod penalties;
 mod plain;
 mod rules;
 mod sampling;
