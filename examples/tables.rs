@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use undertone::eval::{Errors, Scorer};
 use undertone::weights::hub::{self, HubConfig};
-use undertone::weights::{Conversion, Numbers, Target, convert, weights_file};
+use undertone::weights::{Conversion, Ct2Extras, Numbers, Target, convert, weights_file};
 use undertone::{ComputeType, Engine, TranscribeOptions, ggml_extras};
 
 type Failure = Box<dyn std::error::Error>;
@@ -63,7 +63,7 @@ fn main() -> Result<(), Failure> {
     for target in [
         Target::Ggml(ggml_extras(&files)?),
         Target::Gguf,
-        Target::CTranslate2,
+        Target::CTranslate2(Ct2Extras::default()),
     ] {
         for (name, numbers) in Numbers::named().filter(|(_, numbers)| target.takes(*numbers)) {
             let dir = tempfile::tempdir()?;
@@ -76,6 +76,7 @@ fn main() -> Result<(), Failure> {
             let size = std::fs::metadata(weights_file(&folder)?)?.len() / 1_000_000;
             let engine = Engine::builder()
                 .model(folder.display().to_string())
+                .without_packed_copies()
                 .build()?;
             let cell = cell(manifest, &engine, languages[0])?;
             println!("| {} | {name} | {size} MB | {cell} |", target.name());

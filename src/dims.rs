@@ -74,6 +74,18 @@ impl ModelDimensions {
         Ok(())
     }
 
+    /// How many numbers the weights are, positions and biases included.
+    #[must_use]
+    pub fn parameters(&self) -> usize {
+        let (audio, text) = (self.n_audio_state, self.n_text_state);
+        let stem = 3 * (self.n_mels + audio) * audio + (2 + self.n_audio_ctx) * audio;
+        // Attention 4, the MLP 8, with their biases (none for keys) and norms.
+        let encoder = self.n_audio_layer * (12 * audio * audio + 12 * audio) + 2 * audio;
+        let cross = 2 * text * text + 2 * audio * text + 5 * text;
+        let decoder = self.n_text_layer * (12 * text * text + 12 * text + cross) + 2 * text;
+        stem + encoder + decoder + (self.n_vocab + self.n_text_ctx) * text
+    }
+
     /// Whether the vocabulary is one of the multilingual ones.
     #[must_use]
     pub fn is_multilingual(&self) -> bool {

@@ -32,6 +32,9 @@
 //! | attention backends of one's own, and vLLM's rules | [`attention`] |
 //! | error rates | `eval` |
 //!
+//! The guides of the repository, how it is built and why, what was measured, how backends are chosen and
+//! how to add one, are pages here as well: the module `guides`.
+//!
 //! Results and options read and write themselves with serde. Write option structs with
 //! `..Default::default()`: a new option is no breaking change. What the documentation does not show,
 //! the module `internals` above all, serves this crate's own tests and tools.
@@ -74,6 +77,25 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// The guides of the repository's `src/docs`.
+#[cfg(doc)]
+pub mod guides {
+    #[doc = include_str!("docs/adding-a-backend.md")]
+    pub mod adding_a_backend {}
+    #[doc = include_str!("docs/architecture.md")]
+    pub mod architecture {}
+    #[doc = include_str!("docs/attention.md")]
+    pub mod attention {}
+    #[doc = include_str!("docs/attention-selection.md")]
+    pub mod attention_selection {}
+    #[doc = include_str!("docs/audio.md")]
+    pub mod audio {}
+    #[doc = include_str!("docs/kernels.md")]
+    pub mod kernels {}
+    #[doc = include_str!("docs/testing.md")]
+    pub mod testing {}
+}
+
 /// What tests compare with and how, shared with those in `tests/`.
 #[cfg(test)]
 #[path = "../tests/support/comparison.rs"]
@@ -109,7 +131,7 @@ pub use audio::{Gaps, Input, TrackChoice};
 pub use batcher::Cancel;
 pub use decoding::LanguageProbabilities;
 pub use dims::ModelDimensions;
-pub use engine::{Control, Engine, EngineBuilder, Progress, Segments, ggml_extras};
+pub use engine::{Control, Engine, EngineBuilder, Progress, Segments, ct2_extras, ggml_extras};
 pub use error::{Error, Result};
 pub use kernels::SimdLevel;
 pub use model::{ComputeType, Description, Executor, StateBytes};

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::audio::{Gaps, TrackChoice};
+use crate::audio::{AudioOptions, Gaps, TrackChoice};
 use crate::error::{Error, Result};
 
 /// What to do with the speech.
@@ -381,6 +381,15 @@ impl DecodingOptions {
 }
 
 impl TranscribeOptions {
+    /// How a recording is heard.
+    pub(crate) fn audio(&self) -> AudioOptions {
+        AudioOptions {
+            track: self.audio_track.clone(),
+            gaps: self.gaps,
+            ..AudioOptions::default()
+        }
+    }
+
     /// Checks every value once, so that nothing behind this needs to. What depends on the model is
     /// checked by [`Engine::check`](crate::Engine::check).
     ///

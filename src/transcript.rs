@@ -114,6 +114,16 @@ pub trait SegmentSink {
     /// Whatever the receiver cannot go on after; it is handed to the caller unchanged.
     fn segment(&mut self, segment: &Segment) -> Result<()>;
 
+    /// Called once, before all windows, where the language was detected: its code, and how probable the
+    /// model finds it.
+    ///
+    /// # Errors
+    /// As [`segment`](Self::segment).
+    fn language(&mut self, code: &str, probability: f64) -> Result<()> {
+        let _ = (code, probability);
+        Ok(())
+    }
+
     /// Called once per window, in order, before its segments.
     ///
     /// # Errors

@@ -57,7 +57,10 @@ fn invented_mel(n_mels: usize, seed: u64) -> Vec<f32> {
 
 fn pico() -> EngineBuilder {
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/models/pico");
-    Engine::builder().model(model).threads(2)
+    Engine::builder()
+        .model(model)
+        .threads(2)
+        .without_packed_copies()
 }
 
 /// Windows of every kind: task, language, temperature ladder, beams, samples, prompt.

@@ -37,14 +37,26 @@ fn the_manual_names_every_option() {
     });
     let missing: Vec<_> = options.filter(|option| !manual.contains(option)).collect();
     assert!(missing.is_empty(), "{missing:?}");
-    for command in ["MODELS CONVERT", "DOCTOR", "ATTENTION EXPLAIN"] {
-        assert!(manual.contains(command), "{command}");
+    let sections = [
+        "MODELS CONVERT",
+        "DOCTOR",
+        "ATTENTION EXPLAIN",
+        "EXIT STATUS",
+        "ENVIRONMENT",
+        "FILES",
+        "EXAMPLES",
+    ];
+    for section in sections {
+        assert!(
+            manual.contains(&format!(".SH {section}")) || manual.contains(&format!(" {section}\"")),
+            "{section}"
+        );
     }
 }
 
 #[cfg(unix)]
 #[test]
-fn bash_completes_options_with_and_without_a_command() {
+fn bash_completes_options_models_and_languages() {
     let cache = tempfile::tempdir().unwrap();
     let script = cache.path().join("undertone.bash");
     std::fs::write(
@@ -52,10 +64,17 @@ fn bash_completes_options_with_and_without_a_command() {
         printed(undertone(&cache).args(["completions", "bash"])),
     )
     .unwrap();
-    for line in ["undertone --compute-t", "undertone transcribe --compute-t"] {
+    let table = [
+        ("undertone --compute-t", "--compute-type"),
+        ("undertone transcribe --compute-t", "--compute-type"),
+        ("undertone --model tin", "tiny tiny.en"),
+        ("undertone translate --language germ", "german"),
+    ];
+    for (line, want) in table {
         let ask = format!(
             "source {}; COMP_WORDS=({line}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
-             _undertone undertone \"${{COMP_WORDS[COMP_CWORD]}}\" x; echo \"${{COMPREPLY[@]}}\"",
+             _undertone undertone \"${{COMP_WORDS[COMP_CWORD]}}\" \
+             \"${{COMP_WORDS[COMP_CWORD-1]}}\"; echo \"${{COMPREPLY[@]}}\"",
             script.display()
         );
         let Ok(output) = Command::new("bash").args(["-c", &ask]).output() else {
@@ -63,7 +82,9 @@ fn bash_completes_options_with_and_without_a_command() {
             return;
         };
         let told = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert_eq!(told.trim(), "--compute-type", "{line}");
+        let mut found: Vec<&str> = told.split_whitespace().collect();
+        found.sort_unstable();
+        assert_eq!(found.join(" "), want, "{line}");
     }
 }
 

@@ -320,6 +320,7 @@ fn the_whole_product_runs_on_the_plain_network() {
         let engine = Engine::builder()
             .model("models/pico")
             .executor(executor)
+            .without_packed_copies()
             .build()
             .unwrap();
         assert_eq!(

@@ -11,7 +11,12 @@ const PICO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/pico");
 const SPANISH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/audio/es_conteo.wav");
 
 fn engine() -> Engine {
-    Engine::builder().model(PICO).threads(1).build().unwrap()
+    Engine::builder()
+        .model(PICO)
+        .threads(1)
+        .without_packed_copies()
+        .build()
+        .unwrap()
 }
 
 fn options() -> TranscribeOptions {
@@ -108,7 +113,11 @@ fn work_stops_when_it_is_cancelled_or_the_sink_has_enough() {
     let mut control = Control::default();
     let stop = control.cancel.clone();
     // The first window is done when the wish comes, the others are not.
-    control.progress = Some(Arc::new(move |_| stop.cancel()));
+    control.progress = Some(Arc::new(move |p: Progress| {
+        if p.done_s > 0.0 {
+            stop.cancel();
+        }
+    }));
     let mut diary = Diary {
         most: usize::MAX,
         ..Diary::default()

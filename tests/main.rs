@@ -12,6 +12,8 @@ mod dependencies;
 #[cfg(feature = "hub")]
 mod fuzz;
 mod imports;
+#[cfg(all(feature = "cli", feature = "hub"))]
+mod inputs;
 mod judge;
 mod library;
 mod network;
@@ -30,6 +32,8 @@ mod stages;
     expect(dead_code, reason = "for tests that need the Hub")
 )]
 mod support;
+#[cfg(feature = "cli")]
+mod terminal;
 mod tidy;
 #[cfg(feature = "hub")]
 mod tokenizer;

@@ -181,6 +181,7 @@ fn the_plain_network_gives_the_same_tokens() {
         .model("base")
         .hub(support::hub())
         .executor(Executor::Reference)
+        .without_packed_copies()
         .build()
         .unwrap();
     for mode in &BY_THE_PLAIN_NETWORK {
@@ -249,6 +250,7 @@ fn base_without_a_name() -> Option<(tempfile::TempDir, Engine)> {
     std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
     let engine = Engine::builder()
         .model(folder.path().display().to_string())
+        .without_packed_copies()
         .build()
         .unwrap();
     Some((folder, engine))

@@ -123,6 +123,7 @@ impl Case {
             .hub(support::hub())
             .compute_type(ComputeType::F32)
             .attention(self.request())
+            .without_packed_copies()
             .build()
             .unwrap();
         let plan = engine.plan();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use undertone::weights::hub::{self, HubConfig};
-use undertone::weights::{Conversion, Numbers, Target, WeightSource, convert, open};
+use undertone::weights::{Conversion, Ct2Extras, Numbers, Target, WeightSource, convert, open};
 
 use crate::support;
 
@@ -48,9 +48,17 @@ fn conversion_keeps_the_numbers() {
     let original = open(&pico("model.bin")).unwrap();
     let cases = [
         (Target::Safetensors, None, 0.0),
-        (Target::CTranslate2, None, 0.0),
-        (Target::CTranslate2, Some(Numbers::F32), 0.0),
-        (Target::CTranslate2, Some(Numbers::Int8), 0.02),
+        (Target::CTranslate2(Ct2Extras::default()), None, 0.0),
+        (
+            Target::CTranslate2(Ct2Extras::default()),
+            Some(Numbers::F32),
+            0.0,
+        ),
+        (
+            Target::CTranslate2(Ct2Extras::default()),
+            Some(Numbers::Int8),
+            0.02,
+        ),
     ];
     for (i, (target, numbers, allowed)) in cases.iter().cloned().enumerate() {
         let folder = dir.path().join(i.to_string());

@@ -7,9 +7,11 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::args::BenchArgs;
+use super::loading::load;
+use super::progress::Screen;
+use super::speed::{Rates, decoder_bytes, encoder_operations};
 use super::{FINE, resolve};
 use crate::audio::{self, Limits};
-use crate::dims::{ModelDimensions, N_FRAMES};
 use crate::engine::Engine;
 use crate::kernels::{Cpu, roofline};
 use crate::mel::{self, LogMel};
@@ -26,7 +28,7 @@ const TOKENS: usize = 64;
 pub fn run(args: &BenchArgs) -> Result<u8> {
     let started = Instant::now();
     super::print_notes(resolve::notes(&args.run));
-    let engine = resolve::engine(&args.run)?.build()?;
+    let engine = load(&resolve::engine(&args.run)?, &Screen::new(false))?;
     let load_s = started.elapsed().as_secs_f64();
     let cpu = resolve::cpu(&args.run)?;
     let language = crate::tokenizer::language_code(&args.language)?;
@@ -49,6 +51,7 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
         "files": files,
         "roofline": machine(&cpu),
     });
+    keep(&engine, &cpu, &report);
     if args.json {
         say!("{report:#}");
     } else {
@@ -69,19 +72,36 @@ fn one_file(engine: &Engine, options: &TranscribeOptions, file: &Path) -> Result
     let tokens: usize = transcript?.segments.iter().map(|s| s.tokens.len()).sum();
     let audio_s = mel.content_frames() as f64 / crate::dims::FRAMES_PER_SECOND as f64;
     let dims = network.dims();
-    let bytes = decoder_bytes(dims, network.describe().compute.name());
+    let bytes = decoder_bytes(dims, network.describe().compute);
     Ok(json!({
         "file": file.display().to_string(),
         "audio_s": audio_s,
         "decode_and_mel_s": mel_s,
         "encoder_s_per_window": encoder_s,
-        "encoder_gflops": encoder_flop(dims) / encoder_s / 1e9,
+        "encoder_gflops": encoder_operations(dims) / encoder_s / 1e9,
         "decoder_s_per_token": step_s,
         "decoder_gbps": bytes / step_s / 1e9,
         "end_to_end_s": end_to_end_s,
         "tokens": tokens,
         "rtfx": audio_s / end_to_end_s,
     }))
+}
+
+/// For `models list` and `models suggest`.
+fn keep(engine: &Engine, cpu: &Cpu, report: &Value) {
+    let last = report["files"].as_array().and_then(|files| files.last());
+    let number = |name: &str| last.and_then(|file| file[name].as_f64());
+    if let (Some(encoder_gops), Some(decoder_gbps)) =
+        (number("encoder_gflops"), number("decoder_gbps"))
+    {
+        let rates = Rates {
+            encoder_gops,
+            decoder_gbps,
+            measured: true,
+            compute: engine.network().describe().compute,
+        };
+        rates.keep(cpu, &resolve::speed_file());
+    }
 }
 
 fn log_mel(engine: &Engine, file: &Path) -> crate::Result<LogMel> {
@@ -119,24 +139,6 @@ fn decoder_step(network: &dyn Network, engine: &Engine, audio: &AudioState) -> c
     let started = Instant::now();
     (0..TOKENS).try_for_each(|i| step(u32::try_from(i).unwrap_or(0) + 300))?;
     Ok(started.elapsed().as_secs_f64() / TOKENS as f64)
-}
-
-/// Multiplications and additions of one window through the encoder and into cross-attention's keys and
-/// values.
-fn encoder_flop(d: &ModelDimensions) -> f64 {
-    let (width, positions) = (d.n_audio_state as f64, d.n_audio_ctx as f64);
-    let stem = (N_FRAMES * 3 * d.n_mels) as f64 * width + positions * 3.0 * width * width;
-    let block = 12.0 * positions * width * width + 2.0 * positions * positions * width;
-    let cross = 2.0 * positions * width * d.n_text_state as f64;
-    2.0 * (stem + d.n_audio_layer as f64 * block + d.n_text_layer as f64 * cross)
-}
-
-/// Bytes of weights that one decoder step reads.
-fn decoder_bytes(d: &ModelDimensions, compute: &str) -> f64 {
-    let width = d.n_text_state as f64;
-    // Per block: self-attention 4, cross-attention 2 (keys and values are kept), the MLP 8.
-    let weights = d.n_text_layer as f64 * 14.0 * width * width + d.n_vocab as f64 * width;
-    weights * if compute == "int8" { 1.0 } else { 2.0 }
 }
 
 /// What this processor does in plain loops, in the same run.

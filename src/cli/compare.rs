@@ -12,6 +12,8 @@ use anyhow::Result;
 use candle_core::{DType, Tensor};
 
 use super::args::CompareArgs;
+use super::loading::load;
+use super::progress::Screen;
 use super::{FINE, resolve};
 use crate::attention::backends::{Naive, built_in};
 use crate::attention::{
@@ -38,10 +40,10 @@ pub fn run(args: &CompareArgs) -> Result<u8> {
     super::print_notes(resolve::notes(&args.run));
     let backends = built_in(&resolve::cpu(&args.run)?);
     // In 32-bit floats whatever the engine computes in: the first of the backends, as it is judged below.
-    let engine = resolve::engine(&args.run)?
+    let builder = resolve::engine(&args.run)?
         .attention(Request::default())
-        .backend(backends[0].clone())
-        .build()?;
+        .backend(backends[0].clone());
+    let engine = load(&builder, &Screen::new(false))?;
     let dims = engine.network().dims().clone();
     let (job, reference) = reference(&engine, &args.audio)?;
     drop(engine);

@@ -4,15 +4,20 @@
 //! put in for each default that the command has and that was not typed, so that clap checks all of
 //! them alike. Precedence: command line, environment, file, built-in.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::FINE;
-use super::args::{Args, parse_bool};
+use super::args::{command as definition, parse_bool};
+use super::near::meant;
 use super::usage::usage;
 
 /// Long options that are no settings: they name one run's question, or a machine to simulate.
@@ -30,6 +35,15 @@ const NOT_SETTINGS: [&str; 13] = [
     "installed",
     "head-size",
     "block-size",
+];
+const PREFIX: &str = "UNDERTONE_";
+/// Variables of that beginning that say something else: where the file is, and what tests go by.
+const OTHER_VARIABLES: [&str; 5] = [
+    "CONFIG",
+    "REFERENCE",
+    "ALLOW_SKIPS",
+    "FUZZ_SECONDS",
+    "UPDATE",
 ];
 const SHOW_CONFIG: &str = "--show-config";
 
@@ -66,7 +80,7 @@ impl Defaults {
         let options = options();
         let mut settings = Vec::new();
         for option in &options {
-            let name = format!("UNDERTONE_{}", option.name.replace('-', "_").to_uppercase());
+            let name = variable_of(&option.name);
             if let Some(value) = variable(&name) {
                 let values = match option.repeats {
                     true => value.split(',').map(|v| v.trim().to_owned()).collect(),
@@ -95,6 +109,16 @@ impl Defaults {
         })
     }
 
+    /// Where the default stands that an error is about, if it is about one: a model that cannot be had.
+    pub fn behind(&self, error: &anyhow::Error) -> Option<String> {
+        let Some(crate::Error::ModelUnavailable { model, .. }) = error.downcast_ref() else {
+            return None;
+        };
+        let setting = self.of("model")?;
+        let asked = setting.values.first() == Some(model);
+        asked.then(|| format!("{}: model is {model} there", setting.origin))
+    }
+
     fn of(&self, option: &str) -> Option<&Setting> {
         self.settings
             .iter()
@@ -120,7 +144,7 @@ fn settings_of(command: &Command) -> impl Iterator<Item = (&str, &Arg)> {
 /// Every setting of every command.
 fn options() -> Vec<KnownOption> {
     let mut known: Vec<KnownOption> = Vec::new();
-    let mut commands = vec![Args::command()];
+    let mut commands = vec![definition()];
     while let Some(command) = commands.pop() {
         for (name, option) in settings_of(&command) {
             if !known.iter().any(|option| option.name == name) {
@@ -136,18 +160,46 @@ fn options() -> Vec<KnownOption> {
     known
 }
 
+/// What is odd about the variables of these names: those that look like defaults and are none.
+pub fn odd_variables(names: impl Iterator<Item = String>) -> Vec<String> {
+    let options = options();
+    let known: Vec<String> = options.iter().map(|o| variable_of(&o.name)).collect();
+    let odd = names.filter(|name| {
+        let rest = name.strip_prefix(PREFIX);
+        rest.is_some_and(|rest| !OTHER_VARIABLES.contains(&rest)) && !known.contains(name)
+    });
+    odd.map(|name| {
+        let meant = meant(&name, known.iter().map(String::as_str));
+        format!("{name} is not looked at: it names no option that can have a default{meant}")
+    })
+    .collect()
+}
+
+fn variable_of(option: &str) -> String {
+    format!("{PREFIX}{}", option.replace('-', "_").to_uppercase())
+}
+
 fn from_file(file: &Path, text: &str, options: &[KnownOption]) -> Result<Vec<Setting>> {
-    let origin = file.display().to_string();
-    let table: toml::Table = match text.parse() {
+    type Keys = BTreeMap<toml::Spanned<String>, toml::Value>;
+    let table: Keys = match toml::from_str(text) {
         Ok(table) => table,
-        Err(error) => return usage(format!("{origin}: {error}")),
+        Err(error) => return usage(format!("{}: {error}", file.display())),
     };
     let mut settings = Vec::new();
     for (key, value) in table {
+        let line = text[..key.span().start].matches('\n').count() + 1;
+        let (origin, key) = (format!("{}:{line}", file.display()), key.into_inner());
         let option = key.replace('_', "-");
-        if !options.iter().any(|known| known.name == option) {
+        if value.is_table() {
             return usage(format!(
-                "{origin}: {key} is no option that can have a default"
+                "{origin}: {key}: options stand at the top of the file, in no section"
+            ));
+        }
+        if !options.iter().any(|known| known.name == option) {
+            let names = options.iter().map(|known| known.name.as_str());
+            let meant = meant(&option, names).replace('-', "_");
+            return usage(format!(
+                "{origin}: {key} is no option that can have a default{meant}"
             ));
         }
         let values = match &value {
@@ -162,7 +214,7 @@ fn from_file(file: &Path, text: &str, options: &[KnownOption]) -> Result<Vec<Set
         settings.push(Setting {
             option,
             values,
-            origin: origin.clone(),
+            origin,
         });
     }
     Ok(settings)
@@ -183,11 +235,11 @@ fn plain(value: &toml::Value) -> Option<String> {
 /// # Errors
 /// A default that the option does not take, naming where it stands.
 pub fn fill_in(typed: Vec<OsString>, defaults: &Defaults) -> Result<Vec<OsString>> {
-    let Ok(matches) = Args::command().try_get_matches_from(&typed) else {
+    let Ok(matches) = definition().try_get_matches_from(&typed) else {
         // Help, or a line that makes no sense: that is for clap to say.
         return Ok(typed);
     };
-    let (command, matches, depth) = leaf(Args::command(), &matches);
+    let (command, matches, depth) = leaf(definition(), &matches);
     let mut filled = typed.clone();
     for option in command.get_arguments() {
         let Some(setting) = option.get_long().and_then(|name| defaults.of(name)) else {
@@ -198,7 +250,7 @@ pub fn fill_in(typed: Vec<OsString>, defaults: &Defaults) -> Result<Vec<OsString
         }
         let words = words(option, setting)?;
         let alone = with(&typed, depth, &words);
-        if let Err(error) = Args::command().try_get_matches_from(alone) {
+        if let Err(error) = definition().try_get_matches_from(alone) {
             let reason = error.to_string();
             let reason = reason
                 .lines()
@@ -261,7 +313,7 @@ pub fn without_show_config(typed: &[OsString]) -> Option<Vec<OsString>> {
 /// Prints every setting of the command that was typed, with its value and where that comes from.
 pub fn show(typed: Vec<OsString>, defaults: &Defaults) -> Result<u8> {
     let optional = |argument: Arg| argument.required(false);
-    let commands = Args::command().mut_subcommands(|command| command.mut_args(optional));
+    let commands = definition().mut_subcommands(|command| command.mut_args(optional));
     let matches = match commands.clone().try_get_matches_from(&typed) {
         Ok(matches) => matches,
         Err(error) => error.exit(),
@@ -316,106 +368,5 @@ fn in_toml(values: &[String]) -> String {
             "[{}]",
             values.iter().map(one).collect::<Vec<_>>().join(", ")
         ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::args;
-    use super::*;
-
-    fn defaults(variables: &[(&str, &str)], file: &str) -> Result<Defaults> {
-        let folder = tempfile::tempdir()?;
-        let path = folder.path().join("config.toml");
-        std::fs::write(&path, file)?;
-        let variable = |name: &str| {
-            let found = variables.iter().find(|(known, _)| *known == name);
-            found.map(|(_, value)| (*value).to_owned())
-        };
-        Defaults::read(&variable, path, true)
-    }
-
-    fn filled(line: &str, defaults: &Defaults) -> Result<Vec<String>> {
-        let words = std::iter::once("undertone").chain(line.split(' '));
-        let typed = args::normalize(words.map(OsString::from));
-        let filled = fill_in(typed, defaults)?;
-        Ok(filled
-            .iter()
-            .skip(1)
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect())
-    }
-
-    #[test]
-    fn the_command_line_goes_before_the_environment_and_that_before_the_file() {
-        let variables = [("UNDERTONE_BEAM_SIZE", "2"), ("UNDERTONE_QUIET", "1")];
-        let file = "beam_size = 3\nmodel = \"tiny.en\"\noutput-format = [\"srt\", \"json\"]\n";
-        let defaults = defaults(&variables, file).unwrap();
-        let formats = "--output-format=srt --output-format=json";
-        let model = "--model=tiny.en";
-        let cases = [
-            (
-                "a.wav",
-                format!("transcribe --beam-size=2 --quiet {formats} {model} a.wav"),
-            ),
-            (
-                "a.wav --beam_size 7",
-                format!("transcribe --quiet {formats} {model} a.wav --beam-size 7"),
-            ),
-            (
-                "translate -q -m base -f txt a.wav",
-                "translate --beam-size=2 -q -m base -f txt a.wav".into(),
-            ),
-            ("bench a.wav", format!("bench --beam-size=2 {model} a.wav")),
-            ("models list", "models list".into()),
-            ("attention explain", format!("attention explain {model}")),
-        ];
-        for (line, want) in cases {
-            assert_eq!(filled(line, &defaults).unwrap().join(" "), want, "{line}");
-        }
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_named_with_its_place() {
-        type Case = (
-            &'static [(&'static str, &'static str)],
-            &'static str,
-            &'static str,
-        );
-        let cases: [Case; 5] = [
-            (
-                &[("UNDERTONE_BEAM_SIZE", "many")],
-                "",
-                "UNDERTONE_BEAM_SIZE",
-            ),
-            (&[("UNDERTONE_QUIET", "perhaps")], "", "UNDERTONE_QUIET"),
-            (&[], "beem_size = 3", "beem_size is no option"),
-            (&[], "model = ", "config.toml"),
-            (&[], "model = { a = 1 }", "model"),
-        ];
-        for (variables, file, want) in cases {
-            let outcome = defaults(variables, file).and_then(|d| filled("a.wav", &d));
-            let error = format!("{:#}", outcome.expect_err(want));
-            assert!(error.contains(want), "{error} does not say {want}");
-        }
-    }
-
-    #[test]
-    fn every_exception_is_an_option() {
-        let mut commands = vec![Args::command()];
-        let mut known = vec!["help".to_owned(), "version".to_owned()];
-        while let Some(command) = commands.pop() {
-            known.extend(
-                command
-                    .get_arguments()
-                    .filter_map(|a| a.get_long().map(str::to_owned)),
-            );
-            commands.extend(command.get_subcommands().cloned());
-        }
-        let unknown: Vec<_> = NOT_SETTINGS
-            .iter()
-            .filter(|name| !known.iter().any(|k| k == *name))
-            .collect();
-        assert!(unknown.is_empty(), "{unknown:?}");
     }
 }

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use anyhow::Result;
-use indicatif::HumanBytes;
+use indicatif::DecimalBytes;
 
 use super::args::RunArgs;
-use super::{FINE, reach, resolve};
+use super::cache::bytes_in;
+use super::{FAILED, FINE, reach, resolve, speed};
 use crate::attention::backends::EmulatedBackend;
 use crate::attention::vllm::detect::Detected;
 use crate::attention::{self, Registry, Role};
@@ -37,9 +38,22 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     for gpu in Detected::read(Path::new("/")).lines() {
         line("GPU", &format!("{gpu}; there are no kernels for it"))?;
     }
-    models(args)?;
+    if let Some(bytes) = speed::free_memory() {
+        line("free memory", &DecimalBytes(bytes).to_string())?;
+    }
+    line("config file", &resolve::config_file())?;
+    let faults = models(args)?;
     plan(args, &cpu)?;
-    Ok(FINE)
+    verdict(&args.model.model, &faults)
+}
+
+/// Whether the program can do its work here, and what to do where it cannot.
+fn verdict(model: &str, faults: &[String]) -> Result<u8> {
+    match faults {
+        [] => line("verdict", &format!("ready: undertone -m {model} FILES"))?,
+        faults => line("verdict", &format!("not ready: {}", faults.join("; ")))?,
+    }
+    Ok(if faults.is_empty() { FINE } else { FAILED })
 }
 
 fn line(name: &str, value: &str) -> Result<()> {
@@ -47,8 +61,10 @@ fn line(name: &str, value: &str) -> Result<()> {
     Ok(())
 }
 
-/// Caches with their sizes, where models come from, and which are here.
-fn models(args: &RunArgs) -> Result<()> {
+/// Caches with their sizes, where models come from, and which are here. Returns what stands in the way
+/// of the one that is asked for, with what to do about it.
+fn models(args: &RunArgs) -> Result<Vec<String>> {
+    let (mut faults, model) = (Vec::new(), &args.model.model);
     let config = resolve::hub_config(args.model.model_dir.as_deref());
     let caches = [
         ("our models", config.models_dir.clone()),
@@ -57,42 +73,86 @@ fn models(args: &RunArgs) -> Result<()> {
     ];
     for (name, folder) in caches {
         let size = match folder.is_dir() {
-            true => HumanBytes(bytes_in(&folder)).to_string(),
+            true => DecimalBytes(bytes_in(&folder)).to_string(),
             false => "not there".into(),
         };
         line(name, &format!("{} ({size})", folder.display()))?;
     }
-    for (name, found) in reach::sources(&args.model.model, &config) {
+    let mut is_reachable = false;
+    for (name, found) in reach::sources(model, &config) {
+        // Another model's package says nothing of this one.
+        let has_mirror = hub::find(model).is_some_and(|entry| entry.mirror.is_some());
+        let from_pip = has_mirror && found.contains("its index has ") && !found.contains("has no ");
+        is_reachable |=
+            from_pip || found.contains(" reachable (") && !found.contains("not reachable");
         line(name, &found)?;
     }
-    match hub::locate(&args.model.model, &config)? {
+    let needed = needed_bytes(model);
+    if let Some(free) = free_disk(&config.models_dir) {
+        line("free disk", &DecimalBytes(free).to_string())?;
+        if free < needed {
+            faults.push(format!(
+                "{model} and its packed copy take {} of disk: free some, or keep models elsewhere with \
+                 --model-dir",
+                DecimalBytes(needed)
+            ));
+        }
+    }
+    match hub::locate(model, &config)? {
         Some(files) => line(
             "model",
             &format!("{} ({})", files.weights.display(), files.source),
         )?,
-        None => line("model", &format!("{} is not here yet", args.model.model))?,
+        None if is_reachable => line(
+            "model",
+            &format!(
+                "{model} is not here yet; the first run fetches it, or `undertone models pull {model}`"
+            ),
+        )?,
+        None => {
+            line("model", &format!("{model} is not here"))?;
+            faults.push(format!(
+                "{model} is not here and nothing can be fetched: run `undertone models pull {model}` where \
+                 there is a connection, and give its folder to --model"
+            ));
+        }
     }
     for model in hub::list(&config) {
-        let size = HumanBytes(model.bytes);
+        let size = DecimalBytes(model.bytes);
         line(
             "  here",
             &format!("{} ({size}, {})", model.name, model.source),
         )?;
     }
-    Ok(())
+    Ok(faults)
 }
 
-/// Bytes of all files below a folder; links are not followed.
-fn bytes_in(folder: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return 0;
-    };
-    let bytes = entries.flatten().map(|entry| match entry.metadata() {
-        Ok(meta) if meta.is_dir() => bytes_in(&entry.path()),
-        Ok(meta) => meta.len(),
-        Err(_) => 0,
-    });
-    bytes.sum()
+/// What a model of the catalogue takes on disk where it is not here yet, with a packed copy.
+fn needed_bytes(model: &str) -> u64 {
+    let entry = hub::find(model);
+    entry.map_or(0, |entry| {
+        let download = entry.dims().parameters() as u64 * u64::from(entry.bytes_per_weight);
+        download + speed::bytes_per_parameter(&entry.dims(), ComputeType::F32)
+    })
+}
+
+/// Bytes that are free where a folder is or would be, as `df` tells.
+fn free_disk(folder: &Path) -> Option<u64> {
+    let there = folder.ancestors().find(|folder| folder.is_dir())?;
+    let output = std::process::Command::new("df")
+        .arg("-Pk")
+        .arg(there)
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let kib: u64 = text
+        .lines()
+        .nth(1)?
+        .split_whitespace()
+        .nth(3)?
+        .parse()
+        .ok()?;
+    Some(kib * 1024)
 }
 
 /// The attention plan for the model that was named, if its sizes are known.

@@ -8,6 +8,8 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::args::EvalArgs;
+use super::loading::load;
+use super::progress::Screen;
 use super::{FAILED, FINE, resolve};
 use crate::engine::Engine;
 use crate::eval::{Errors, Scorer};
@@ -51,7 +53,7 @@ impl Score {
 pub fn run(args: &EvalArgs) -> Result<u8> {
     let rows = manifest(&args.manifest)?;
     super::print_notes(resolve::notes(&args.run));
-    let engine = resolve::engine(&args.run)?.build()?;
+    let engine = load(&resolve::engine(&args.run)?, &Screen::new(false))?;
     let folder = args.manifest.parent().unwrap_or(Path::new("."));
     let wanted = |row: &&Row| args.languages.is_empty() || args.languages.contains(&row.language);
     let (scorer, started) = (Scorer::new(), Instant::now());

@@ -12,14 +12,18 @@ macro_rules! say {
 mod args;
 mod attention;
 mod bench;
+mod cache;
 mod compare;
 mod completions;
 mod config;
 mod detect;
 mod doctor;
+mod environment;
 #[cfg(feature = "eval")]
 mod eval;
+mod inputs;
 mod interrupt;
+mod loading;
 mod models;
 mod near;
 mod probe;
@@ -30,8 +34,12 @@ mod reach;
 #[path = "no_reach.rs"]
 mod reach;
 mod resolve;
+mod shown;
+mod speed;
+mod terminal;
 mod trace;
 mod transcribe;
+mod unavailable;
 mod usage;
 
 use std::ffi::OsString;
@@ -54,7 +62,12 @@ const INTERRUPTED: u8 = 130;
 /// 130 interrupted.
 #[must_use]
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    match read_and_run(args::normalize(arguments)) {
+    let typed: Vec<OsString> = arguments.collect();
+    if let Some(answer) = args::foreign::taken_apart(&typed) {
+        terminal::complain(&answer);
+        return ExitCode::from(USAGE);
+    }
+    match read_and_run(args::normalize(typed.into_iter())) {
         Ok(code) => ExitCode::from(code),
         Err(error) => report(&error),
     }
@@ -62,12 +75,28 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn read_and_run(typed: Vec<OsString>) -> anyhow::Result<u8> {
     let defaults = resolve::defaults()?;
+    print_notes(resolve::odd_variables());
     if let Some(typed) = config::without_show_config(&typed) {
         return config::show(typed, &defaults);
     }
     match args::parse(config::fill_in(typed, &defaults)?) {
-        Ok(args) => dispatch(&args.command),
-        Err(error) => error.exit(),
+        Ok(args) => dispatch(&args.command).inspect_err(|error| {
+            if let Some(place) = defaults.behind(error) {
+                terminal::complain(&place);
+            }
+        }),
+        Err(error) => match foreign(&error) {
+            Some(answer) => usage::usage(answer),
+            None => error.exit(),
+        },
+    }
+}
+
+/// The answer to another program's option.
+fn foreign(error: &clap::Error) -> Option<String> {
+    match error.get(clap::error::ContextKind::InvalidArg)? {
+        clap::error::ContextValue::String(option) => args::foreign::answer(option),
+        _ => None,
     }
 }
 
@@ -81,6 +110,7 @@ fn dispatch(command: &Command) -> anyhow::Result<u8> {
         Command::Models(command) => models::run(command),
         Command::Attention(command) => attention::run(command),
         Command::Doctor(args) => doctor::run(args),
+        Command::Cache(command) => cache::run(command),
         Command::Completions(args) => completions::completions(args),
         Command::Man => completions::man(),
         Command::Bench(args) => bench::run(args),
@@ -92,7 +122,7 @@ fn dispatch(command: &Command) -> anyhow::Result<u8> {
 /// Prints what the user should know, on stderr.
 fn print_notes(notes: impl IntoIterator<Item = String>) {
     for note in notes {
-        eprintln!("undertone: {note}");
+        terminal::complain(&note);
     }
 }
 
@@ -101,7 +131,7 @@ fn report(error: &anyhow::Error) -> ExitCode {
     if broken_pipe(error) {
         return ExitCode::from(FINE);
     }
-    eprintln!("undertone: {}", said(error));
+    terminal::complain(&said(error));
     let usage = error.is::<usage::Usage>()
         || matches!(error.downcast_ref(), Some(crate::Error::Option { .. }));
     ExitCode::from(if usage { USAGE } else { FAILED })
@@ -110,6 +140,9 @@ fn report(error: &anyhow::Error) -> ExitCode {
 /// An error and its causes in one line. Ours say their cause themselves, so what the text already
 /// ends with is left out.
 fn said(error: &anyhow::Error) -> String {
+    if let Some(crate::Error::ModelUnavailable { model, tried }) = error.downcast_ref() {
+        return unavailable::message(model, tried, &resolve::hub_config(None).models_dir);
+    }
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string) {
         if !text.ends_with(&cause) {

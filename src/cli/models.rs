@@ -1,15 +1,20 @@
 //! `models`: what is known, what is here, and how it gets here.
 
-use std::path::PathBuf;
+mod suggest;
+mod table;
+
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use indicatif::HumanBytes;
+use indicatif::DecimalBytes;
 use serde_json::json;
 
 use super::args::{ConvertArgs, ListArgs, ModelName, ModelsCommand};
-use super::progress::DownloadProgress;
+use super::progress::{ModelProgress, Screen};
+use super::speed::Rates;
 use super::{FAILED, FINE, resolve};
-use crate::engine::ggml_extras;
+use crate::engine::{ct2_extras, ggml_extras, packed_copies};
+use crate::kernels::Cpu;
 use crate::weights::hub::{self, HubConfig, LocalModel};
 use crate::weights::{self, Conversion, Numbers, Target};
 
@@ -17,6 +22,7 @@ use crate::weights::{self, Conversion, Numbers, Target};
 pub fn run(command: &ModelsCommand) -> Result<u8> {
     match command {
         ModelsCommand::List(args) => list(args),
+        ModelsCommand::Suggest(args) => suggest::run(args),
         ModelsCommand::Pull(name) => pull(name, &config(name)),
         ModelsCommand::Path(name) => path(name, &config(name)),
         ModelsCommand::Remove(name) => remove(name, &config(name)),
@@ -43,6 +49,11 @@ fn list(args: &ListArgs) -> Result<u8> {
                 "name": entry.name,
                 "aliases": entry.aliases,
                 "translates": entry.translates,
+                "parameters": entry.dims().parameters(),
+                "bytes_per_weight": entry.bytes_per_weight,
+                "published_errors": entry.published.as_ref().map(|p| json!({
+                    "clean": p.clean, "other": p.other, "source": p.source,
+                })),
                 "pinned": entry.is_pinned(),
                 "here": local,
             })
@@ -50,38 +61,12 @@ fn list(args: &ListArgs) -> Result<u8> {
         say!("{:#}", serde_json::Value::from_iter(known));
         return Ok(FINE);
     }
+    let rates = Rates::both(&Cpu::new(None, None), &resolve::speed_file());
+    say!("{}", table::text(&rates, &here));
     say!(
-        "{:<18} {:<10} {:<9} {:<9} here",
-        "model",
-        "translates",
-        "pinned",
-        "size"
+        "`undertone models suggest FILES` chooses one. Files lie in {}",
+        config.models_dir.display()
     );
-    for entry in hub::catalog() {
-        let local = here.iter().find(|model| model.name == entry.name);
-        let size = local.map_or(String::new(), |model| HumanBytes(model.bytes).to_string());
-        let place = local.map_or(String::new(), |m| {
-            format!("{} ({})", m.path.display(), m.source)
-        });
-        let yes = |is: bool| if is { "yes" } else { "no" };
-        let (translates, pinned) = (yes(entry.translates), yes(entry.is_pinned()));
-        say!(
-            "{:<18} {translates:<10} {pinned:<9} {size:<9} {place}",
-            entry.name
-        );
-    }
-    for model in here.iter().filter(|model| hub::find(&model.name).is_none()) {
-        let (size, pinned) = (
-            HumanBytes(model.bytes),
-            if model.pinned { "yes" } else { "no" },
-        );
-        say!(
-            "{:<18} {:<10} {pinned:<9} {size:<9} {}",
-            model.name,
-            "?",
-            model.path.display()
-        );
-    }
     Ok(FINE)
 }
 
@@ -101,9 +86,10 @@ fn pull(name: &ModelName, config: &HubConfig) -> Result<u8> {
 
 /// A model's files, fetched if need be.
 fn fetched(model: &str, config: &HubConfig) -> crate::Result<hub::ModelFiles> {
-    let mut download = DownloadProgress::new(false);
-    let files = hub::resolve(model, config, &mut |progress| download.update(&progress));
-    download.finish();
+    let screen = Screen::new(false);
+    let mut lines = ModelProgress::new(&screen);
+    let files = hub::resolve(model, config, &mut |progress| lines.update(&progress));
+    lines.finish();
     files
 }
 
@@ -114,7 +100,7 @@ fn convert(args: &ConvertArgs) -> Result<u8> {
         &resolve::hub_config(args.model_dir.as_deref()),
     )?;
     let target = match args.format.as_str() {
-        "ctranslate2" => Target::CTranslate2,
+        "ctranslate2" => Target::CTranslate2(ct2_extras(&files)?),
         "ggml" => Target::Ggml(ggml_extras(&files)?),
         "gguf" => Target::Gguf,
         _ => Target::Safetensors,
@@ -146,41 +132,37 @@ fn path(name: &ModelName, config: &HubConfig) -> Result<u8> {
     }
 }
 
-/// Takes a model away, with what was made of it.
+/// Takes a model away, with what was made of it. Of a folder or file of the user's own, only the packed
+/// copies go.
 fn remove(name: &ModelName, config: &HubConfig) -> Result<u8> {
     let packed = packed(&name.model, config);
-    for removed in hub::remove(&name.model, config)? {
-        say!(
-            "removed {} ({})",
-            removed.path.display(),
-            HumanBytes(removed.bytes)
-        );
+    if Path::new(&name.model).exists() {
+        say!("{} is your own and stays", name.model);
+    } else {
+        for removed in hub::remove(&name.model, config)? {
+            say!(
+                "removed {} ({})",
+                removed.path.display(),
+                DecimalBytes(removed.bytes)
+            );
+        }
     }
-    for (file, bytes) in packed {
+    for file in packed {
+        let bytes = super::cache::bytes_in(&file);
         std::fs::remove_file(&file)?;
-        say!("removed {} ({})", file.display(), HumanBytes(bytes));
+        say!("removed {} ({})", file.display(), DecimalBytes(bytes));
     }
     Ok(FINE)
 }
 
-/// Packed copies of a model and their sizes: they are named by the weights' fingerprint.
-fn packed(model: &str, config: &HubConfig) -> Vec<(PathBuf, u64)> {
-    let fingerprint = || -> Result<String> {
+/// Packed copies of a model that is here.
+fn packed(model: &str, config: &HubConfig) -> Vec<PathBuf> {
+    let copies = || -> Result<Vec<PathBuf>> {
         let files = hub::locate(model, config)?.ok_or_else(|| anyhow::anyhow!("not here"))?;
-        Ok(weights::open(&files.weights)?.fingerprint()?)
+        let source = weights::open(&files.weights)?;
+        Ok(packed_copies(&resolve::packed_dir(), source.as_ref())?)
     };
-    let (Ok(key), Ok(entries)) = (fingerprint(), std::fs::read_dir(resolve::packed_dir())) else {
-        return Vec::new();
-    };
-    let stem = &key[..key.len().min(32)];
-    let of_this = |path: &PathBuf| path.file_stem().is_some_and(|name| name == stem);
-    let files = entries.flatten().map(|entry| entry.path()).filter(of_this);
-    files
-        .map(|file| {
-            let bytes = std::fs::metadata(&file).map_or(0, |meta| meta.len());
-            (file, bytes)
-        })
-        .collect()
+    copies().unwrap_or_default()
 }
 
 fn verify(name: &ModelName, config: &HubConfig) -> Result<u8> {
@@ -197,7 +179,7 @@ fn verify(name: &ModelName, config: &HubConfig) -> Result<u8> {
         say!(
             "{:<28} {:>10}  {state}",
             file.file,
-            HumanBytes(file.bytes).to_string()
+            DecimalBytes(file.bytes).to_string()
         );
     }
     Ok(code)

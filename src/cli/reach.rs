@@ -53,6 +53,9 @@ fn pip(model: &str, config: &HubConfig) -> String {
     if !config.mirror {
         return "switched off".into();
     }
+    if config.offline {
+        return "not asked (HF_HUB_OFFLINE)".into();
+    }
     let entries = hub::find(model).into_iter().chain(hub::catalog());
     let mirrors = entries.filter_map(|entry| entry.mirror.as_ref());
     let Some(package) = mirrors.flat_map(|mirror| &mirror.packages).next() else {

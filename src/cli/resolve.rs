@@ -1,7 +1,7 @@
-//! What was typed becomes what is meant. The only reader of the environment.
+//! What was typed becomes what is meant.
 
-#[cfg(test)]
-mod tests;
+mod machine;
+mod whole;
 mod windows;
 
 use std::io::IsTerminal;
@@ -9,21 +9,22 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::args::OutputArgs;
-use super::args::{AttentionArgs, ExplainArgs, RunArgs, SpeechArgs, parse_bool};
-use super::attention::machine::{Described, VARIABLES};
-use super::config::Defaults;
+use super::args::{OutputArgs, RunArgs, SpeechArgs};
+pub use super::environment::{
+    config_file, defaults, hub_config, odd_variables, packed_dir, speed_file,
+};
 use super::usage::usage;
-use crate::attention;
-use crate::audio::{Gaps, Input, TrackChoice};
-use crate::dims::ModelDimensions;
+use crate::audio::Input;
 use crate::engine::{Engine, EngineBuilder};
 use crate::kernels::{Cpu, SimdLevel};
 use crate::model::{ComputeType, Executor};
 use crate::options::{Task, TranscribeOptions};
 use crate::output::{OutputFormat, WriterOptions};
-use crate::tokenizer::language_code;
-use crate::weights::hub::{self, HubConfig};
+use crate::tokenizer::LANGUAGES;
+use crate::weights::hub;
+pub use machine::{attention, attention_here, described, explain};
+use whole::options;
+pub use whole::{audio, audio_track};
 
 /// What appears on stdout for each segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,10 @@ pub struct Job {
     pub options: TranscribeOptions,
     pub formats: Vec<OutputFormat>,
     pub output_dir: PathBuf,
+    /// Whether the one format goes to standard output.
+    pub to_stdout: bool,
+    /// Whether recordings whose outputs are there are passed over.
+    pub skip_existing: bool,
     pub writer: WriterOptions,
     pub shown: Shown,
     pub quiet: bool,
@@ -60,8 +65,12 @@ pub const DEFAULT_JOBS: usize = 16;
 const DEFAULT_BYTES: u64 = 50_000_000;
 
 /// Understands a `transcribe` or `translate` command.
-pub fn speech(args: &SpeechArgs, task: Task) -> Result<Job> {
-    let task = match args.task.as_deref() {
+pub fn speech(args: &SpeechArgs, task: Task, files: usize) -> Result<Job> {
+    let asked = args.task.as_deref();
+    if task == Task::Translate && asked == Some("transcribe") {
+        return usage("translate: --task transcribe asks for the opposite");
+    }
+    let task = match asked {
         Some("translate") => Task::Translate,
         Some(_) => Task::Transcribe,
         None => task,
@@ -71,16 +80,27 @@ pub fn speech(args: &SpeechArgs, task: Task) -> Result<Job> {
         return usage("--jobs starts at 1");
     }
     let (formats, output_dir) = outputs(&args.output);
-    let jobs = args.jobs.unwrap_or(DEFAULT_JOBS).min(args.audio.len());
+    let to_stdout = output_dir == Path::new("-");
+    if to_stdout && formats.len() != 1 {
+        return usage("-o -: standard output takes one format: say which, as in -f srt");
+    }
+    if args.output.skip_existing && (formats.is_empty() || to_stdout) {
+        return usage("--skip-existing: nothing is written; -o FOLDER or -f FORMAT writes files");
+    }
+    let jobs = args.jobs.unwrap_or(DEFAULT_JOBS).min(files).max(1);
     let slots = args.batch_size.unwrap_or(1).max(slots(jobs));
+    let options = options(args, task)?;
+    known_of_model(args, task, options.decoding.language.as_deref())?;
     Ok(Job {
         engine: engine(&args.run)?
             .allow_any_task(args.force_task)
             .slots(slots),
-        options: options(args, task)?,
+        options,
         shown: shown(&args.output, &formats),
         formats,
         output_dir,
+        to_stdout,
+        skip_existing: args.output.skip_existing,
         writer: WriterOptions {
             max_line_width: args.output.max_line_width.0,
             max_line_count: args.output.max_line_count.0,
@@ -126,47 +146,43 @@ fn words_are_timed(args: &SpeechArgs) -> Result<()> {
     }
 }
 
-fn options(args: &SpeechArgs, task: Task) -> Result<TranscribeOptions> {
-    let d = &args.decoding;
-    let options = TranscribeOptions {
-        decoding: windows::decoding(d, task, args.language.as_deref())?,
-        gates: windows::gates(d, &args.gates)?,
-        condition_on_previous_text: d.condition_on_previous_text,
-        initial_prompt: d.initial_prompt.clone(),
-        carry_initial_prompt: d.carry_initial_prompt,
-        prefix: d.prefix.clone(),
-        word_timestamps: args.words.word_timestamps,
-        prepend_punctuations: args.words.prepend_punctuations.clone(),
-        append_punctuations: args.words.append_punctuations.clone(),
-        hallucination_silence_threshold: args.gates.hallucination_silence_threshold.0,
-        clip_timestamps: windows::numbers("--clip-timestamps", &d.clip_timestamps)?,
-        batch_size: args.batch_size,
-        audio_track: args.audio_options.audio_track.as_deref().map(audio_track),
-        gaps: gaps(&args.audio_options.gaps),
+/// What the catalogue knows of the model: an error here costs no download.
+fn known_of_model(args: &SpeechArgs, task: Task, language: Option<&str>) -> Result<()> {
+    let Some(entry) = hub::find(&args.run.model.model) else {
+        return Ok(());
     };
-    options.validate()?;
-    Ok(options)
-}
-
-/// A track by its number, or by its language in any spelling.
-pub fn audio_track(text: &str) -> TrackChoice {
-    match language_code(text) {
-        Ok(code) => TrackChoice::Language(code.to_owned()),
-        Err(_) => text.into(),
+    let dims = entry.dims();
+    if task == Task::Translate && !entry.translates && !args.force_task {
+        let able = hub::catalog().iter().filter(|entry| entry.translates);
+        let able: Vec<&str> = able.map(|entry| entry.name.as_str()).collect();
+        return usage(format!(
+            "--model: {} was not trained to translate (--force-task tries it all the same); models \
+             that were: {}",
+            entry.name,
+            able.join(", ")
+        ));
     }
-}
-
-fn gaps(text: &str) -> Gaps {
-    match text {
-        "keep" => Gaps::Keep,
-        _ => Gaps::Close,
+    let index = LANGUAGES
+        .iter()
+        .position(|(code, _)| Some(*code) == language);
+    // Cantonese, the hundredth, came with the vocabulary of large-v3.
+    if dims.n_vocab == 51_865 && index.is_some_and(|index| index >= 99) {
+        return usage(format!(
+            "--language: {} does not know {}; large-v3 and turbo do",
+            entry.name,
+            language.unwrap_or_default()
+        ));
     }
+    Ok(())
 }
 
 /// Files are written only where `-o` or `-f` asks for them.
 fn outputs(args: &OutputArgs) -> (Vec<OutputFormat>, PathBuf) {
     let folder = args.output_dir.clone().unwrap_or_else(|| ".".into());
-    let all = args.output_format.iter().any(|f| f == "all");
+    let all = args
+        .output_format
+        .iter()
+        .any(|f| f.eq_ignore_ascii_case("all"));
     let formats = match (&args.output_dir, args.output_format.is_empty()) {
         (None, true) => Vec::new(),
         (Some(_), true) => OutputFormat::ALL.to_vec(),
@@ -174,7 +190,7 @@ fn outputs(args: &OutputArgs) -> (Vec<OutputFormat>, PathBuf) {
         _ => args
             .output_format
             .iter()
-            .filter_map(|f| OutputFormat::parse(f))
+            .filter_map(|f| OutputFormat::parse(&f.to_lowercase()))
             .collect(),
     };
     (formats, folder)
@@ -267,85 +283,6 @@ fn simd_level(args: &RunArgs) -> Result<Option<SimdLevel>> {
     level.or_else(|reason: String| usage(format!("--simd-level: {reason}")))
 }
 
-/// The machine of the attention options, as typed.
-pub fn described(args: &AttentionArgs) -> Described<'_> {
-    Described {
-        platform: args.platform.as_deref(),
-        arch: args.arch.as_deref(),
-        aiter: args.aiter,
-        installed: &args.installed,
-        environment: &args.environment,
-    }
-}
-
-/// As which machine attention backends are chosen, and which are asked for.
-pub fn attention(args: &AttentionArgs) -> Result<attention::Request> {
-    let machine = described(args).machine()?;
-    let rules = args
-        .rules
-        .as_deref()
-        .map(attention::RuleSet::parse)
-        .transpose()?;
-    Ok(attention::Request {
-        rules: rules.unwrap_or_default(),
-        machine,
-        backend: args.attention_backend.clone(),
-        backend_for: args.attention_backend_for.clone(),
-        dtype: args
-            .dtype
-            .as_deref()
-            .map(attention::Dtype::parse)
-            .transpose()?,
-        ..attention::Request::default()
-    })
-}
-
-/// As [`attention`], but `--platform auto` means the machine that the program runs on.
-pub fn attention_here(args: &AttentionArgs) -> Result<attention::Request> {
-    attention(&as_detected(args, Path::new("/"))?)
-}
-
-/// `--platform auto` without an arch is the machine below `root`, with its environment; what `--env`
-/// sets goes before that.
-fn as_detected(args: &AttentionArgs, root: &Path) -> Result<AttentionArgs> {
-    let mut args = args.clone();
-    let auto = |platform: &str| platform.eq_ignore_ascii_case("auto");
-    if args.arch.is_some() || !args.platform.as_deref().is_some_and(auto) {
-        return Ok(args);
-    }
-    let machine = attention::vllm::detect::Detected::read(root).machine()?;
-    args.platform = Some(machine.platform.name().to_owned());
-    args.arch = machine.arch;
-    if machine.platform != attention::Platform::Cpu {
-        let set = VARIABLES
-            .iter()
-            .filter_map(|name| Some(format!("{name}={}", variable(name)?)));
-        args.environment = set.chain(args.environment).collect();
-    }
-    Ok(args)
-}
-
-/// What `attention explain` is asked: the model's sizes come from the catalogue, or from the files
-/// of a model that is here.
-pub fn explain(args: &ExplainArgs) -> Result<(attention::Request, ModelDimensions)> {
-    let mut request = attention_here(&args.attention)?;
-    request.head_size = args.head_size.map(usize::from);
-    request.block_size = args.block_size.map(usize::from);
-    let model = &args.model.model;
-    if let Some(entry) = hub::find(model) {
-        return Ok((request, entry.dims()));
-    }
-    match hub::locate(model, &hub_config(args.model.model_dir.as_deref()))? {
-        Some(files) => Ok((
-            request,
-            crate::weights::open(&files.weights)?.dims().clone(),
-        )),
-        None => usage(format!(
-            "--model: {model} is neither in the catalogue nor on this machine"
-        )),
-    }
-}
-
 /// What runs the network, and in which precision.
 pub fn executor(args: &RunArgs) -> Result<(Executor, ComputeType)> {
     let executor = Executor::parse(&args.executor)?;
@@ -357,61 +294,4 @@ pub fn executor(args: &RunArgs) -> Result<(Executor, ComputeType)> {
     };
     executor.check(compute)?;
     Ok((executor, compute))
-}
-
-/// The user's own defaults: `UNDERTONE_*`, and the file that `UNDERTONE_CONFIG` names, or else
-/// `$XDG_CONFIG_HOME/undertone/config.toml`.
-pub fn defaults() -> Result<Defaults> {
-    let named = path_variable("UNDERTONE_CONFIG");
-    let required = named.is_some();
-    let folder = || path_variable("XDG_CONFIG_HOME").unwrap_or_else(|| home().join(".config"));
-    let file = named.unwrap_or_else(|| folder().join("undertone/config.toml"));
-    Defaults::read(&variable, file, required)
-}
-
-/// Where models are kept and may come from, by the usual variables: `XDG_CACHE_HOME`, `HF_HOME`,
-/// `HF_HUB_CACHE`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_HUB_OFFLINE`.
-pub fn hub_config(model_dir: Option<&Path>) -> HubConfig {
-    let hf_home = path_variable("HF_HOME").unwrap_or_else(|| user_cache().join("huggingface"));
-    let hf_cache = path_variable("HF_HUB_CACHE").unwrap_or_else(|| hf_home.join("hub"));
-    let models = model_dir.map_or_else(|| cache_dir().join("models"), Path::to_owned);
-    let mut config = HubConfig::new(models, hf_cache);
-    config.endpoint = variable("HF_ENDPOINT");
-    config.token = variable("HF_TOKEN").or_else(|| saved_token(&hf_home));
-    config.offline = variable("HF_HUB_OFFLINE").is_some_and(|v| parse_bool(&v).unwrap_or(false));
-    config
-}
-
-/// Where packed models are kept, ready to be mapped.
-pub fn packed_dir() -> PathBuf {
-    cache_dir().join("packed")
-}
-
-/// The folder that everything of ours is kept in.
-fn cache_dir() -> PathBuf {
-    user_cache().join("undertone")
-}
-
-fn user_cache() -> PathBuf {
-    path_variable("XDG_CACHE_HOME").unwrap_or_else(|| home().join(".cache"))
-}
-
-/// The key that the Hub's own program keeps after a login.
-fn saved_token(hf_home: &Path) -> Option<String> {
-    let token = std::fs::read_to_string(hf_home.join("token")).ok()?;
-    Some(token.trim().to_owned()).filter(|token| !token.is_empty())
-}
-
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-fn path_variable(name: &str) -> Option<PathBuf> {
-    std::env::var_os(name)
-        .filter(|value| !value.is_empty())
-        .map(PathBuf::from)
-}
-
-fn home() -> PathBuf {
-    std::env::home_dir().unwrap_or_else(|| ".".into())
 }

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use super::terminal::one_line;
 use crate::dims::FRAMES_PER_SECOND;
 use crate::output::format_timestamp;
 use crate::transcript::{Attempt, WindowTrace};
 
-/// One line for a window: its stretch, every temperature that was tried, and how long it took.
-pub fn traced(window: &WindowTrace) -> String {
+/// One line for a window: of which file where there are several, its stretch, every temperature that
+/// was tried, and how long it took.
+pub fn traced(of: Option<&Path>, window: &WindowTrace) -> String {
     let time =
         |frames: usize| format_timestamp(frames as f64 / FRAMES_PER_SECOND as f64, false, '.');
     let (start, end) = (time(window.seek), time(window.seek + window.frames));
@@ -17,8 +19,11 @@ pub fn traced(window: &WindowTrace) -> String {
     } else {
         ""
     };
+    let of = of.map_or_else(String::new, |file| {
+        format!("{}: ", one_line(&file.to_string_lossy()))
+    });
     format!(
-        "[{start} --> {end}] {}{silent}; {:.2} s",
+        "{of}[{start} --> {end}] {}{silent}; {:.2} s",
         attempts.join("; failed, "),
         window.elapsed_s
     )
@@ -38,7 +43,7 @@ fn tried(attempt: &Attempt) -> String {
 /// Names a file and what was wrong with it without stopping the work.
 pub fn warned(file: &Path, warnings: &[String]) {
     for warning in warnings {
-        eprintln!("undertone: {}: warning: {warning}", file.display());
+        super::terminal::complain(&format!("{}: warning: {warning}", file.display()));
     }
 }
 
@@ -63,8 +68,8 @@ mod tests {
             elapsed_s: 0.456,
         };
         assert_eq!(
-            traced(&window),
-            "[00:30.000 --> 00:45.000] \
+            traced(Some(Path::new("b\n.wav")), &window),
+            "b\\n.wav: [00:30.000 --> 00:45.000] \
              temperature 0.0: 12 tokens, compression 3.00, log-probability -0.50, no speech 0.01; \
              failed, temperature 0.2: 12 tokens, compression 1.50, log-probability -0.50, \
              no speech 0.01; silent, skipped; 0.46 s"

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use super::packed;
 use super::{Engine, Loaded};
 use crate::attention::{self, AttentionBackend, Registry};
 use crate::batcher::{AlignmentHeads, Batcher, Capacity};
@@ -15,7 +16,7 @@ use crate::mel::mel_filterbank;
 use crate::model::{ComputeType, Executor};
 use crate::tokenizer::Tokenizer;
 use crate::weights::hub::{self, HubConfig, ModelFiles};
-use crate::weights::{GgmlExtras, WeightSource};
+use crate::weights::{Ct2Extras, GgmlExtras, WeightSource};
 
 /// How an [`Engine`] is to be loaded: made by [`Engine::builder`], ended by
 /// [`build`](EngineBuilder::build).
@@ -58,7 +59,7 @@ impl Default for EngineBuilder {
             backends: Vec::new(),
             slots: 8,
             any_task: false,
-            packed_dir: None,
+            packed_dir: Some(hub::packed_dir()),
         }
     }
 }
@@ -139,10 +140,18 @@ impl EngineBuilder {
 
     /// Keeps packed models in this folder, so that they load at once the next time: with
     /// [`ComputeType::Int8`] a byte a weight, with [`ComputeType::F32`] two bytes where 16-bit floats
-    /// hold the weights exactly. Default: nothing is kept.
+    /// hold the weights exactly. Default: `.cache/undertone/packed` in the user's home, which the
+    /// command line program shares. A folder that cannot be written keeps nothing.
     #[must_use]
     pub fn packed_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.packed_dir = Some(folder.into());
+        self
+    }
+
+    /// Keeps no packed model: every load packs the weights again, in memory.
+    #[must_use]
+    pub fn without_packed_copies(mut self) -> Self {
+        self.packed_dir = None;
         self
     }
 
@@ -151,10 +160,7 @@ impl EngineBuilder {
         let Some(folder) = &self.packed_dir else {
             return Ok(None);
         };
-        let key = source.fingerprint()?;
-        let name = &key[..key.len().min(32)];
-        let file = format!("{name}.{}", self.compute.name());
-        Ok(Some((folder.join(file), key)))
+        packed::place(folder, source, self.compute).map(Some)
     }
 
     /// Finds the model, downloading it if need be, and loads it.
@@ -187,6 +193,10 @@ impl EngineBuilder {
         let packed = packed
             .as_ref()
             .map(|(path, key)| (path.as_path(), key.as_str()));
+        if packed.is_none_or(|(path, _)| !path.is_file()) {
+            let compute = self.compute.name();
+            progress(hub::Progress::Packing { compute });
+        }
         let (source, compute) = (source.as_ref(), self.compute);
         let network = self
             .executor
@@ -293,6 +303,36 @@ fn find_tokenizer(files: &ModelFiles, source: &dyn WeightSource) -> Result<Token
         }
     }
     Tokenizer::openai(&name, n_vocab)
+}
+
+/// What a conversion to CTranslate2's format needs beside a model's weights. Heads are
+/// those that word times are found by.
+///
+/// # Errors
+/// A model that is damaged, or that has no vocabulary.
+pub fn ct2_extras(files: &ModelFiles) -> Result<Ct2Extras> {
+    let source = crate::weights::open(&files.weights)?;
+    let dims = source.dims();
+    let tokenizer = load_tokenizer(files, source.as_ref())?;
+    let mut suppress_ids = tokenizer.non_speech_tokens().to_vec();
+    let steering = [
+        Some(tokenizer.sot()),
+        Some(tokenizer.sot_prev()),
+        tokenizer.sot_lm(),
+        tokenizer.no_speech(),
+        tokenizer.transcribe(),
+        tokenizer.translate(),
+    ];
+    suppress_ids.extend(steering.into_iter().flatten());
+    suppress_ids.sort_unstable();
+    let ids = 0..u32::try_from(dims.n_vocab).unwrap_or(u32::MAX);
+    Ok(Ct2Extras {
+        vocabulary: ids.map(|id| tokenizer.token_string(id)).collect(),
+        suppress_ids,
+        suppress_ids_begin: tokenizer.blank_tokens().to_vec(),
+        lang_ids: tokenizer.languages().iter().map(|(_, id)| *id).collect(),
+        alignment_heads: alignment_heads(files, dims).to_vec(),
+    })
 }
 
 /// What a conversion to whisper.cpp's format needs beside a model's weights.

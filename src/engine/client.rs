@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::longform::{DecodeWindows, WindowRequest};
 use crate::mel::LogMel;
 use crate::options::{DecodingOptions, Gates};
+use crate::transcript::SegmentSink;
 
 /// One recording's windows on their way to the batcher and back.
 pub(super) struct Client<'a> {
@@ -34,8 +35,9 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// The language of the first 30 s; English where the model knows nothing else.
-    pub fn detect_language(&self) -> Result<String> {
+    /// The language of the first 30 s, which the sink is told of; English where the model knows nothing
+    /// else.
+    pub fn detect_language(&self, sink: &mut dyn SegmentSink) -> Result<String> {
         if !self.engine.tokenizer().is_multilingual() {
             return Ok("en".into());
         }
@@ -44,7 +46,9 @@ impl<'a> Client<'a> {
             DecodingOptions::default(),
             Gates::default(),
         );
-        Ok(self.engine.0.batcher.detect_language(job)?.best)
+        let found = self.engine.0.batcher.detect_language(job)?;
+        sink.language(&found.best, found.probability(&found.best))?;
+        Ok(found.best)
     }
 
     fn job(&self, mel: Vec<f32>, options: DecodingOptions, gates: Gates) -> WindowJob {

@@ -2,6 +2,7 @@
 
 mod builder;
 mod client;
+mod packed;
 mod segments;
 
 use std::fmt;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::attention::Plan;
-use crate::audio::{self, AudioOptions, Input, Limits};
+use crate::audio::{self, Input};
 use crate::batcher::{AlignmentHeads, Batcher, Cancel, Capacity, WindowJob};
 use crate::decoding::LanguageProbabilities;
 use crate::dims::{FRAMES_PER_SECOND, ModelDimensions, N_SAMPLES};
@@ -22,8 +23,9 @@ use crate::tokenizer::{Tokenizer, is_auto, language_code};
 use crate::transcript::{Segment, SegmentSink, Transcript};
 use crate::weights::hub::{self, ModelFiles};
 
-pub use builder::{EngineBuilder, ggml_extras, load_tokenizer};
+pub use builder::{EngineBuilder, ct2_extras, ggml_extras, load_tokenizer};
 use client::Client;
+pub use packed::packed_copies;
 pub use segments::Segments;
 
 #[doc = include_str!("../docs/library.md")]
@@ -50,7 +52,7 @@ struct Loaded {
 pub struct Control {
     /// Stops the work at its next step.
     pub cancel: Cancel,
-    /// Told after every window, on the thread that does the work.
+    /// Told once the audio is read, and after every window, on the thread that does the work.
     pub progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
 }
 
@@ -83,8 +85,8 @@ pub struct Progress {
 }
 
 /// The first 30 s of the audio.
-fn first_window(input: Input) -> Result<Vec<f32>> {
-    let mut stream = audio::open(input, &Limits::default())?;
+fn first_window(input: Input, options: &TranscribeOptions) -> Result<Vec<f32>> {
+    let mut stream = audio::open_with(input, &options.audio())?;
     let mut samples = Vec::new();
     while samples.len() < N_SAMPLES
         && let Some(block) = stream.next_block()?
@@ -181,11 +183,6 @@ impl Engine {
         let mut options = self.check(options)?;
         let (mel, mut warnings) = self.log_mel(input, &options, &control.cancel)?;
         let mut client = Client::new(self, &mel, &control.cancel, options.word_timestamps);
-        let language = match &options.decoding.language {
-            Some(language) => language.clone(),
-            None => client.detect_language()?,
-        };
-        options.decoding.language = Some(language);
         let content_frames = mel.content_frames();
         warnings.extend(clips_past_the_end(&options.clip_timestamps, content_frames));
         let total_s = content_frames as f64 / FRAMES_PER_SECOND as f64;
@@ -194,6 +191,10 @@ impl Engine {
                 progress(Progress { done_s, total_s });
             }
         };
+        report(0.0);
+        if options.decoding.language.is_none() {
+            options.decoding.language = Some(client.detect_language(sink)?);
+        }
         let tokenizer = &self.0.tokenizer;
         let transcript = match options.batch_size {
             Some(_) => transcribe_batched(
@@ -273,10 +274,23 @@ impl Engine {
     /// Input that cannot be read or decoded; [`Error::ModelCannot`] for a model that knows only
     /// English.
     pub fn detect_language(&self, input: impl Into<Input>) -> Result<LanguageProbabilities> {
+        self.detect_language_with(input, &TranscribeOptions::default())
+    }
+
+    /// [`detect_language`](Self::detect_language) as [`run`](Self::run) with these options hears the
+    /// audio: of the track that they choose, with gaps as they say.
+    ///
+    /// # Errors
+    /// As [`detect_language`](Self::detect_language).
+    pub fn detect_language_with(
+        &self,
+        input: impl Into<Input>,
+        options: &TranscribeOptions,
+    ) -> Result<LanguageProbabilities> {
         if !self.0.tokenizer.is_multilingual() {
             return Err(self.cannot("knows only English, so there is nothing to detect"));
         }
-        let samples = first_window(input.into())?;
+        let samples = first_window(input.into(), options)?;
         let mel = mel::log_mel_of_clip(&samples, self.0.network.dims().n_mels);
         let job = WindowJob {
             mel,
@@ -372,12 +386,7 @@ impl Engine {
         options: &TranscribeOptions,
         cancel: &Cancel,
     ) -> Result<(LogMel, Vec<String>)> {
-        let audio = AudioOptions {
-            track: options.audio_track.clone(),
-            gaps: options.gaps,
-            ..AudioOptions::default()
-        };
-        let mut stream = audio::open_with(input, &audio)?;
+        let mut stream = audio::open_with(input, &options.audio())?;
         let n_mels = self.0.network.dims().n_mels;
         let next_block = |block: &mut Vec<f32>| match cancel.is_cancelled() {
             true => Err(Error::Cancelled),

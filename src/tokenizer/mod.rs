@@ -24,7 +24,7 @@ use crate::options::Task;
 use encoder::Encoder;
 use marks::Marks;
 use special::SpecialTokens;
-use vocabulary::{Kind, TokenBytes};
+use vocabulary::{ByteLevel, Kind, TokenBytes};
 
 /// End of text in the English-only vocabulary, which carries language tokens it has no use for.
 const ENGLISH_ONLY_EOT: u32 = 50_256;
@@ -226,6 +226,19 @@ impl Tokenizer {
     #[must_use]
     pub fn token_bytes(&self, id: u32) -> Option<&[u8]> {
         self.tokens.token(id)
+    }
+
+    /// A token as `vocabulary.json` and `tokenizer.json` write it: bytes of text as printable characters, special tokens as
+    /// they are. An id without a token has a name that no other has.
+    #[must_use]
+    pub fn token_string(&self, id: u32) -> String {
+        let Some(bytes) = self.tokens.token(id) else {
+            return format!("<|unused {id}|>");
+        };
+        match self.tokens.kind(id) {
+            Kind::Special | Kind::Added => String::from_utf8_lossy(bytes).into_owned(),
+            Kind::Ordinary | Kind::None => ByteLevel::new().written(bytes),
+        }
     }
 
     /// Tokens of brackets, speaker marks and music signs, which openai/whisper suppresses by default; sorted.

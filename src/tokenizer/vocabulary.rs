@@ -202,6 +202,15 @@ impl ByteLevel {
             .collect()
     }
 
+    /// Bytes as characters.
+    pub(super) fn written(&self, bytes: &[u8]) -> String {
+        let character = |byte: &u8| {
+            let point = self.bytes.iter().position(|known| known == &Some(*byte))?;
+            char::from_u32(u32::try_from(point).ok()?)
+        };
+        bytes.iter().filter_map(character).collect()
+    }
+
     /// The bytes that a token stands for; `None` if a character stands for no byte.
     pub(super) fn decode(&self, token: &str) -> Option<Vec<u8>> {
         token

@@ -325,6 +325,15 @@ impl WeightSource for Checkpoint {
         Ok(hex(&hash.finalize()))
     }
 
+    fn content_hash(&self) -> Result<String> {
+        let mut hash = Sha256::new();
+        hash.update(self.format);
+        for file in &self.files {
+            hash.update(file.bytes());
+        }
+        Ok(hex(&hash.finalize()))
+    }
+
     fn format(&self) -> &'static str {
         self.format
     }

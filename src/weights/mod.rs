@@ -28,7 +28,7 @@ use std::path::Path;
 
 pub use self::blocks::Block;
 use self::bytes::{Mapped, bad};
-pub use self::convert::{Conversion, GgmlExtras, Numbers, Target, convert};
+pub use self::convert::{Conversion, Ct2Extras, GgmlExtras, Numbers, Target, convert};
 use self::declared::Declared;
 pub use self::folder::weights_file;
 pub use self::names::EMBEDDING;
@@ -98,6 +98,15 @@ pub trait WeightSource: Send + Sync {
     /// # Errors
     /// None today; a source over a network could fail to answer.
     fn fingerprint(&self) -> Result<String>;
+
+    /// A SHA-256 over all bytes of all files: the same for the same weights, wherever they lie. It
+    /// takes a full read. A source without files has its fingerprint.
+    ///
+    /// # Errors
+    /// None today; a source over a network could fail to answer.
+    fn content_hash(&self) -> Result<String> {
+        self.fingerprint()
+    }
 
     /// The format's name, for people.
     fn format(&self) -> &'static str;

@@ -171,7 +171,7 @@ fn numbers_that_a_format_has_not_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let cases = [
         (Target::Safetensors, "int8"),
-        (Target::CTranslate2, "q5_0"),
+        (Target::CTranslate2(Ct2Extras::default()), "q5_0"),
         (Target::Ggml(files::extras()), "q4_k"),
         (Target::Gguf, "bfloat16"),
     ];

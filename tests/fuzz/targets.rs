@@ -150,7 +150,10 @@ fn config(dir: &Path, bytes: &[u8]) -> bool {
 }
 
 fn ctranslate2_seeds(dir: &Path) -> Vec<Vec<u8>> {
-    with_config(dir, seeds::converted(dir, &Format::CTranslate2))
+    with_config(
+        dir,
+        seeds::converted(dir, &Format::CTranslate2(Default::default())),
+    )
 }
 
 fn pt_seeds(dir: &Path) -> Vec<Vec<u8>> {

@@ -42,7 +42,11 @@ impl Executor {
 /// Every executor there is, with the folder that their weights are in.
 pub fn executors() -> (tempfile::TempDir, Vec<Executor>) {
     let folder = four_heads();
-    let pico = || Engine::builder().model(folder.path().display().to_string());
+    let pico = || {
+        Engine::builder()
+            .model(folder.path().display().to_string())
+            .without_packed_copies()
+    };
     let cpu = |name, compute, threads| Executor {
         name,
         alone: 0.0,

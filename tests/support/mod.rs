@@ -43,7 +43,10 @@ impl Loaded {
 
     /// Nothing but a model that no source has is a skip; one that does not load is a failure.
     fn load(&self) -> Option<Engine> {
-        let builder = Engine::builder().model(self.model).hub(hub());
+        let builder = Engine::builder()
+            .model(self.model)
+            .hub(hub())
+            .without_packed_copies();
         match builder.compute_type(self.compute).build() {
             Ok(engine) => Some(engine),
             Err(Error::ModelUnavailable { .. }) => None,

@@ -4,6 +4,7 @@
 
 #[cfg(feature = "eval")]
 mod eval;
+pub mod foreign;
 mod normalize;
 mod speech;
 #[cfg(test)]
@@ -13,25 +14,41 @@ mod values;
 
 use std::ffi::OsString;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 #[cfg(feature = "eval")]
 pub use eval::EvalArgs;
 pub use normalize::normalize;
 pub use speech::{
-    AttentionArgs, DecodingArgs, DetectArgs, GateArgs, OutputArgs, RunArgs, SpeechArgs,
+    AttentionArgs, AudioArgs, DecodingArgs, DetectArgs, GateArgs, OutputArgs, RunArgs, SpeechArgs,
 };
 pub use tools::{
-    AttentionCommand, BenchArgs, CompareArgs, CompletionsArgs, ConvertArgs, ExplainArgs, ListArgs,
-    ModelName, ModelsCommand, ProbeArgs,
+    AttentionCommand, BenchArgs, CacheCommand, CleanArgs, CompareArgs, CompletionsArgs,
+    ConvertArgs, ExplainArgs, ListArgs, ModelName, ModelsCommand, ProbeArgs, SuggestArgs,
 };
 pub use values::parse_bool;
 
-/// Whisper speech recognition and translation on the CPU.
+/// Writes speech down, in its own language or in English.
 #[derive(Parser, Debug)]
 #[command(name = "undertone", version, max_term_width = 100)]
+#[command(override_usage = "undertone [OPTIONS] FILES...\n       undertone COMMAND ...")]
 #[command(after_help = "\
-Without a command, `transcribe` is meant: undertone interview.mp3
+Without a command, files are transcribed. What most people need:
+  -m, --model NAME          base, small, turbo, ...: `undertone models list` compares them
+  -l, --language LANGUAGE   de, German, ...; without it the first 30 seconds decide
+  -f, --output-format F     txt, vtt, srt, tsv, json or all; may repeat
+  -o, --output-dir FOLDER   where files go; - is standard output
+      --compute-type TYPE   f32 (openai/whisper's tokens) or int8 (faster, half the memory)
+`undertone transcribe -h` shows these and some more, `undertone transcribe --help` all of them.
+
+Examples:
+  undertone interview.mp3
+  undertone film.mkv --language de -m small --compute-type int8 -f srt -o subtitles/
+  undertone translate conference.m4a --language fr
+  undertone recordings/ -o texts/ --skip-existing
+  undertone talk.ogg -f json -o - | jq .
+  undertone models suggest film.mkv
+
 Options may be written with dashes or underscores, and as openai/whisper's command has them.
 Defaults may stand in UNDERTONE_* variables (UNDERTONE_BEAM_SIZE=1), then in
 ~/.config/undertone/config.toml (beam_size = 1); --show-config shows what is in force.
@@ -56,7 +73,7 @@ pub enum Command {
     /// List, fetch, locate, check and remove models
     #[command(subcommand)]
     Models(ModelsCommand),
-    /// Show which attention backend is chosen, and why
+    /// Which attention backend would be chosen on this machine, or on a simulated GPU machine, and why
     #[command(subcommand)]
     Attention(AttentionCommand),
     /// Time every stage on audio files, beside what this processor can do
@@ -66,6 +83,9 @@ pub enum Command {
     Eval(Box<EvalArgs>),
     /// Show what this machine has and what undertone makes of it
     Doctor(Box<RunArgs>),
+    /// What models and packed copies take on this disk, and how to get it back
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Print the manual page
@@ -83,6 +103,7 @@ pub const COMMANDS: &[&str] = &[
     "bench",
     "eval",
     "doctor",
+    "cache",
     "completions",
     "man",
     "help",
@@ -93,5 +114,27 @@ pub const COMMANDS: &[&str] = &[
 /// # Errors
 /// What clap says of it; its exit code is 2 for wrong usage and 0 for help.
 pub fn parse(normalized: Vec<OsString>) -> Result<Args, clap::Error> {
-    Args::try_parse_from(normalized)
+    let mut matches = command().try_get_matches_from(normalized)?;
+    Args::from_arg_matches_mut(&mut matches)
+}
+
+/// Groups of options that few people need: they are in the long help.
+const RARE: [&str; 3] = ["Decoding", "Quality gates", "Words"];
+/// Options that describe a simulated GPU machine: a topic of its own, which `attention explain` shows.
+const SIMULATED: &str = "Attention";
+
+/// The command line's definition.
+pub fn command() -> clap::Command {
+    let folded = |command: clap::Command| {
+        command.mut_args(|option| {
+            let heading = option.get_help_heading().unwrap_or_default().to_owned();
+            let simulated = heading == SIMULATED;
+            let rare = simulated || RARE.contains(&heading.as_str());
+            option.hide_short_help(rare).hide_long_help(simulated)
+        })
+    };
+    Args::command().mut_subcommands(|command| match command.get_name() {
+        "attention" | "models" => command,
+        _ => folded(command),
+    })
 }

@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 
-use clap::CommandFactory as _;
-
-use super::{Args, COMMANDS, parse_bool};
+use super::{COMMANDS, command as definition, parse_bool};
 
 /// What may follow an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +81,7 @@ fn spelled(option: &str) -> String {
 /// Every option of every command, as `--name` and `-n`, with what may follow it.
 fn options() -> HashMap<String, Takes> {
     let mut options = HashMap::new();
-    let mut commands = vec![Args::command()];
+    let mut commands = vec![definition()];
     while let Some(command) = commands.pop() {
         for option in command
             .get_arguments()

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{ArgAction, Args};
 
-use super::values::{Setting, parse_bool};
+use super::values::{Setting, parse_bool, parse_compute_type, parse_language};
 use crate::model::Executor;
 
 /// Which model, and how the engine computes.
@@ -26,20 +26,20 @@ pub struct RunArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     /// Where to compute; only cpu exists here
-    #[arg(long, default_value = "cpu", help_heading = "Computing")]
+    #[arg(long, default_value = "cpu", help_heading = "Speed and memory")]
     pub device: String,
     /// What runs the network: cpu (the kernels of this program), reference (plain and slow, in f32 on
     /// every core, to compare with), or auto (the fastest)
-    #[arg(long, default_value = "auto", value_parser = executors(), help_heading = "Computing")]
+    #[arg(long, default_value = "auto", value_parser = executors(), help_heading = "Speed and memory")]
     pub executor: String,
     /// Precision: f32 (openai/whisper's tokens), int8 (fast), or auto (the fastest within bounds)
-    #[arg(long, default_value = "f32", value_parser = ["auto", "f32", "int8"], help_heading = "Computing")]
+    #[arg(long, default_value = "f32", value_parser = parse_compute_type, help_heading = "Speed and memory")]
     pub compute_type: String,
     /// Threads to compute with; 0 is one per core [default: 0]
-    #[arg(long, help_heading = "Computing")]
+    #[arg(long, help_heading = "Speed and memory")]
     pub threads: Option<usize>,
     /// Highest vector level to use, for example avx2 [default: the processor's]
-    #[arg(long, value_name = "LEVEL", help_heading = "Computing")]
+    #[arg(long, value_name = "LEVEL", help_heading = "Speed and memory")]
     pub simd_level: Option<String>,
     /// Attention options.
     #[command(flatten)]
@@ -90,9 +90,13 @@ pub struct AttentionArgs {
 /// `detect-language`.
 #[derive(Args, Debug)]
 pub struct DetectArgs {
-    /// Audio files; - is standard input
-    #[arg(required = true)]
+    /// Recordings, or folders of them; - is standard input
+    #[arg(required = true, value_name = "FILES")]
     pub audio: Vec<PathBuf>,
+    /// Audio track: its number (undertone probe lists them) or its language [default: the marked
+    /// one, or the first that can be decoded]
+    #[arg(long, value_name = "N|LANGUAGE")]
+    pub audio_track: Option<String>,
     /// Print every language's probability as JSON
     #[arg(long)]
     pub json: bool,
@@ -104,27 +108,30 @@ pub struct DetectArgs {
 /// `transcribe` and `translate`.
 #[derive(Args, Debug)]
 pub struct SpeechArgs {
-    /// Audio files; - is standard input
-    #[arg(required = true)]
+    /// Recordings, or folders of them; - is standard input
+    #[arg(required = true, value_name = "FILES")]
     pub audio: Vec<PathBuf>,
+    /// What to do with the speech [default: the command's]
+    #[arg(long, value_parser = ["transcribe", "translate"], help_heading = "Speech")]
+    pub task: Option<String>,
+    /// Language code or name [default: detected]
+    #[arg(short, long, value_parser = parse_language, help_heading = "Speech")]
+    pub language: Option<String>,
+    /// Translate even with a model that was not trained to
+    #[arg(long, help_heading = "Speech")]
+    pub force_task: bool,
+    /// Take the recordings of a folder's folders, too
+    #[arg(short, long, help_heading = "Speech")]
+    pub recursive: bool,
     /// Engine options.
     #[command(flatten)]
     pub run: RunArgs,
-    /// What to do with the speech [default: the command's]
-    #[arg(long, value_parser = ["transcribe", "translate"])]
-    pub task: Option<String>,
-    /// Language code or name [default: detected]
-    #[arg(short, long)]
-    pub language: Option<String>,
-    /// Translate even with a model that was not trained to
-    #[arg(long)]
-    pub force_task: bool,
     /// Files worked on side by side, large ones first [default: up to 16, as their sizes allow]
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = "Speed and memory")]
     pub jobs: Option<usize>,
     /// Cut each file at quiet places and decode this many windows side by side, which is fast;
     /// without it windows follow each other, each knowing the text before it
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = "Speed and memory")]
     pub batch_size: Option<usize>,
     /// What of a file is heard.
     #[command(flatten)]
@@ -161,17 +168,21 @@ pub struct AudioArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// Folder to write files to [default: the current one, if a format is given]
+    /// Folder to write files to [default: the current one, if a format is given]; - is standard
+    /// output, for one format
     #[arg(short, long, value_name = "DIR")]
     pub output_dir: Option<PathBuf>,
     /// txt, vtt, srt, tsv, json or all; may repeat, or be several with commas between them
     /// [default: all, if a folder is given]
-    #[arg(short = 'f', long, value_name = "FORMAT", value_delimiter = ',', value_parser = ["txt", "vtt", "srt", "tsv", "json", "all"])]
+    #[arg(short = 'f', long, value_name = "FORMAT", value_delimiter = ',', ignore_case = true, value_parser = ["txt", "vtt", "srt", "tsv", "json", "all"])]
     pub output_format: Vec<String>,
     /// Show segments with their times as they are found, and on stderr how each window was decoded
     /// [default: segments alone, and none where files are written]
     #[arg(short, long, value_name = "BOOL", value_parser = parse_bool, action = ArgAction::Set)]
     pub verbose: Option<bool>,
+    /// Pass over recordings whose outputs are all there
+    #[arg(long)]
+    pub skip_existing: bool,
     /// Show neither progress nor text
     #[arg(short, long)]
     pub quiet: bool,

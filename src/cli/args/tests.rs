@@ -2,7 +2,6 @@
 
 use super::values::Setting;
 use super::*;
-use clap::CommandFactory as _;
 
 fn typed(line: &[&str]) -> Result<Args, clap::Error> {
     parse(normalize(
@@ -21,8 +20,8 @@ fn speech(line: &[&str]) -> SpeechArgs {
 
 #[test]
 fn the_definition_is_consistent() {
-    Args::command().debug_assert();
-    let commands: Vec<String> = Args::command()
+    command().debug_assert();
+    let commands: Vec<String> = command()
         .get_subcommands()
         .map(|c| c.get_name().to_owned())
         .collect();
@@ -40,7 +39,7 @@ fn openais_command_line_is_read_as_it_is() {
     assert_eq!(args.audio, [std::path::PathBuf::from("audio.mp3")]);
     assert_eq!(
         (args.run.model.model.as_str(), args.language.as_deref()),
-        ("base", Some("German"))
+        ("base", Some("de"))
     );
     assert_eq!(args.task.as_deref(), Some("translate"));
     assert_eq!(args.output.output_format, ["srt"]);

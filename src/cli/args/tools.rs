@@ -7,6 +7,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 
 use super::speech::{AttentionArgs, ModelArgs, RunArgs};
+use super::values::parse_language;
 use crate::weights::Numbers;
 
 /// `models`.
@@ -14,6 +15,8 @@ use crate::weights::Numbers;
 pub enum ModelsCommand {
     /// What the catalogue knows and what is here
     List(ListArgs),
+    /// Say which model suits this machine, and recordings of this length and language
+    Suggest(SuggestArgs),
     /// Fetch a model
     Pull(ModelName),
     /// Print where a model's weights are
@@ -35,6 +38,42 @@ pub struct ListArgs {
     /// Folder that models are kept in instead of the cache
     #[arg(long, value_name = "DIR")]
     pub model_dir: Option<PathBuf>,
+}
+
+/// `models suggest`.
+#[derive(Args, Debug)]
+pub struct SuggestArgs {
+    /// Recordings, whose length counts [default: an hour]
+    pub audio: Vec<PathBuf>,
+    /// What is spoken, as a code or a name; without it, any language
+    #[arg(short, long, value_parser = parse_language)]
+    pub language: Option<String>,
+    /// The text is to be in English
+    #[arg(long)]
+    pub translate: bool,
+    /// How long it may take, in minutes [default: a quarter of the recordings' length, 5 at least]
+    #[arg(long, value_name = "MINUTES")]
+    pub within: Option<f64>,
+}
+
+/// `cache`.
+#[derive(Subcommand, Debug)]
+pub enum CacheCommand {
+    /// What lies where, and how large it is
+    Size,
+    /// Take away packed copies, which later runs make again; with --models, the models as well
+    Clean(CleanArgs),
+}
+
+/// `cache clean`.
+#[derive(Args, Debug)]
+pub struct CleanArgs {
+    /// Take away the models that were fetched, too (not those of the Hub's own cache)
+    #[arg(long)]
+    pub models: bool,
+    /// Say what would be taken away, and take nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `models convert`.

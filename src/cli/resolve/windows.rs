@@ -5,14 +5,13 @@ use anyhow::Result;
 use crate::cli::args::{DecodingArgs, GateArgs};
 use crate::cli::usage::usage;
 use crate::options::{DecodingOptions, Gates, MAX_TEMPERATURES, Sampling, SuppressTokens, Task};
-use crate::tokenizer::{is_auto, language_code};
+use crate::tokenizer::is_auto;
 
 /// How each window is decoded.
 pub fn decoding(d: &DecodingArgs, task: Task, language: Option<&str>) -> Result<DecodingOptions> {
-    let language = language.filter(|l| !l.eq_ignore_ascii_case("none") && !is_auto(l));
     Ok(DecodingOptions {
         task,
-        language: language.map(language_code).transpose()?.map(str::to_owned),
+        language: language.filter(|code| !is_auto(code)).map(str::to_owned),
         sample_len: d.sample_len.0,
         max_new_tokens: d.max_new_tokens.0,
         best_of: d.best_of.0,

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::path::Path;
 
-use super::{Numbers, floats_of, width, write_floats};
+use serde_json::{Value, json};
+
+use super::{Ct2Extras, Numbers, floats_of, width, write_floats};
 use crate::dims::ModelDimensions;
 use crate::weights::WeightSource;
 use crate::weights::names::{self, NameRow};
@@ -54,6 +57,28 @@ pub(super) fn write(
     out.write_all(&1_u32.to_le_bytes())?;
     write_name(out, names::OUTPUT_ROW.ct2)?;
     write_name(out, "decoder/embeddings/weight")
+}
+
+/// Name of the list of tokens.
+pub(super) const VOCABULARY: &str = "vocabulary.json";
+
+/// The list of tokens, if there is one.
+pub(super) fn write_vocabulary(extras: &Ct2Extras, dir: &Path) -> io::Result<()> {
+    if extras.vocabulary.is_empty() {
+        return Ok(());
+    }
+    let text = serde_json::to_vec_pretty(&extras.vocabulary)?;
+    std::fs::write(dir.join(VOCABULARY), text)
+}
+
+/// CTranslate2's own `config.json`: it takes no key that it doesn't know the type of.
+pub(super) fn config(extras: &Ct2Extras) -> Value {
+    json!({
+        "alignment_heads": extras.alignment_heads,
+        "lang_ids": extras.lang_ids,
+        "suppress_ids": extras.suppress_ids,
+        "suppress_ids_begin": extras.suppress_ids_begin,
+    })
 }
 
 /// Name, type and bytes.

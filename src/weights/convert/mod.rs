@@ -24,8 +24,8 @@ use crate::error::{Error, Result};
 pub enum Target {
     /// Hugging Face's safetensors, with `config.json`.
     Safetensors,
-    /// CTranslate2's `model.bin`, version 6.
-    CTranslate2,
+    /// CTranslate2's `model.bin`, version 6, with its `config.json` and `vocabulary.json`.
+    CTranslate2(Ct2Extras),
     /// whisper.cpp's `ggml-….bin`.
     Ggml(GgmlExtras),
     /// GGUF with Hugging Face's names, as candle reads it.
@@ -39,6 +39,21 @@ pub struct GgmlExtras {
     pub vocabulary: Vec<Vec<u8>>,
     /// The mel filters, `(n_mels, 201)`, row-major.
     pub mel_filters: Vec<f32>,
+}
+
+/// What CTranslate2 wants beside the weights.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ct2Extras {
+    /// Every token, in the order of their ids, bytes as printable characters.
+    pub vocabulary: Vec<String>,
+    /// Tokens that are never chosen.
+    pub suppress_ids: Vec<u32>,
+    /// Tokens that no text begins with.
+    pub suppress_ids_begin: Vec<u32>,
+    /// The languages' tokens.
+    pub lang_ids: Vec<u32>,
+    /// `(block, head)` of the cross-attention heads that follow the audio.
+    pub alignment_heads: Vec<(usize, usize)>,
 }
 
 /// The dtype to store: floats, or integers with scales.
@@ -107,7 +122,7 @@ impl Target {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Safetensors => "safetensors",
-            Self::CTranslate2 => "CTranslate2",
+            Self::CTranslate2(_) => "CTranslate2",
             Self::Ggml(_) => "ggml",
             Self::Gguf => "GGUF",
         }
@@ -118,12 +133,12 @@ impl Target {
     pub fn takes(&self, numbers: Numbers) -> bool {
         match numbers {
             Numbers::F32 | Numbers::F16 => true,
-            Numbers::Bf16 => matches!(self, Self::Safetensors | Self::CTranslate2),
-            Numbers::Int8 | Numbers::Int8Float16 => *self == Self::CTranslate2,
+            Numbers::Bf16 => matches!(self, Self::Safetensors | Self::CTranslate2(_)),
+            Numbers::Int8 | Numbers::Int8Float16 => matches!(self, Self::CTranslate2(_)),
             Numbers::Blocks(block) => match self {
                 Self::Gguf => true,
                 Self::Ggml(_) => block.numbers() == Block::Q8_0.numbers(),
-                Self::Safetensors | Self::CTranslate2 => false,
+                Self::Safetensors | Self::CTranslate2(_) => false,
             },
         }
     }
@@ -131,7 +146,7 @@ impl Target {
     fn file_name(&self) -> &'static str {
         match self {
             Self::Safetensors => "model.safetensors",
-            Self::CTranslate2 => "model.bin",
+            Self::CTranslate2(_) => "model.bin",
             Self::Ggml(_) => "ggml-model.bin",
             Self::Gguf => "model.gguf",
         }
@@ -230,26 +245,35 @@ fn write(
     let mut out = BufWriter::new(file);
     match target {
         Target::Safetensors => safetensors::write(weights, &mut out, numbers)?,
-        Target::CTranslate2 => ct2::write(weights, &mut out, numbers)?,
+        Target::CTranslate2(_) => ct2::write(weights, &mut out, numbers)?,
         Target::Ggml(extras) => blocks::write_ggml(weights, &mut out, numbers, extras)?,
         Target::Gguf => blocks::write_gguf(weights, &mut out, numbers)?,
     }
     out.into_inner()?.sync_all()?;
-    let config = serde_json::to_vec_pretty(&config(weights))?;
-    std::fs::write(dir.join(CONFIG), config)
+    let config = match target {
+        Target::CTranslate2(extras) => {
+            ct2::write_vocabulary(extras, dir)?;
+            ct2::config(extras)
+        }
+        _ => config(weights),
+    };
+    std::fs::write(dir.join(CONFIG), serde_json::to_vec_pretty(&config)?)
 }
 
+/// What was written already stays as it is.
 fn copy_companions(from: &Path, dir: &Path) -> io::Result<()> {
+    let has_vocabulary = dir.join(ct2::VOCABULARY).is_file();
     for name in COMPANIONS {
         let companion: PathBuf = from.with_file_name(name);
-        if companion.is_file() {
+        let is_known = has_vocabulary && name.starts_with("vocabulary");
+        if companion.is_file() && !is_known {
             std::fs::copy(&companion, dir.join(name))?;
         }
     }
     Ok(())
 }
 
-/// Hugging Face's configuration; the other formats' programs take no harm from it.
+/// Hugging Face's configuration; whisper.cpp and candle take no harm from it.
 fn config(weights: &dyn WeightSource) -> serde_json::Value {
     let dims = weights.dims();
     serde_json::json!({

@@ -29,6 +29,10 @@ pub struct CatalogEntry {
     pub aliases: Vec<String>,
     /// Whether it was trained to translate into English.
     pub translates: bool,
+    /// Bytes of a number in the first repository's file.
+    pub bytes_per_weight: u8,
+    /// Word errors as others measured them.
+    pub published: Option<Published>,
     dims: Dims,
     /// `(block, head)` of the decoder's cross-attention heads that follow the audio. Empty: all
     /// heads of the last half of the blocks.
@@ -38,6 +42,18 @@ pub struct CatalogEntry {
     pub repo: Vec<RepoEntry>,
     /// Python packages with the same files.
     pub mirror: Option<MirrorEntry>,
+}
+
+/// Published word errors on LibriSpeech, in percent.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Published {
+    /// On the clean test recordings.
+    pub clean: f64,
+    /// On the other, harder ones.
+    pub other: Option<f64>,
+    /// `M` for the model's card, `L` for the Open ASR Leaderboard.
+    pub source: String,
 }
 
 /// A Hub repository of a model.
@@ -177,6 +193,13 @@ mod tests {
         for entry in catalog() {
             let dims = entry.dims();
             let name = &entry.name;
+            assert!([2, 4].contains(&entry.bytes_per_weight), "{name}");
+            let published = entry.published.as_ref();
+            let sane = |p: &Published| {
+                p.other.is_none_or(|other| other > p.clean)
+                    && ["M", "L"].contains(&p.source.as_str())
+            };
+            assert!(published.is_none_or(sane), "{name}");
             assert_eq!(dims.n_audio_state, dims.n_audio_head * 64, "{name}");
             assert_eq!(dims.n_text_state, dims.n_text_head * 64, "{name}");
             assert_eq!(dims.is_multilingual(), !name.ends_with(".en"), "{name}");

@@ -97,7 +97,8 @@ impl Source {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<ModelFiles, Failure> {
         match self {
-            Self::Hub(_) if config.offline => Err("offline".into()),
+            // Nothing at all is asked then, pip neither.
+            _ if config.offline => Err("offline".into()),
             Self::Hub(repo) => hf::fetch(repo, wanted, config, progress),
             Self::Mirror(_) if !config.mirror => Err("switched off".into()),
             Self::Mirror(mirror) => {

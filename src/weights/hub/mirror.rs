@@ -220,7 +220,7 @@ fn unpack(
     }
     let mut files = Vec::new();
     for file in &mirror.files {
-        progress(Progress::Checking { file: &file.name });
+        progress(Progress::Unpacking { file: &file.name });
         files.push(write_file(file, &mut archives, made)?);
     }
     let packages = mirror

