@@ -131,7 +131,9 @@ pub use audio::{Gaps, Input, TrackChoice};
 pub use batcher::Cancel;
 pub use decoding::LanguageProbabilities;
 pub use dims::ModelDimensions;
-pub use engine::{Control, Engine, EngineBuilder, Progress, Segments, ct2_extras, ggml_extras};
+pub use engine::{
+    Control, Engine, EngineBuilder, Progress, Segments, ct2_extras, ggml_extras, transformers_files,
+};
 pub use error::{Error, Result};
 pub use kernels::SimdLevel;
 pub use model::{ComputeType, Description, Executor, StateBytes};

@@ -1,7 +1,9 @@
 //! The library as an embedder uses it: the stable names alone, with the repository's small model.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use undertone::weights::{Conversion, Numbers, Target, convert, open};
 use undertone::{
     ComputeType, Control, Engine, Error, Progress, Segment, SegmentSink, Task, TranscribeOptions,
     Transcript, WindowTrace,
@@ -31,6 +33,48 @@ fn long_recording() -> Vec<f32> {
     (0..90 * 16_000)
         .map(|i| (i as f32 * 0.05).sin() * 0.1)
         .collect()
+}
+
+/// What `EngineBuilder::packed_dir` promises, with a little for scales, positions and padding.
+#[test]
+fn packed_copies_are_no_larger_than_promised() {
+    let temp = tempfile::tempdir().unwrap();
+    let whole = Path::new(PICO).join("model.bin");
+    let quantized = temp.path().join("quantized");
+    let conversion = Conversion {
+        target: Target::Gguf,
+        numbers: Numbers::named()
+            .find(|(name, _)| *name == "q8_0")
+            .map(|(_, numbers)| numbers),
+    };
+    convert(&whole, &quantized, &conversion).unwrap();
+    let dims = open(&whole).unwrap().dims().clone();
+    let (all, embedding) = (dims.parameters(), dims.n_vocab * dims.n_text_state);
+    let positions = dims.n_audio_ctx * dims.n_audio_state + dims.n_text_ctx * dims.n_text_state;
+    // Bytes of a weight, and of a number of the embedding that is kept for looking tokens up.
+    let table = [
+        (PICO.to_owned(), ComputeType::F32, 2, 2),
+        (PICO.to_owned(), ComputeType::Int8, 1, 2),
+        (quantized.display().to_string(), ComputeType::F32, 4, 4),
+        (quantized.display().to_string(), ComputeType::Int8, 1, 4),
+    ];
+    for (n, (model, compute, weight, looked_up)) in table.into_iter().enumerate() {
+        let folder = temp.path().join(n.to_string());
+        let builder = Engine::builder().model(&model).compute_type(compute);
+        builder.threads(1).packed_dir(&folder).build().unwrap();
+        let files = std::fs::read_dir(&folder).unwrap();
+        let kept: u64 = files
+            .map(|file| file.unwrap().metadata().unwrap().len())
+            .sum();
+        let promised = weight * all + looked_up * embedding;
+        let little = 4 * positions + promised / 20 + (1 << 16);
+        let most = (promised + little) as u64;
+        assert!(kept > (all / 2) as u64, "{model} {compute}: {kept} bytes");
+        assert!(
+            kept <= most,
+            "{model} {compute}: {kept} bytes, promised {most}"
+        );
+    }
 }
 
 #[test]

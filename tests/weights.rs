@@ -149,3 +149,45 @@ fn whisper_cpps_own_file_holds_the_weights_of_tiny_en() {
         );
     }
 }
+
+/// `base` as faster-whisper's makers converted it says what steers decoding; ours must say the same.
+#[cfg(feature = "hub")]
+#[test]
+fn what_conversion_says_beside_the_weights_is_what_others_say() {
+    let files = hub::resolve("base", &support::hub(), &mut |_| {});
+    let Some(files) = files
+        .ok()
+        .filter(|files| files.weights.ends_with("model.bin"))
+    else {
+        support::skipped("model base in CTranslate2's format");
+        return;
+    };
+    let text = std::fs::read_to_string(files.dir.join("config.json")).unwrap();
+    let theirs: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let ours = undertone::ct2_extras(&files).unwrap();
+    let sorted = |list: &serde_json::Value| {
+        let mut ids: Vec<u64> = serde_json::from_value(list.clone()).unwrap();
+        ids.sort_unstable();
+        ids
+    };
+    let ids = |list: &[u32]| list.iter().map(|id| u64::from(*id)).collect::<Vec<_>>();
+    assert_eq!(ids(&ours.suppress_ids), sorted(&theirs["suppress_ids"]));
+    assert_eq!(
+        ids(&ours.suppress_ids_begin),
+        sorted(&theirs["suppress_ids_begin"])
+    );
+    assert_eq!(ids(&ours.lang_ids), sorted(&theirs["lang_ids"]));
+    let heads: Vec<(usize, usize)> =
+        serde_json::from_value(theirs["alignment_heads"].clone()).unwrap();
+    assert_eq!(ours.alignment_heads, heads);
+    let beside = undertone::transformers_files(&files).unwrap();
+    let generation = beside
+        .iter()
+        .find(|(name, _)| *name == "generation_config.json");
+    let generation: serde_json::Value = serde_json::from_str(&generation.unwrap().1).unwrap();
+    assert_eq!(
+        sorted(&generation["begin_suppress_tokens"]),
+        sorted(&theirs["suppress_ids_begin"])
+    );
+    assert_eq!(generation["lang_to_id"]["<|de|>"], 50_261);
+}

@@ -13,7 +13,7 @@ use super::args::{ConvertArgs, ListArgs, ModelName, ModelsCommand};
 use super::progress::{ModelProgress, Screen};
 use super::speed::Rates;
 use super::{FAILED, FINE, resolve};
-use crate::engine::{ct2_extras, ggml_extras, packed_copies};
+use crate::engine::{ct2_extras, ggml_extras, packed_copies, transformers_files};
 use crate::kernels::Cpu;
 use crate::weights::hub::{self, HubConfig, LocalModel};
 use crate::weights::{self, Conversion, Numbers, Target};
@@ -111,7 +111,18 @@ fn convert(args: &ConvertArgs) -> Result<u8> {
         target,
         numbers: numbers.map(|(_, numbers)| numbers),
     };
+    let beside = match conversion.target {
+        Target::Safetensors => transformers_files(&files)?,
+        _ => Vec::new(),
+    };
     weights::convert(&files.weights, &args.destination, &conversion)?;
+    for (name, text) in beside {
+        let file = args.destination.join(name);
+        // What the source had of its own was copied.
+        if !file.exists() {
+            std::fs::write(file, text)?;
+        }
+    }
     say!("{}", args.destination.display());
     Ok(FINE)
 }

@@ -12,11 +12,10 @@ use crate::batcher::{AlignmentHeads, Batcher, Capacity};
 use crate::dims::ModelDimensions;
 use crate::error::{Error, Result};
 use crate::kernels::{Cpu, SimdLevel};
-use crate::mel::mel_filterbank;
 use crate::model::{ComputeType, Executor};
 use crate::tokenizer::Tokenizer;
+use crate::weights::WeightSource;
 use crate::weights::hub::{self, HubConfig, ModelFiles};
-use crate::weights::{Ct2Extras, GgmlExtras, WeightSource};
 
 /// How an [`Engine`] is to be loaded: made by [`Engine::builder`], ended by
 /// [`build`](EngineBuilder::build).
@@ -140,7 +139,8 @@ impl EngineBuilder {
 
     /// Keeps packed models in this folder, so that they load at once the next time: with
     /// [`ComputeType::Int8`] a byte a weight, with [`ComputeType::F32`] two bytes where 16-bit floats
-    /// hold the weights exactly. Default: `.cache/undertone/packed` in the user's home, which the
+    /// hold the weights exactly, else four (quantized files: their numbers are products); and the token
+    /// embedding once more as floats, of two or four bytes likewise. Default: `.cache/undertone/packed` in the user's home, which the
     /// command line program shares. A folder that cannot be written keeps nothing.
     #[must_use]
     pub fn packed_dir(mut self, folder: impl Into<PathBuf>) -> Self {
@@ -224,7 +224,7 @@ impl EngineBuilder {
 
 /// The heads that word times are found by: those that the files beside the weights name, else the
 /// catalogue's, else every head of the upper half of the layers, as openai/whisper takes them.
-fn alignment_heads(files: &ModelFiles, dims: &ModelDimensions) -> AlignmentHeads {
+pub(super) fn alignment_heads(files: &ModelFiles, dims: &ModelDimensions) -> AlignmentHeads {
     let inside = |heads: &[(usize, usize)]| {
         let fits =
             |(layer, head): &(usize, usize)| *layer < dims.n_text_layer && *head < dims.n_text_head;
@@ -303,60 +303,6 @@ fn find_tokenizer(files: &ModelFiles, source: &dyn WeightSource) -> Result<Token
         }
     }
     Tokenizer::openai(&name, n_vocab)
-}
-
-/// What a conversion to CTranslate2's format needs beside a model's weights. Heads are
-/// those that word times are found by.
-///
-/// # Errors
-/// A model that is damaged, or that has no vocabulary.
-pub fn ct2_extras(files: &ModelFiles) -> Result<Ct2Extras> {
-    let source = crate::weights::open(&files.weights)?;
-    let dims = source.dims();
-    let tokenizer = load_tokenizer(files, source.as_ref())?;
-    let mut suppress_ids = tokenizer.non_speech_tokens().to_vec();
-    let steering = [
-        Some(tokenizer.sot()),
-        Some(tokenizer.sot_prev()),
-        tokenizer.sot_lm(),
-        tokenizer.no_speech(),
-        tokenizer.transcribe(),
-        tokenizer.translate(),
-    ];
-    suppress_ids.extend(steering.into_iter().flatten());
-    suppress_ids.sort_unstable();
-    let ids = 0..u32::try_from(dims.n_vocab).unwrap_or(u32::MAX);
-    Ok(Ct2Extras {
-        vocabulary: ids.map(|id| tokenizer.token_string(id)).collect(),
-        suppress_ids,
-        suppress_ids_begin: tokenizer.blank_tokens().to_vec(),
-        lang_ids: tokenizer.languages().iter().map(|(_, id)| *id).collect(),
-        alignment_heads: alignment_heads(files, dims).to_vec(),
-    })
-}
-
-/// What a conversion to whisper.cpp's format needs beside a model's weights.
-///
-/// # Errors
-/// A model that is damaged, that has no vocabulary, or whose vocabulary whisper.cpp's format cannot hold.
-pub fn ggml_extras(files: &ModelFiles) -> Result<GgmlExtras> {
-    let source = crate::weights::open(&files.weights)?;
-    let tokenizer = load_tokenizer(files, source.as_ref())?;
-    let bytes = |id| tokenizer.token_bytes(id).unwrap_or_default().to_vec();
-    let vocabulary: Vec<_> = (0..tokenizer.eot()).map(bytes).collect();
-    let name = files.weights.display().to_string();
-    // All that the format says beside the list is the network's size.
-    let read = Tokenizer::from_parts(&name, vocabulary.clone(), Some(source.dims().n_vocab));
-    if !read.is_ok_and(|read| read.has_ids_of(&tokenizer)) {
-        return Err(Error::ModelCannot {
-            model: name,
-            reason: "has tokens of its own, and whisper.cpp's format only openai's".into(),
-        });
-    }
-    Ok(GgmlExtras {
-        vocabulary,
-        mel_filters: mel_filterbank(source.dims().n_mels),
-    })
 }
 
 /// CTranslate2's list of tokens: one a line, or as a JSON array.

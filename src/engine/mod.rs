@@ -2,6 +2,7 @@
 
 mod builder;
 mod client;
+mod extras;
 mod packed;
 mod segments;
 
@@ -23,8 +24,9 @@ use crate::tokenizer::{Tokenizer, is_auto, language_code};
 use crate::transcript::{Segment, SegmentSink, Transcript};
 use crate::weights::hub::{self, ModelFiles};
 
-pub use builder::{EngineBuilder, ct2_extras, ggml_extras, load_tokenizer};
+pub use builder::{EngineBuilder, load_tokenizer};
 use client::Client;
+pub use extras::{ct2_extras, ggml_extras, transformers_files};
 pub use packed::packed_copies;
 pub use segments::Segments;
 

@@ -4,14 +4,15 @@
 usage: convert.py PROGRAM MODEL AUDIO [LANGUAGE]
 
 For each format the program that the format belongs to is used if its Python package is here:
-CTranslate2 by faster-whisper, ggml by pywhispercpp, safetensors by transformers. A package that is
-missing is said loudly and is no failure; a folder that its own program cannot load, or in which it
-hears other words, is. GGUF has no such package: candle reads it, in the program's own tests.
+CTranslate2 by faster-whisper, ggml by pywhispercpp, safetensors by transformers, GGUF by candle's own
+Whisper, which is built here from tests/peers/candle if cargo is. What is missing is said loudly and is
+no failure; a folder that its own program cannot load, or in which it hears other words, is.
 """
 
 import importlib.util
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -43,10 +44,29 @@ def transformers(folder, audio, language):
     return pipe(str(audio), generate_kwargs={"language": language})["text"]
 
 
+def candle(folder, audio, language):
+    package = pathlib.Path(__file__).parent / "candle"
+    target = package.parents[2] / "target"
+    shutil.copy(package.parents[2] / "Cargo.lock", package / "Cargo.lock")
+    subprocess.run(
+        ["cargo", "build", "-q", "--release", "--manifest-path", str(package / "Cargo.toml"),
+         "--target-dir", str(target)], check=True,
+    )
+    peer = target / "release" / "undertone-candle-peer"
+    return subprocess.run(
+        [str(peer), str(folder), str(audio), language], check=True, capture_output=True, text=True
+    ).stdout
+
+
+def is_here(needed):
+    return shutil.which(needed) or importlib.util.find_spec(needed)
+
+
 PEERS = [
     ("ctranslate2", "faster_whisper", faster_whisper),
     ("ggml", "pywhispercpp", pywhispercpp),
     ("safetensors", "transformers", transformers),
+    ("gguf", "cargo", candle),
 ]
 
 
@@ -61,8 +81,8 @@ def main():
     failed = compared = 0
     with tempfile.TemporaryDirectory() as place:
         for form, package, hear in PEERS:
-            if importlib.util.find_spec(package) is None:
-                print(f"SKIPPED: {form} is not tried: the package {package} is not here", flush=True)
+            if not is_here(package):
+                print(f"SKIPPED: {form} is not tried: {package} is not here", flush=True)
                 continue
             folder = pathlib.Path(place) / form
             subprocess.run(
@@ -75,8 +95,8 @@ def main():
                 print(f"{form}: {package} cannot load it: {error}")
                 failed += 1
                 continue
-            same = words(heard) == words(own)
-            print(f"{form}: {package} hears {'the same words' if same else 'other words'}")
+            same = words(heard) == words(own) != []
+            print(f"{form}: {hear.__name__} hears {'the same words' if same else 'other words'}")
             if not same:
                 print(f"  ours:   {own.strip()}\n  theirs: {heard.strip()}")
                 failed += 1
