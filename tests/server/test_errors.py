@@ -28,8 +28,8 @@ def error_of(answer, status):
 
 # Fields, and what the refusal holds: status, kind, part of the message, field.
 REFUSED = [
-    ({"language": "hh"}, 400, BAD, "Unsupported language: 'hh'.  Must be one of ['af', 'ar',", None),
-    ({"to_language": "hh"}, 400, BAD, "Unsupported language: 'hh'.  Must be one of [", None),
+    ({"language": "hh"}, 400, BAD, "Unsupported language: 'hh'.  Must be one of ['af', 'ar',", "language"),
+    ({"to_language": "hh"}, 400, BAD, "Unsupported language: 'hh'.  Must be one of [", "to_language"),
     ({"stream_include_usage": "true"}, 400, BAD,
      "Stream options can only be defined when `stream=True`. (parameter=stream_include_usage)", "stream_include_usage"),
     ({"stream_continuous_usage_stats": "true"}, 400, BAD,
@@ -135,8 +135,13 @@ ORDER = [
 ]
 
 
+def short():
+    """A recording of some hundred kilobytes."""
+    return serving.recordings()["en_quick_brown_fox.wav"]
+
+
 @pytest.fixture(scope="module")
-def small(request):
+def small():
     """A server that takes one megabyte and twenty seconds."""
     server = serving.Server("--max-upload-mb", "1", "--max-duration-s", "20")
     with httpx.Client(base_url=server.url, timeout=60) as http:
@@ -145,24 +150,24 @@ def small(request):
 
 
 @pytest.mark.parametrize("what, fields, upload, message", ORDER, ids=[row[0] for row in ORDER])
-def test_the_order_of_refusals(small, english, what, fields, upload, message):
-    data = {"large": b"\0" * (2 << 20), "good": english.bytes(), "text": b"text"}[upload]
+def test_the_order_of_refusals(small, what, fields, upload, message):
+    data = {"large": b"\0" * (2 << 20), "good": short().bytes(), "text": b"text"}[upload]
     answer = post(small, data, fields)
     assert answer.status_code in (400, 404)
     assert message in answer.json()["error"]["message"], what
 
 
-def test_limits_of_size_and_length(small, english):
+def test_limits_of_size_and_length(small):
     limit = 1 << 20
     error = error_of(post(small, b"\0" * (limit + 1)), 400)
     assert error["type"] == BAD and error["param"] == "audio_filesize_mb"
     assert error["message"].startswith("Maximum file size exceeded (parameter=audio_filesize_mb, value=1")
     assert NO_AUDIO in error_of(post(small, b"\0" * limit), 400)["message"], "a file at the limit is read"
-    long, seconds = serving.repeated(english.path, round(22 / serving.seconds_of(english.path)) + 1, rate=8000)
+    long, seconds = serving.repeated(short().path, 8, rate=8000)
     assert seconds > 20 and len(long) < limit
     error = error_of(post(small, long), 400)
     assert "Audio exceeds maximum allowed duration of 20s" in error["message"]
-    assert post(small, english.bytes()).status_code == 200
+    assert post(small, short().bytes()).status_code == 200
 
 
 def test_an_upload_is_refused_while_it_is_read(small):
@@ -189,7 +194,7 @@ def test_keys(launch, tmp_path, english):
     keys.write_text("from-a-file\n\nanother\n")
     server = launch("--api-key", "alpha", "--api-key", "beta", "--api-key-file", keys)
     with httpx.Client(base_url=server.url, timeout=60) as http:
-        for header in (None, "Bearer wrong", "Bearer ", "Bearer alph", "Bearer alphaa", "Basic alpha", "alpha"):
+        for header in (None, "Bearer wrong", "Bearer", "Bearer alph", "Bearer alphaa", "Basic alpha", "alpha"):
             headers = {"authorization": header} if header else {}
             for answer in (http.get("/v1/models", headers=headers), post(http, english.bytes(), headers=headers)):
                 assert (answer.status_code, answer.json()) == (401, {"error": "Unauthorized"}), header

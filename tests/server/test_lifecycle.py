@@ -88,9 +88,11 @@ def test_it_ends_when_told_to_and_cuts_nothing(launch, english, long_wav):
         except httpx.TransportError as error:
             return error
 
-    with ThreadPoolExecutor(9) as pool:
-        pending = [pool.submit(attempt, clip) for clip in [english] * 6 + [long_clip] * 3]
-        assert until(lambda: load_of(httpx.Client(base_url=server.url)) >= 6)
+    with ThreadPoolExecutor(9) as pool, httpx.Client(base_url=server.url) as http:
+        long = [pool.submit(attempt, long_clip) for _ in range(3)]
+        assert until(lambda: load_of(http) == 3)
+        pending = [pool.submit(attempt, english) for _ in range(6)] + long
+        assert until(lambda: load_of(http) >= 5)
         server.signal()
         told = time.monotonic()
         answers = [future.result() for future in pending]
@@ -98,9 +100,12 @@ def test_it_ends_when_told_to_and_cuts_nothing(launch, english, long_wav):
         took = time.monotonic() - told
     assert took < 5 + 4, f"ended after {took:.1f} s"
     for answer in answers[:6]:
+        if isinstance(answer, httpx.ConnectError):
+            continue  # It came after the end.
         assert isinstance(answer, httpx.Response), answer
         assert answer.status_code == 503 or (answer.status_code == 200 and answer.json()["text"] == want), answer.text
-    assert any(answer.status_code == 200 for answer in answers[:6]), "all were given up"
+    whole = [answer for answer in answers[:6] if isinstance(answer, httpx.Response) and answer.status_code == 200]
+    assert whole, "all were given up"
     for answer in answers[6:]:
         assert isinstance(answer, httpx.Response) and answer.status_code == 503, answer
 
@@ -138,7 +143,9 @@ def test_a_second_signal_does_not_wait(launch, long_wav):
 def test_a_client_that_leaves_is_not_worked_for(server, http, long_wav, stream):
     assert until(lambda: load_of(http) == 0)
     cancelled = metric(http, "undertone_cancellations_total")
-    with httpx.Client(base_url=server.url, timeout=httpx.Timeout(60, read=1.0)) as leaving:
+    # A stream is left at its first message, an answer after a second without it.
+    patience = 60.0 if stream == "true" else 1.0
+    with httpx.Client(base_url=server.url, timeout=httpx.Timeout(60, read=patience)) as leaving:
         data = {"language": "en", "stream": stream}
         try:
             with leaving.stream("POST", TRANSCRIPTIONS, data=data, files={"file": long_wav.read_bytes()}) as answer:
@@ -174,20 +181,24 @@ def slow_sockets(server, count):
 
 
 def test_clients_that_send_a_byte_a_second(launch, english):
-    server = launch("--max-requests", "4", "--queue", "4")
+    """Others are served meanwhile, and their time ends."""
+    server = launch("--upload-timeout", "6")
+    handles = server.handles()
     sockets = slow_sockets(server, 32)
-    try:
-        for _ in range(3):
-            for one in sockets:
-                one.send(b"a")
-            started = time.monotonic()
-            assert post(server.url, english, language="en").status_code == 200
-            assert time.monotonic() - started < 10
-            time.sleep(1)
-    finally:
+    assert until(lambda: server.handles() >= handles + 32)
+    for _ in range(3):
         for one in sockets:
-            one.close()
-    assert until(lambda: server.handles() < 32)
+            one.send(b"a")
+        started = time.monotonic()
+        assert post(server.url, english, language="en").status_code == 200
+        assert time.monotonic() - started < 10
+        time.sleep(1)
+    for one in sockets[1::2]:  # Those whose head was whole get an answer.
+        one.settimeout(20)
+        assert one.recv(100).startswith(b"HTTP/1.1 408 ")
+    assert until(lambda: server.handles() <= handles + 18, 30), "connections are kept"
+    for one in sockets:
+        one.close()
 
 
 def test_a_reader_that_does_not_read(server, http, english, long_wav):
@@ -234,7 +245,7 @@ def test_a_request_has_a_deadline(launch, english, long_wav):
 
 def test_a_short_recording_overtakes_a_long_one(server, http, english, long_wav):
     with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(post, server.url, serving.Clip(long_wav, "en", ""), language="en")
+        pending = pool.submit(post, server.url, serving.Clip(long_wav, "en", ""), 300, language="en", temperature="0")
         assert until(lambda: load_of(http) == 1)
         assert post(server.url, english, language="en").status_code == 200
         assert not pending.done()
@@ -263,14 +274,12 @@ def test_starts_that_make_no_sense(server, tmp_path):
     assert "no-such-folder" in refused_start(tmp_path / "no-such-folder", "--port", "0")
     assert "no-such-keys" in refused_start(serving.MODEL, "--port", "0", "--api-key-file", tmp_path / "no-such-keys")
     assert "nonsense" in refused_start(serving.MODEL, "--port", "0", "--api-style", "nonsense")
-    assert "no-such-adapter" in refused_start(serving.MODEL, "--port", "0", "--lora-modules", f"a={tmp_path}/no-such-adapter")
 
 
 @pytest.mark.short
 def test_vllms_flags_are_taken_in_both_spellings(launch, english):
     server = launch("--enforce-eager", "--seed", "0", "--no-enable-prefix-caching", "--attention-backend", "TRITON_ATTN",
-                    "--dtype", "bfloat16", "--max-num-seqs", "4", "--max_num_seqs=4", "--tokenizer_mode=auto",
-                    "--gpu-memory-utilization", "0.2", "--gpu_memory_utilization=0.2", "--trust-remote-code",
+                    "--dtype", "bfloat16", "--max_num_seqs=4", "--tokenizer_mode=auto", "--gpu_memory_utilization=0.2", "--trust-remote-code",
                     "--enable_force_include_usage", "--served-model-name", "speech")
     assert [model["id"] for model in httpx.get(server.url + "/v1/models").json()["data"]] == ["speech"]
     assert post(server.url, english, language="en", model="speech").status_code == 200
@@ -311,6 +320,7 @@ def test_adapters_are_models_of_their_own(launch, tmp_path, second):
     assert texts == [base, without, changed] * 3
     assert without == base
     assert changed != base
+    assert "no-such-adapter" in refused_start(serving.MODEL, "--port", "0", "--lora-modules", f"a={tmp_path}/no-such-adapter")
 
 
 def test_threads_and_handles_do_not_pile_up(server, http, english):

@@ -53,8 +53,10 @@ def test_lines_that_fail_do_not_stop_the_others(tmp_path, english):
 
 
 def test_what_is_no_list_of_requests(tmp_path, english):
-    ran, answers = run(tmp_path, [line(1, english), "{not json"])
-    assert ran.returncode != 0 and "2" in ran.stderr
+    ran, answers = run(tmp_path, ["{not json", line(2, english, language="en")])
+    assert ran.returncode != 0 and len(answers) == 2
+    failed, heard = sorted(answers, key=lambda answer: answer["response"]["status_code"], reverse=True)
+    assert failed["error"]["code"] == 400 and heard["response"]["status_code"] == 200
     ran = subprocess.run([serving.BINARY, "run-batch", "-i", tmp_path / "none.jsonl", "-o", tmp_path / "o", "--model", serving.MODEL],
                          capture_output=True, text=True)
     assert ran.returncode != 0 and "none.jsonl" in ran.stderr
