@@ -242,6 +242,19 @@ fn twelve_files_have_headings_and_written_ones_are_counted() {
 }
 
 #[test]
+fn tables_break_between_words() {
+    let folder = folder();
+    for columns in WIDTHS {
+        for command in ["models list", "models suggest --language de", "--help"] {
+            let arguments: Vec<&str> = command.split(' ').collect();
+            let (rows, cut, _) = Session::start(folder.path(), columns, &arguments).end();
+            assert!(rows.len() > 4, "{command}: {rows:#?}");
+            assert!(cut.is_empty(), "{command} at {columns}: {cut:#?}");
+        }
+    }
+}
+
+#[test]
 fn an_error_in_the_middle_stands_alone() {
     let folder = folder();
     for columns in WIDTHS {

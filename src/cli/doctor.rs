@@ -7,6 +7,7 @@ use indicatif::DecimalBytes;
 
 use super::args::RunArgs;
 use super::cache::bytes_in;
+use super::terminal::fitted;
 use super::{FAILED, FINE, reach, resolve, speed};
 use crate::attention::backends::EmulatedBackend;
 use crate::attention::vllm::detect::Detected;
@@ -57,7 +58,7 @@ fn verdict(model: &str, faults: &[String]) -> Result<u8> {
 }
 
 fn line(name: &str, value: &str) -> Result<()> {
-    say!("{name:<16} {value}");
+    say!("{}", fitted(&format!("{name:<16} {value}")));
     Ok(())
 }
 

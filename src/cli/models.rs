@@ -12,6 +12,7 @@ use serde_json::json;
 use super::args::{ConvertArgs, ListArgs, ModelName, ModelsCommand};
 use super::progress::{ModelProgress, Screen};
 use super::speed::Rates;
+use super::terminal::fitted;
 use super::{FAILED, FINE, resolve};
 use crate::engine::{ct2_extras, ggml_extras, packed_copies, transformers_files};
 use crate::kernels::Cpu;
@@ -62,11 +63,12 @@ fn list(args: &ListArgs) -> Result<u8> {
         return Ok(FINE);
     }
     let rates = Rates::both(&Cpu::new(None, None), &resolve::speed_file());
-    say!("{}", table::text(&rates, &here));
-    say!(
-        "`undertone models suggest FILES` chooses one. Files lie in {}",
+    let text = format!(
+        "{}\n`undertone models suggest FILES` chooses one. Files lie in {}",
+        table::text(&rates, &here),
         config.models_dir.display()
     );
+    say!("{}", fitted(&text));
     Ok(FINE)
 }
 

@@ -105,6 +105,15 @@ pub fn complain(text: &str) {
     }
 }
 
+/// An answer for standard output: on a terminal no wider than that, lines going on two columns in.
+pub fn fitted(text: &str) -> String {
+    let term = Term::stdout();
+    match term.size_checked().filter(|_| term.is_term()) {
+        Some((_, columns)) => wrapped(text, usize::from(columns).max(20), 2),
+        None => text.to_owned(),
+    }
+}
+
 /// The text with its control characters written out, line breaks aside.
 pub fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());

@@ -7,6 +7,7 @@ use crate::audio::{self, AudioOptions, Limits};
 use crate::cli::args::SuggestArgs;
 use crate::cli::progress::clock;
 use crate::cli::speed::{self, Rates};
+use crate::cli::terminal::fitted;
 use crate::cli::{FAILED, FINE, resolve};
 use crate::kernels::Cpu;
 use crate::tokenizer::is_auto;
@@ -59,7 +60,7 @@ pub fn run(args: &SuggestArgs) -> Result<u8> {
     };
     say!("{} with --compute-type int8", best.entry.name);
     for reason in reasons(best, &wish, rates[1].measured) {
-        say!("  {reason}");
+        say!("{}", fitted(&format!("  {reason}")));
     }
     let task = if args.translate { "translate " } else { "" };
     let language = language.map_or_else(String::new, |code| format!(" --language {code}"));
@@ -73,7 +74,8 @@ pub fn run(args: &SuggestArgs) -> Result<u8> {
         "undertone {task}{files}{language} -m {} --compute-type int8",
         best.entry.name
     );
-    say!("  (with -f srt -o FOLDER for subtitles, -f txt -o FOLDER for text)");
+    let hint = "  (with -f srt -o FOLDER for subtitles, -f txt -o FOLDER for text)";
+    say!("{}", fitted(hint));
     Ok(FINE)
 }
 
