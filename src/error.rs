@@ -29,6 +29,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The recording is longer than [`Limits`](crate::Limits) allow.
+    #[error("{input}: it is longer than the limit of {limit_s} s")]
+    TooLong {
+        /// The file as the caller named it.
+        input: String,
+        /// The limit, in seconds.
+        limit_s: f64,
+    },
     /// The container is known, what it holds cannot be decoded.
     #[error("{input}: cannot decode {codec}: {reason}")]
     Codec {
@@ -106,6 +114,14 @@ pub enum Error {
     /// The system refuses a thread.
     #[error("no thread to work in: {0}")]
     Thread(#[source] io::Error),
+    /// A server cannot listen at its address.
+    #[error("{address}: cannot be listened at: {source}")]
+    Listen {
+        /// The address as the caller gave it.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The engine's worker failed or has stopped: a defect of this crate or of a custom backend.
     #[error("the engine failed: {0}")]
     Engine(String),

@@ -25,7 +25,7 @@
 //! | what | where |
 //! | --- | --- |
 //! | loading and running | [`Engine`], [`EngineBuilder`], [`ComputeType`], [`Executor`], [`Control`] |
-//! | what goes in | [`Input`], [`TranscribeOptions`] with [`DecodingOptions`], [`Sampling`], [`Gates`], [`TrackChoice`] and [`Gaps`] |
+//! | what goes in | [`Input`], [`TranscribeOptions`] with [`DecodingOptions`], [`Sampling`], [`Gates`], [`TrackChoice`], [`Gaps`] and [`Limits`] |
 //! | what comes out | [`Transcript`], [`Segment`], [`Word`], [`WindowTrace`], [`Error`] |
 //! | files of results | [`output`] |
 //! | models by name, formats, conversion, `VarBuilder` | [`weights`], [`weights::hub`] |
@@ -64,7 +64,7 @@
 //! | step | one pass of the decoder over all rows |
 
 #![cfg_attr(
-    not(all(feature = "cli", feature = "hub", feature = "eval")),
+    not(all(feature = "cli", feature = "hub", feature = "eval", feature = "server")),
     allow(
         dead_code,
         unused_imports,
@@ -122,12 +122,15 @@ mod model;
 mod options;
 pub mod output;
 mod ranking;
+#[cfg(feature = "server")]
+#[doc(hidden)]
+pub mod server;
 mod timing;
 mod tokenizer;
 mod transcript;
 pub mod weights;
 
-pub use audio::{Gaps, Input, TrackChoice};
+pub use audio::{Gaps, Input, Limits, TrackChoice};
 pub use batcher::Cancel;
 pub use decoding::LanguageProbabilities;
 pub use dims::ModelDimensions;

@@ -60,6 +60,9 @@ pub struct Transcript {
     /// How each window was decoded, in order. No output format holds this.
     #[serde(default)]
     pub windows: Vec<WindowTrace>,
+    /// Seconds of audio that were heard. No output format holds this.
+    #[serde(default)]
+    pub duration_s: f64,
     /// What was wrong with the recording without stopping the work: damaged packets that were
     /// skipped, an end that is missing.
     #[serde(default)]

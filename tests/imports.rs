@@ -58,6 +58,8 @@ const STAGES: &[&str] = &[
 /// What a front end is made of; the command line, whose `bench` and `doctor` look at every stage, also
 /// imports the [`STAGES`] and the server. `internals` shows tests what they need of the stages.
 const FRONTS: &[&str] = &[
+    "audio",
+    "tokenizer",
     "engine",
     "output",
     "weights",
@@ -67,7 +69,7 @@ const FRONTS: &[&str] = &[
 ];
 const FREE: &[&str] = &["error", "options", "dims", "transcript"];
 /// Rooms of the law that are still to be built.
-const NOT_BUILT: &[&str] = &["device", "vad", "server"];
+const NOT_BUILT: &[&str] = &["device", "vad"];
 
 /// Imports that close a circle inside a room, and why they may.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[];

@@ -156,9 +156,9 @@ impl AudioStream {
         }
         self.info.samples += self.block.len();
         match self.limits.max_seconds {
-            Some(max_s) if self.info.duration_s() > max_s => Err(Error::Audio {
+            Some(limit_s) if self.info.duration_s() > limit_s => Err(Error::TooLong {
                 input: self.info.name.clone(),
-                reason: format!("it is longer than the limit of {max_s} s"),
+                limit_s,
             }),
             _ => Ok(!self.block.is_empty()),
         }

@@ -1,5 +1,7 @@
 //! The windows that are decoded together, and a step of them all.
 
+use std::time::Instant;
+
 use super::inbox::Answer;
 use super::intake::{Encoded, Intake, caught};
 use super::slot::Slot;
@@ -93,7 +95,10 @@ fn step_together(intake: &Intake, slots: &mut [Slot]) -> Result<Vec<Outcome>> {
     let answers = caught(|| {
         let mut windows: Vec<StepWindow<'_>> = slots.iter_mut().map(Slot::feed).collect();
         counts.extend(windows.iter().map(|window| window.queries.len()));
-        model::step(network, &mut windows)
+        let (rows, started) = (windows.iter().map(|w| w.rows).sum(), Instant::now());
+        let answers = model::step(network, &mut windows);
+        intake.tally.stepped(rows, started);
+        answers
     })?;
     let mut answers = answers.as_slice();
     let mut advance = |(slot, count): (&mut Slot, usize)| {

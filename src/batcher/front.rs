@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use super::counts::{Counts, Tally};
 use super::inbox::{Inbox, Reply};
 use super::intake::Intake;
 use super::queue::FairQueue;
@@ -18,6 +19,7 @@ use crate::tokenizer::Tokenizer;
 /// side by side; a source that offers more waits.
 pub struct Batcher {
     queue: Arc<FairQueue<Task>>,
+    tally: Arc<Tally>,
     worker: Option<JoinHandle<()>>,
 }
 
@@ -33,7 +35,9 @@ impl Batcher {
     ) -> Result<Self> {
         let capacity = capacity.at_most(network.feeding().most_windows);
         let queue = Arc::new(FairQueue::new(capacity.windows.max(2)));
-        let worker = Worker::new(Intake::new(queue.clone(), network, tokenizer, capacity));
+        let intake = Intake::new(queue.clone(), network, tokenizer, capacity);
+        let tally = intake.tally.clone();
+        let worker = Worker::new(intake);
         let closing = CloseAtEnd(queue.clone());
         let body = move || {
             // Moved in as a whole, so that it is dropped even if the worker panics.
@@ -45,6 +49,7 @@ impl Batcher {
         let worker = thread.spawn(body).map_err(Error::Thread)?;
         Ok(Self {
             queue,
+            tally,
             worker: Some(worker),
         })
     }
@@ -76,6 +81,24 @@ impl Batcher {
         let inbox = Inbox::default();
         self.ask(Ask::DetectLanguage, job, inbox.reply(0))?;
         inbox.next_language()
+    }
+
+    /// What the worker has done so far.
+    pub(crate) fn counts(&self) -> Counts {
+        self.tally.counts(self.queue.len())
+    }
+
+    /// Whether the worker still takes windows.
+    pub(crate) fn is_working(&self) -> bool {
+        self.worker
+            .as_ref()
+            .is_some_and(|worker| !worker.is_finished())
+    }
+
+    /// Ends the worker, as a defect would.
+    #[cfg(test)]
+    pub(crate) fn stop_working(&self) {
+        self.queue.close();
     }
 
     fn ask(&self, ask: Ask, job: WindowJob, reply: Reply) -> Result<()> {

@@ -3,8 +3,10 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::Capacity;
+use super::counts::Tally;
 use super::inbox::Answer;
 use super::queue::FairQueue;
 use super::task::{Ask, Task};
@@ -17,6 +19,7 @@ use crate::tokenizer::Tokenizer;
 pub(super) struct Intake {
     pub network: Arc<dyn Network>,
     pub tokenizer: Arc<Tokenizer>,
+    pub tally: Arc<Tally>,
     queue: Arc<FairQueue<Task>>,
     capacity: Capacity,
     state: Mutex<State>,
@@ -56,6 +59,7 @@ impl Intake {
         Self {
             network,
             tokenizer,
+            tally: Arc::default(),
             queue,
             capacity,
             state,
@@ -141,6 +145,7 @@ impl Intake {
         let encode = |mels: &[&[f32]], states: &mut [AudioState]| {
             caught(|| self.network.encode(mels, states))
         };
+        let started = Instant::now();
         let outcomes: Vec<Result<()>> = match encode(&views, &mut states) {
             Ok(()) => views.iter().map(|_| Ok(())).collect(),
             Err(error) if views.len() == 1 => vec![Err(error)],
@@ -150,6 +155,7 @@ impl Intake {
                 .map(|(mel, state)| encode(mel, state))
                 .collect(),
         };
+        self.tally.encoded(outcomes.len(), started);
         let whole = rest.into_iter().zip(mels).zip(states).zip(outcomes);
         whole
             .map(|(((task, mel), state), outcome)| (task, mel, state, outcome))

@@ -6,6 +6,7 @@
 
 mod aligning;
 mod batch;
+mod counts;
 mod front;
 mod inbox;
 mod intake;
@@ -19,6 +20,7 @@ mod worker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use counts::Counts;
 pub use front::Batcher;
 pub use inbox::Inbox;
 

@@ -108,6 +108,11 @@ impl<T> FairQueue<T> {
         removed
     }
 
+    /// How many items wait.
+    pub fn len(&self) -> usize {
+        self.lock().len
+    }
+
     /// Lets nothing more in and wakes everybody who waits.
     pub fn close(&self) {
         self.lock().closed = true;

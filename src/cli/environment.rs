@@ -7,6 +7,8 @@ use anyhow::Result;
 
 use super::args::parse_bool;
 use super::config::{self, Defaults};
+#[cfg(feature = "server")]
+use super::usage::usage;
 use crate::weights::hub::HubConfig;
 
 fn config_path() -> PathBuf {
@@ -46,6 +48,33 @@ pub fn hub_config(model_dir: Option<&Path>) -> HubConfig {
     config.token = variable("HF_TOKEN").or_else(|| saved_token(&hf_home));
     config.offline = variable("HF_HUB_OFFLINE").is_some_and(|v| parse_bool(&v).unwrap_or(false));
     config
+}
+
+/// How much a server takes of a recording, as vLLM's variables say it.
+#[cfg(feature = "server")]
+pub struct AudioLimits {
+    pub upload_mb: Option<f64>,
+    pub seconds: Option<f64>,
+}
+
+/// `VLLM_MAX_AUDIO_CLIP_FILESIZE_MB` and `VLLM_MAX_AUDIO_DECODE_DURATION_S`.
+#[cfg(feature = "server")]
+pub fn audio_limits() -> Result<AudioLimits> {
+    let number = |name: &str| match variable(name).map(|text| text.parse()) {
+        None => Ok(None),
+        Some(Ok(number)) => Ok(Some(number)),
+        Some(Err(_)) => usage(format!("{name}: is not a number")),
+    };
+    Ok(AudioLimits {
+        upload_mb: number("VLLM_MAX_AUDIO_CLIP_FILESIZE_MB")?,
+        seconds: number("VLLM_MAX_AUDIO_DECODE_DURATION_S")?,
+    })
+}
+
+/// `VLLM_API_KEY`.
+#[cfg(feature = "server")]
+pub fn api_key() -> Option<String> {
+    variable("VLLM_API_KEY")
 }
 
 /// Where packed models are kept, ready to be mapped.

@@ -34,6 +34,8 @@ mod reach;
 #[path = "no_reach.rs"]
 mod reach;
 mod resolve;
+#[cfg(feature = "server")]
+mod serve;
 mod shown;
 mod speed;
 mod terminal;
@@ -105,6 +107,10 @@ fn dispatch(command: &Command) -> anyhow::Result<u8> {
     match command {
         Command::Transcribe(args) => transcribe::run(args, Task::Transcribe),
         Command::Translate(args) => transcribe::run(args, Task::Translate),
+        #[cfg(feature = "server")]
+        Command::Serve(args) => serve::serve(args),
+        #[cfg(feature = "server")]
+        Command::RunBatch(args) => serve::run_batch(args),
         Command::DetectLanguage(args) => detect::run(args),
         Command::Probe(args) => probe::run(args),
         Command::Models(command) => models::run(command),

@@ -6,3 +6,9 @@ use crate::weights::hub::HubConfig;
 pub fn sources(_model: &str, _config: &HubConfig) -> Vec<(&'static str, String)> {
     vec![("Hub", "this build is without the feature `hub`".into())]
 }
+
+/// Nothing is fetched.
+#[cfg(feature = "server")]
+pub fn fetcher() -> Option<crate::server::Fetch> {
+    None
+}

@@ -15,6 +15,24 @@ const POLL: Duration = Duration::from_millis(50);
 /// How long pip may take to start, ask its index and answer.
 const PIP: Duration = Duration::from_secs(10);
 
+/// How long a recording may take to arrive, and how large it may be.
+#[cfg(feature = "server")]
+const FETCH: Duration = Duration::from_secs(600);
+#[cfg(feature = "server")]
+const MOST_FETCHED: u64 = 1 << 30;
+
+/// What fetches a URL, through the same proxies as downloads.
+#[cfg(feature = "server")]
+pub fn fetcher() -> Option<crate::server::Fetch> {
+    let config = Agent::config_builder().timeout_global(Some(FETCH)).build();
+    let agent = Agent::new_with_config(config);
+    Some(Box::new(move |url| {
+        let answer = agent.get(url).call().map_err(|error| error.to_string())?;
+        let body = answer.into_body().into_with_config().limit(MOST_FETCHED);
+        body.read_to_vec().map_err(|error| error.to_string())
+    }))
+}
+
 /// What is known of each place, as a name and a sentence.
 pub fn sources(model: &str, config: &HubConfig) -> Vec<(&'static str, String)> {
     let endpoint = config.endpoint.clone();

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::attention::Plan;
-use crate::audio::{self, Input};
-use crate::batcher::{AlignmentHeads, Batcher, Cancel, Capacity, WindowJob};
+use crate::audio::{self, AudioInfo, AudioOptions, Input, Limits};
+use crate::batcher::{AlignmentHeads, Batcher, Cancel, Capacity, Counts, WindowJob};
 use crate::decoding::LanguageProbabilities;
 use crate::dims::{FRAMES_PER_SECOND, ModelDimensions, N_SAMPLES};
 use crate::error::{Error, Result};
@@ -54,7 +54,9 @@ struct Loaded {
 pub struct Control {
     /// Stops the work at its next step.
     pub cancel: Cancel,
-    /// Told once the audio is read, and after every window, on the thread that does the work.
+    /// How much is taken from the recording before it is refused. Nothing is limited by default.
+    pub limits: Limits,
+    /// Told when the recording has been read, and after every window, on the thread that does the work.
     pub progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
 }
 
@@ -62,6 +64,7 @@ impl fmt::Debug for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Control")
             .field("cancel", &self.cancel)
+            .field("limits", &self.limits)
             .field("progress", &self.progress.as_ref().map(|_| ".."))
             .finish()
     }
@@ -183,7 +186,9 @@ impl Engine {
         control: &Control,
     ) -> Result<Transcript> {
         let mut options = self.check(options)?;
-        let (mel, mut warnings) = self.log_mel(input, &options, &control.cancel)?;
+        let (mel, heard) = self.log_mel(input, &options, control)?;
+        let duration_s = heard.duration_s();
+        let mut warnings = heard.warnings;
         let mut client = Client::new(self, &mel, &control.cancel, options.word_timestamps);
         let content_frames = mel.content_frames();
         warnings.extend(clips_past_the_end(&options.clip_timestamps, content_frames));
@@ -217,6 +222,7 @@ impl Engine {
             ),
         }?;
         Ok(Transcript {
+            duration_s,
             warnings,
             ..transcript
         })
@@ -315,6 +321,23 @@ impl Engine {
         Batcher::new(self.0.network.clone(), self.0.tokenizer.clone(), capacity)
     }
 
+    /// What the engine's worker has done so far.
+    pub(crate) fn counts(&self) -> Counts {
+        self.0.batcher.counts()
+    }
+
+    /// Whether the engine's worker still works. One that has stopped answers every request with
+    /// [`Error::Engine`].
+    pub(crate) fn is_working(&self) -> bool {
+        self.0.batcher.is_working()
+    }
+
+    /// Ends the engine's worker, as a defect would.
+    #[cfg(test)]
+    pub(crate) fn stop_working(&self) {
+        self.0.batcher.stop_working();
+    }
+
     /// What computes, in what precision, and what a window costs while it is decoded.
     #[must_use]
     pub fn describe(&self) -> Description {
@@ -381,21 +404,26 @@ impl Engine {
         &self.0.tokenizer
     }
 
-    /// The spectrogram, and what was wrong with the recording.
+    /// The spectrogram, and what is known of the recording.
     fn log_mel(
         &self,
         input: Input,
         options: &TranscribeOptions,
-        cancel: &Cancel,
-    ) -> Result<(LogMel, Vec<String>)> {
-        let mut stream = audio::open_with(input, &options.audio())?;
+        control: &Control,
+    ) -> Result<(LogMel, AudioInfo)> {
+        let cancel = &control.cancel;
+        let audio = AudioOptions {
+            limits: control.limits,
+            ..options.audio()
+        };
+        let mut stream = audio::open_with(input, &audio)?;
         let n_mels = self.0.network.dims().n_mels;
         let next_block = |block: &mut Vec<f32>| match cancel.is_cancelled() {
             true => Err(Error::Cancelled),
             false => stream.read_block(block),
         };
         let mel = mel::from_blocks(n_mels, next_block, |_| {})?;
-        Ok((mel, stream.into_info().warnings))
+        Ok((mel, stream.into_info()))
     }
 
     fn check_task(&self, task: Task) -> Result<()> {

@@ -6,6 +6,8 @@
 mod eval;
 pub mod foreign;
 mod normalize;
+#[cfg(feature = "server")]
+mod serve;
 mod speech;
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,8 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 #[cfg(feature = "eval")]
 pub use eval::EvalArgs;
 pub use normalize::normalize;
+#[cfg(feature = "server")]
+pub use serve::{ApiArgs, BatchArgs, ServeArgs};
 pub use speech::{
     AttentionArgs, AudioArgs, DecodingArgs, DetectArgs, GateArgs, OutputArgs, RunArgs, SpeechArgs,
 };
@@ -66,6 +70,12 @@ pub enum Command {
     Transcribe(Box<SpeechArgs>),
     /// Write speech down in English
     Translate(Box<SpeechArgs>),
+    #[cfg(feature = "server")]
+    /// Serve OpenAI's audio API over HTTP
+    Serve(Box<ServeArgs>),
+    #[cfg(feature = "server")]
+    /// Answer a file of API requests, one a line
+    RunBatch(Box<BatchArgs>),
     /// Say which language the first 30 seconds are in
     DetectLanguage(Box<DetectArgs>),
     /// List a file's audio tracks and say which would be heard
@@ -96,6 +106,8 @@ pub enum Command {
 pub const COMMANDS: &[&str] = &[
     "transcribe",
     "translate",
+    "serve",
+    "run-batch",
     "detect-language",
     "probe",
     "models",
