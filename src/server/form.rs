@@ -1,7 +1,12 @@
 //! A request's form, read in pieces: fields as texts, the recording as bytes, both within limits.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::extract::{FromRequest, Multipart, Request};
+
+use futures_util::StreamExt as _;
+use tokio::time::timeout;
 
 use super::error::{ApiError, ApiResult};
 
@@ -27,6 +32,17 @@ pub enum FilePart {
 /// Most bytes of all fields but the file, and most fields.
 const MOST_TEXT_BYTES: usize = 1 << 20;
 const MOST_FIELDS: usize = 1000;
+
+/// How long the rest of a body is read after its request was refused: a client that is still writing
+/// when the connection closes never sees the answer.
+const DRAIN_WITHIN: Duration = Duration::from_secs(2);
+
+/// Reads what is left of a refused request and forgets it.
+pub async fn drain(body: Body) {
+    let mut pieces = body.into_data_stream();
+    let rest = async { while let Some(Ok(_)) = pieces.next().await {} };
+    let _ = timeout(DRAIN_WITHIN, rest).await;
+}
 
 impl Form {
     /// A form of fields that were not sent as a form.
@@ -61,6 +77,8 @@ impl Form {
                         return Err(ApiError::bad("The form's fields are too long."));
                     }
                     form.file = FilePart::TooLarge;
+                    let rest = async { while let Ok(Some(_)) = part.chunk().await {} };
+                    let _ = timeout(DRAIN_WITHIN, rest).await;
                     return Ok(form);
                 }
                 bytes.extend_from_slice(&piece);
@@ -114,6 +132,7 @@ mod tests {
 
     fn read(body: &str, most: usize) -> ApiResult<Form> {
         let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
             .build()
             .unwrap();
         runtime.block_on(Form::read(request(body), most))
@@ -148,6 +167,7 @@ mod tests {
         }
         let plain = Request::builder().body(Body::from("{}")).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
             .build()
             .unwrap();
         let refused = runtime.block_on(Form::read(plain, 9)).unwrap_err();

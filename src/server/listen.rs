@@ -55,7 +55,7 @@ pub fn serve(
         };
         let listener = TcpListener::bind(address).await.map_err(refused)?;
         listening(listener.local_addr().map_err(refused)?);
-        serve_on(listener, &app, told_to_stop()).await;
+        serve_on(listener, &app, told_to_stop).await;
         Ok(())
     });
     // Threads whose work was cancelled end at its next step.
@@ -79,15 +79,20 @@ async fn told_to_stop() {
     let _ = interrupt.await;
 }
 
-/// Serves until `stop`, and then to the end of what runs.
-async fn serve_on(listener: TcpListener, app: &Arc<App>, stop: impl Future<Output = ()>) {
+/// Serves until it is told to stop, and then to the end of what runs, or to the end of the grace; being
+/// told once more ends the grace.
+async fn serve_on<F: Future<Output = ()>>(
+    listener: TcpListener,
+    app: &Arc<App>,
+    told_to_stop: impl Fn() -> F,
+) {
     let router = routes::router(app);
     let (graceful, room) = (
         GracefulShutdown::new(),
         Arc::new(Semaphore::new(MOST_CONNECTIONS)),
     );
     let watch = tokio::spawn(watch(app.clone()));
-    let mut stop = pin!(stop);
+    let mut stop = pin!(told_to_stop());
     loop {
         let next = async {
             let place = room.clone().acquire_owned().await.ok()?;
@@ -108,11 +113,15 @@ async fn serve_on(listener: TcpListener, app: &Arc<App>, stop: impl Future<Outpu
     watch.abort();
     tracing::info!("stopping");
     let mut ended = pin!(graceful.shutdown());
-    if timeout(app.config.grace, &mut ended).await.is_err() {
-        app.cancel.cancel();
+    let is_over = tokio::select! {
+        () = &mut ended => true,
+        () = sleep(app.config.grace) => false,
+        () = told_to_stop() => false,
+    };
+    app.cancel.cancel();
+    if !is_over {
         let _ = timeout(LAST_WORDS, ended).await;
     }
-    app.cancel.cancel();
 }
 
 async fn connection(

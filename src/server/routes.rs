@@ -16,6 +16,7 @@ use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
 use super::error::ApiError;
 use super::fields::MOST_TOKENS;
+use super::form::drain;
 use super::models::{Served, is_answering};
 use super::request_id::{REQUEST_ID, RequestId};
 use super::speech::speech;
@@ -84,7 +85,10 @@ async fn around(State(app): Shared, mut request: Request, next: Next) -> Respons
     request.extensions_mut().insert(id.clone());
     let guarded = path == "/v1" || path.starts_with("/v1/");
     let mut response = match guarded && !auth::is_allowed(&app.config.keys, request.headers()) {
-        true => ApiError::unauthorized(),
+        true => {
+            drain(request.into_body()).await;
+            ApiError::unauthorized()
+        }
         false => next.run(request).await,
     };
     let (status, took) = (response.status().as_u16(), started.elapsed());

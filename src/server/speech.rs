@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::error::{ApiError, ApiResult};
-use super::form::{FilePart, Form};
+use super::form::{FilePart, Form, drain};
 use super::request_id::{RequestId, fresh_id};
 use super::schema::SpeechRequest;
 use super::stream::Messages;
@@ -32,7 +32,13 @@ async fn answered(app: &Arc<App>, http: Request, task: Task) -> ApiResult<Respon
     let config = &app.config;
     let id = http.extensions().get::<RequestId>();
     let id = id.map_or_else(fresh_id, |id| id.0.clone());
-    let mut place = app.gate.enter()?;
+    let mut place = match app.gate.enter() {
+        Ok(place) => place,
+        Err(busy) => {
+            drain(http.into_body()).await;
+            return Err(busy);
+        }
+    };
     let form = Form::read(http, app.max_upload_bytes());
     let form = timeout(config.upload_timeout, form).await;
     let form = form.map_err(|_| ApiError::slow_upload(config.upload_timeout.as_secs_f64()))??;

@@ -87,7 +87,12 @@ pub struct ApiArgs {
     #[arg(long, value_name = "S", default_value_t = 120.0)]
     pub upload_timeout: f64,
     /// Windows of all requests that are decoded together, at most
-    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 16,
+        overrides_with = "max_num_seqs"
+    )]
     pub max_num_seqs: usize,
     /// End every stream with a message of its usage
     #[arg(long)]
