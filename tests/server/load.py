@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How fast the server is: tables with ratios, to be read by people. Wants an idle machine.
 
-    tests/server/load.py BINARY [--rival-model FOLDER] [ROW ...]
+    tests/server/load.py BINARY [ROW ...] [--rival-model FOLDER]
 
 Rows: `concurrent` (16 clips at once against one after another), `overtaking` (a short clip while ten minutes
 of speech are under way), `overhead` (HTTP against the command line's own time for one more file), `rival`
