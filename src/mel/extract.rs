@@ -212,6 +212,10 @@ pub fn log_mel_of_clip(samples: &[f32], n_mels: usize) -> Vec<f32> {
     .detection_window()
 }
 
+/// Samples that the audio's thread hands over at once: packets are some hundred, and waking the other thread
+/// for each costs as much as a fifth of decoding.
+const HANDED_OVER: usize = 16_000;
+
 /// The spectrogram of all blocks that `next_block` writes until it returns false. Blocks are made
 /// on a thread of their own, at most a few ahead; `progress` hears how many samples are done.
 ///
@@ -226,12 +230,17 @@ pub fn from_blocks(
     let (sender, receiver) = sync_channel::<Vec<f32>>(WAITING_BLOCKS);
     std::thread::scope(|scope| {
         let decode = move || -> Result<()> {
-            let mut block = Vec::new();
+            let (mut block, mut gathered) = (Vec::new(), Vec::new());
             while next_block(&mut block)? {
-                if sender.send(std::mem::take(&mut block)).is_err() {
-                    break;
+                gathered.append(&mut block);
+                if gathered.len() >= HANDED_OVER
+                    && sender.send(std::mem::take(&mut gathered)).is_err()
+                {
+                    return Ok(());
                 }
             }
+            // Whoever would hear of the last samples may be gone.
+            let _ = sender.send(gathered);
             Ok(())
         };
         let thread = std::thread::Builder::new().name("undertone-audio".into());
