@@ -14,10 +14,10 @@ use super::error::{ApiError, ApiResult};
 use super::form::{FilePart, Form};
 use super::models::Models;
 use super::request_id::fresh_id;
+use super::routes::SPEECH;
 use super::schema::SpeechRequest;
 use super::work::{Event, Work};
 use super::{App, Config};
-use crate::options::Task;
 
 /// What a line's recording may be read from, beside `data:` URLs.
 pub struct BatchReader {
@@ -121,15 +121,12 @@ fn answer_request(
     fields: &Map<String, Value>,
     id: &str,
 ) -> ApiResult<Body> {
-    let task = match fields.get("url").and_then(Value::as_str) {
-        Some("/v1/audio/transcriptions") => Task::Transcribe,
-        Some("/v1/audio/translations") => Task::Translate,
-        _ => {
-            return Err(ApiError::shape(
-                "url",
-                "Input should be /v1/audio/transcriptions or /v1/audio/translations",
-            ));
-        }
+    let url = fields.get("url").and_then(Value::as_str);
+    let route = SPEECH.iter().find(|(path, _)| url == Some(*path));
+    let Some((_, task)) = route else {
+        let [transcribe, translate] = SPEECH.map(|(path, _)| path);
+        let message = format!("Input should be {transcribe} or {translate}");
+        return Err(ApiError::shape("url", &message));
     };
     if fields.get("method").is_some_and(|method| method != "POST") {
         return Err(ApiError::shape("method", "Input should be POST"));
@@ -144,7 +141,7 @@ fn answer_request(
     let url = url.ok_or_else(|| ApiError::shape("file_url", "Field required"))?;
     let recording = reader.read(url, app.max_upload_bytes())?;
     let form = Form::of(as_form(body), FilePart::Bytes(recording));
-    let request = SpeechRequest::read(&form, task)?;
+    let request = SpeechRequest::read(&form, *task)?;
     if request.stream {
         return Err(ApiError::value("stream", "A batch is not streamed"));
     }
@@ -154,7 +151,7 @@ fn answer_request(
     };
     let work = Work {
         request: request.clone(),
-        recording,
+        recording: recording.into(),
         cancel: app.cancel.child(),
         id: id.to_owned(),
         place: app.gate.enter()?,

@@ -16,9 +16,8 @@ pub type Load = Box<dyn Fn() -> Result<Engine> + Send + Sync>;
 /// One name under which a model is served.
 pub struct Served {
     pub name: String,
-    /// What the model was loaded from, and for an adapter the name of the model below it.
+    /// What the model was loaded from.
     pub root: String,
-    pub parent: Option<String>,
     /// Seconds since 1970.
     pub created: u64,
     /// `None` for a model that is not speech-to-text: its name is known, nothing else.
@@ -63,7 +62,6 @@ impl Served {
     pub fn called(&self, name: &str) -> Self {
         Self {
             is_alias: true,
-            parent: self.parent.clone(),
             ..Self::new(name, &self.root, self.speech.clone())
         }
     }
@@ -73,20 +71,11 @@ impl Served {
         Self::new(name, root, None)
     }
 
-    /// An adapter of `parent`.
-    pub fn below(self, parent: &str) -> Self {
-        Self {
-            parent: Some(parent.to_owned()),
-            ..self
-        }
-    }
-
     fn new(name: &str, root: &str, speech: Option<Arc<SpeechModel>>) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
             name: name.to_owned(),
             root: root.to_owned(),
-            parent: None,
             is_alias: false,
             created: since.map_or(0, |since| since.as_secs()),
             speech,
@@ -124,16 +113,20 @@ impl Models {
         Ok(())
     }
 
-    /// The model of this name, or the first.
+    /// What is served under this name, or first.
+    pub fn served(&self, name: Option<&str>) -> Option<&Served> {
+        match name {
+            Some(name) => self.0.iter().find(|served| served.name == name),
+            None => self.0.first(),
+        }
+    }
+
+    /// The model of [`served`](Self::served) that transcribes.
     ///
     /// # Errors
     /// 404 for a name that is not served, and for a model that does not transcribe.
     pub fn find(&self, name: Option<&str>) -> ApiResult<&SpeechModel> {
-        let found = match name {
-            Some(name) => self.0.iter().find(|served| served.name == name),
-            None => self.0.first(),
-        };
-        found
+        self.served(name)
             .and_then(Served::as_speech)
             .ok_or_else(|| ApiError::no_such_model(name.unwrap_or_default()))
     }

@@ -25,6 +25,12 @@ use crate::options::Task;
 
 type Shared = State<Arc<App>>;
 
+/// The routes for speech, and what each does with it.
+pub const SPEECH: [(&str, Task); 2] = [
+    ("/v1/audio/transcriptions", Task::Transcribe),
+    ("/v1/audio/translations", Task::Translate),
+];
+
 /// All routes.
 pub fn router(app: &Arc<App>) -> Router {
     let mut router = Router::new()
@@ -39,9 +45,10 @@ pub fn router(app: &Arc<App>) -> Router {
         router = router.route(path, get(move || async move { page::file(kind, content) }));
     }
     if app.models.speech().next().is_some() {
-        router = router
-            .route("/v1/audio/transcriptions", post(transcriptions))
-            .route("/v1/audio/translations", post(translations));
+        for (path, task) in SPEECH {
+            let answer = move |State(app): Shared, request| speech(app, request, task);
+            router = router.route(path, post(answer));
+        }
     }
     router
         .fallback(|| async { detail(StatusCode::NOT_FOUND, "Not Found") })
@@ -150,7 +157,7 @@ async fn models(State(app): Shared) -> Json<Value> {
 }
 
 async fn model(State(app): Shared, Path(name): Path<String>) -> Response {
-    match app.models.iter().find(|served| served.name == name) {
+    match app.models.served(Some(&name)) {
         Some(served) => Json(card(served)).into_response(),
         None => ApiError::no_such_model(&name).into_response(),
     }
@@ -165,7 +172,7 @@ fn card(served: &Served) -> Value {
         "created": served.created,
         "owned_by": "vllm",
         "root": served.root,
-        "parent": served.parent,
+        "parent": null,
         "max_model_len": context,
         "permission": [{
             "id": format!("modelperm-{}", served.name),
@@ -182,12 +189,4 @@ fn card(served: &Served) -> Value {
             "is_blocking": false,
         }],
     })
-}
-
-async fn transcriptions(State(app): Shared, request: Request) -> Response {
-    speech(app, request, Task::Transcribe).await
-}
-
-async fn translations(State(app): Shared, request: Request) -> Response {
-    speech(app, request, Task::Translate).await
 }

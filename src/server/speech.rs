@@ -53,7 +53,7 @@ async fn answered(app: &Arc<App>, http: Request, task: Task) -> ApiResult<Respon
     let cancel = app.cancel.child();
     let work = Work {
         request: request.clone(),
-        recording,
+        recording: recording.into(),
         cancel: cancel.clone(),
         id: id.clone(),
         place,
@@ -86,8 +86,8 @@ async fn streamed(
         Event::Ended(outcome) => return Err((*outcome).err().unwrap_or_else(ApiError::internal)),
         Event::Found(_) => return Err(ApiError::internal()),
     };
-    let default = app.models.iter().next().map(|served| served.name.as_str());
-    let model = request.model.as_deref().or(default).unwrap_or_default();
+    let served = app.models.served(request.model.as_deref());
+    let model = served.map_or("", |served| served.name.as_str());
     let config = &app.config;
     let messages = Messages::new(config.style, request, id, model, prompt_tokens)
         .with_usage(request, config.always_usage);

@@ -11,6 +11,7 @@ use super::models::Held;
 use super::schema::SpeechRequest;
 use crate::audio::{Input, Limits};
 use crate::batcher::Cancel;
+use crate::dims::FRAMES_PER_SECOND;
 use crate::engine::{Control, Engine};
 use crate::error::{Error, Result};
 use crate::transcript::{Segment, SegmentSink, Transcript};
@@ -40,16 +41,13 @@ pub struct Heard {
 /// A request that was accepted.
 pub struct Work {
     pub request: SpeechRequest,
-    pub recording: Vec<u8>,
+    pub recording: Arc<[u8]>,
     pub cancel: Cancel,
     /// What the log calls it.
     pub id: String,
     /// Its place among the requests inside, held as long as it runs.
     pub place: Place,
 }
-
-/// Mel frames that a second counts as, in vLLM's usage.
-const FRAMES_PER_SECOND: f64 = 100.0;
 
 impl Work {
     /// Runs it to its end. Blocks.
@@ -85,14 +83,15 @@ impl Work {
             },
             progress: Some(Arc::new(move |progress| {
                 if first.swap(false, Ordering::Relaxed) {
-                    let frames = (progress.total_s * FRAMES_PER_SECOND).ceil();
+                    // vLLM counts a token for each mel frame.
+                    let frames = (progress.total_s * FRAMES_PER_SECOND as f64).ceil();
                     tell(Event::Started(prompt + frames as usize));
                 }
             })),
         };
         let input = Input::Bytes {
             name: "upload".into(),
-            data: self.recording.as_slice().into(),
+            data: self.recording.clone(),
         };
         let mut sink = Deltas::new(engine, move |found| send(Event::Found(Box::new(found))));
         let transcript = engine

@@ -66,9 +66,9 @@ impl JobRunner<'_> {
         let progress = Arc::new(self.lines.file(&name, bytes));
         let moved = progress.clone();
         let control = Control {
-            limits: crate::audio::Limits::default(),
             cancel: self.cancel.clone(),
             progress: Some(Arc::new(move |p| moved.update(p))),
+            ..Control::default()
         };
         let mut sink = EventSink {
             sender,
