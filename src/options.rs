@@ -385,6 +385,7 @@ impl TranscribeOptions {
     pub(crate) fn audio(&self) -> AudioOptions {
         AudioOptions {
             track: self.audio_track.clone(),
+            language: self.decoding.language.clone(),
             gaps: self.gaps,
             ..AudioOptions::default()
         }

@@ -14,6 +14,7 @@ mod fuzz;
 mod imports;
 #[cfg(all(feature = "cli", feature = "hub"))]
 mod inputs;
+mod joined;
 mod judge;
 mod library;
 mod network;

@@ -79,8 +79,8 @@ pub(super) fn open_demuxer(name: &str, mut source: Source) -> Result<Box<dyn Dem
         Kind::Wave => demux::wave::open(source),
         Kind::Aiff => demux::aiff::open(source),
         Kind::Caf => demux::caf::open(source),
-        Kind::Flac => demux::library::flac(source),
-        Kind::Ogg => demux::library::ogg(source),
+        Kind::Flac => demux::flac::open(source),
+        Kind::Ogg => demux::ogg::open(source),
         Kind::Matroska => demux::matroska::open(source),
         Kind::Mp4 => demux::mp4::open(source),
         Kind::Mpeg(start) => demux::mpeg::Mpeg::open(source, start, u64::MAX, "mp3")
@@ -100,9 +100,7 @@ impl Container {
             index,
             decoder,
             warnings,
-        } = guarded(name, || {
-            track::choose(name, demuxer.tracks(), options.track.as_ref())
-        })?;
+        } = guarded(name, || track::choose(name, demuxer.tracks(), options))?;
         let track = demuxer.tracks()[index].clone();
         guarded(name, || {
             demuxer.select(index);

@@ -206,6 +206,9 @@ pub struct AudioOptions {
     pub limits: Limits,
     /// Which track; by default the one that is marked as default, or the first that can be decoded.
     pub track: Option<TrackChoice>,
+    /// The language that is expected. It chooses no track; but where another one than the taken is
+    /// tagged with it, there is a warning.
+    pub language: Option<String>,
     /// What becomes of gaps.
     pub gaps: Gaps,
 }

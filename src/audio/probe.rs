@@ -54,9 +54,7 @@ impl Contents {
         let source = Source::open(input, &options.limits)?;
         let demuxer = guarded(&name, || open_demuxer(&name, source))?;
         let tracks = demuxer.tracks();
-        let (taken, warnings) = match guarded(&name, || {
-            track::choose(&name, tracks, options.track.as_ref())
-        }) {
+        let (taken, warnings) = match guarded(&name, || track::choose(&name, tracks, options)) {
             Ok(chosen) => (Some(chosen.index + 1), chosen.warnings),
             Err(error) => (None, vec![error.to_string()]),
         };

@@ -6,7 +6,6 @@ use std::io::{
 };
 use std::path::Path;
 
-use symphonia::core::io::MediaSource;
 use tempfile::SpooledTempFile;
 
 use super::input::{Input, Limits};
@@ -111,71 +110,6 @@ impl Source {
     pub(super) fn array<const N: usize>(&mut self, offset: u64) -> IoResult<Option<[u8; N]>> {
         let mut bytes = [0; N];
         Ok((self.read_at(offset, &mut bytes)? == N).then_some(bytes))
-    }
-}
-
-/// A source as a stream for the library's demuxers, with other bytes in place of its first ones.
-pub(super) struct Spliced {
-    source: Source,
-    head: Vec<u8>,
-    /// Bytes of the source that `head` stands for.
-    replaced: u64,
-    position: u64,
-}
-
-impl Spliced {
-    pub(super) fn new(source: Source, head: Vec<u8>, replaced: u64) -> Self {
-        Self {
-            source,
-            head,
-            replaced,
-            position: 0,
-        }
-    }
-
-    fn len(&self) -> u64 {
-        self.head.len() as u64 + self.source.len().saturating_sub(self.replaced)
-    }
-}
-
-impl Read for Spliced {
-    fn read(&mut self, buf: &mut [u8]) -> IoResult<usize> {
-        let head = self.head.len() as u64;
-        let n = if self.position < head {
-            let left = &self.head[self.position as usize..];
-            let n = left.len().min(buf.len());
-            buf[..n].copy_from_slice(&left[..n]);
-            n
-        } else {
-            self.source
-                .read_at(self.position - head + self.replaced, buf)?
-        };
-        self.position += n as u64;
-        Ok(n)
-    }
-}
-
-impl Seek for Spliced {
-    fn seek(&mut self, to: SeekFrom) -> IoResult<u64> {
-        let (from, by) = match to {
-            SeekFrom::Start(at) => (at, 0),
-            SeekFrom::End(by) => (self.len(), by),
-            SeekFrom::Current(by) => (self.position, by),
-        };
-        self.position = from
-            .checked_add_signed(by)
-            .ok_or_else(|| std::io::Error::other("a seek before the begin"))?;
-        Ok(self.position)
-    }
-}
-
-impl MediaSource for Spliced {
-    fn is_seekable(&self) -> bool {
-        true
-    }
-
-    fn byte_len(&self) -> Option<u64> {
-        Some(self.len())
     }
 }
 

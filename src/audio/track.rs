@@ -3,7 +3,7 @@
 use super::codec;
 use super::decoder::Decoder;
 use super::demux::Track;
-use super::input::TrackChoice;
+use super::input::{AudioOptions, TrackChoice};
 use super::language;
 use crate::error::{Error, Result};
 
@@ -50,14 +50,14 @@ pub(super) fn undecoded(name: &str, codec: &str, reason: &str) -> Error {
 
 /// The track that was asked for; else the first that is marked as default, or the first that can
 /// be decoded, with a warning.
-pub(super) fn choose(name: &str, tracks: &[Track], choice: Option<&TrackChoice>) -> Result<Chosen> {
+pub(super) fn choose(name: &str, tracks: &[Track], options: &AudioOptions) -> Result<Chosen> {
     if tracks.is_empty() {
         return Err(Error::Audio {
             input: name.to_owned(),
             reason: "it holds no audio track".to_owned(),
         });
     }
-    let order = match choice {
+    let order = match &options.track {
         Some(choice) => vec![asked(name, tracks, choice)?],
         None => {
             let by_default = |is: bool| {
@@ -76,6 +76,9 @@ pub(super) fn choose(name: &str, tracks: &[Track], choice: Option<&TrackChoice>)
                 if let Some(passed) = warnings.last_mut() {
                     *passed = format!("{passed}; track {} ({codec}) is taken", index + 1);
                 }
+                if options.track.is_none() {
+                    warnings.extend(other_language(tracks, index, options));
+                }
                 return Ok(Chosen {
                     index,
                     decoder,
@@ -91,6 +94,28 @@ pub(super) fn choose(name: &str, tracks: &[Track], choice: Option<&TrackChoice>)
         }
     }
     Err(first_failure.unwrap_or_else(|| undecoded(name, "its track", "it has none")))
+}
+
+/// A warning where another track than the taken is tagged with the expected language.
+fn other_language(tracks: &[Track], taken: usize, options: &AudioOptions) -> Option<String> {
+    let expected = options.language.as_deref()?;
+    let tag = |track: &Track| track.language.clone().filter(|tag| tag != "und");
+    let is_expected =
+        |track: &Track| tag(track).is_some_and(|tag| language::is_same(&tag, expected));
+    if is_expected(&tracks[taken]) {
+        return None;
+    }
+    let other = tracks.iter().position(is_expected)?;
+    let taken_tag =
+        tag(&tracks[taken]).map_or("without a language".to_owned(), |tag| format!("in {tag}"));
+    Some(format!(
+        "track {} ({taken_tag}) is heard although {expected} was asked for and track {} is in {}; \
+         ask for audio track {} to hear that one",
+        taken + 1,
+        other + 1,
+        tag(&tracks[other]).unwrap_or_default(),
+        other + 1,
+    ))
 }
 
 /// The place of the track that was asked for.
@@ -145,10 +170,36 @@ mod tests {
     }
 
     fn chosen(tracks: &[Track], choice: &str) -> Result<(usize, usize), String> {
-        let choice = (!choice.is_empty()).then(|| choice.into());
-        choose("x", tracks, choice.as_ref())
+        let options = AudioOptions {
+            track: (!choice.is_empty()).then(|| choice.into()),
+            ..AudioOptions::default()
+        };
+        choose("x", tracks, &options)
             .map(|found| (found.index, found.warnings.len()))
             .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_track_in_the_expected_language_is_named() {
+        let warned = |tracks: &[Track], expected: &str, asked: Option<&str>| {
+            let options = AudioOptions {
+                track: asked.map(Into::into),
+                language: Some(expected.to_owned()),
+                ..AudioOptions::default()
+            };
+            choose("x", tracks, &options).unwrap().warnings.join("\n")
+        };
+        let two = [track(16, false, "eng"), track(16, false, "deu")];
+        assert_eq!(
+            warned(&two, "de", None),
+            "track 1 (in eng) is heard although de was asked for and track 2 is in deu; \
+             ask for audio track 2 to hear that one"
+        );
+        assert_eq!(warned(&two, "en", None), "");
+        assert_eq!(warned(&two, "fr", None), "");
+        assert_eq!(warned(&two, "de", Some("1")), "");
+        let untagged = [track(16, false, "und"), track(16, false, "ger")];
+        assert!(warned(&untagged, "de", None).starts_with("track 1 (without a language) is heard"));
     }
 
     #[test]

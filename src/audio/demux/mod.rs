@@ -8,10 +8,12 @@ pub(super) mod adts;
 pub(super) mod aiff;
 mod blocks;
 pub(super) mod caf;
-pub(super) mod library;
+pub(super) mod flac;
 pub(super) mod matroska;
 pub(super) mod mp4;
 pub(super) mod mpeg;
+pub(super) mod ogg;
+mod seeking;
 pub(super) mod wave;
 
 use symphonia::core::codecs::audio::AudioCodecParameters;

@@ -1,0 +1,336 @@
+//! FLAC, whose frames symphonia finds. Of the blocks in front of them it gets to see the stream's
+//! description alone, without a count of frames: the file's end is the end.
+//!
+//! Files that were joined hold one stream behind another, and tags may follow each. symphonia takes
+//! the frames of the second stream for damage, and a tag for a part of the last frame, and drops
+//! both without a word; so each stream is read as a file of its own, which ends where tags begin.
+
+use std::io::{ErrorKind, Read, Result as IoResult, Seek, SeekFrom};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use symphonia::core::codecs::CodecParameters;
+use symphonia::core::codecs::audio::AudioCodecParameters;
+use symphonia::core::errors::Error as MediaError;
+use symphonia::core::formats::{FormatOptions, FormatReader};
+use symphonia::core::io::{MediaSource, MediaSourceStream, MediaSourceStreamOptions};
+use symphonia::default::formats::FlacReader;
+
+use super::seeking::sought;
+use super::{Change, Demuxer, Ending, Fault, Packet, Track};
+use crate::audio::source::Source;
+use crate::audio::tags::tag_bytes;
+
+const MARKER: &[u8; 4] = b"fLaC";
+/// What a stream begins with: the marker and the header of its description, which is the last block
+/// or not.
+const BEGIN_BYTES: usize = 8;
+/// Blocks before the first frame that are looked at.
+const MAX_BLOCKS: usize = 4096;
+const STREAM_INFO_BYTES: usize = 34;
+/// Tags behind a stream that are looked at.
+const MAX_TAGS: usize = 8;
+
+/// A FLAC file.
+struct Flac {
+    source: Arc<Mutex<Source>>,
+    reader: FlacReader<'static>,
+    tracks: Vec<Track>,
+    /// Where the current stream ends, once that was come upon.
+    seam: Arc<OnceLock<Seam>>,
+    change: Option<Box<Change>>,
+    /// The number of the sample behind the last packet, and a packet that others went missing before.
+    expected: Option<i64>,
+    held: Option<Packet>,
+}
+
+/// Where a stream ends.
+#[derive(Clone, Copy)]
+struct Seam {
+    /// Its first byte that is none of its frames.
+    end: u64,
+    /// Where another stream begins.
+    next: Option<u64>,
+}
+
+/// A stream, of which nothing was decoded yet.
+struct Stream {
+    reader: Result<FlacReader<'static>, String>,
+    seam: Arc<OnceLock<Seam>>,
+    duration_s: Option<f64>,
+}
+
+/// Opens a FLAC file; an error says what it lacks.
+pub(in crate::audio) fn open(source: Source) -> IoResult<Result<Box<dyn Demuxer>, String>> {
+    let source = Arc::new(Mutex::new(source));
+    let first = match stream(&source, 0)? {
+        Ok(first) => first,
+        Err(lack) => return Ok(Err(lack)),
+    };
+    Ok(first.reader.map(|reader| {
+        let track = Track {
+            params: params(&reader).cloned().unwrap_or_default(),
+            duration_s: first.duration_s,
+            ..Track::default()
+        };
+        Box::new(Flac {
+            source,
+            reader,
+            tracks: vec![track],
+            seam: first.seam,
+            change: None,
+            expected: None,
+            held: None,
+        }) as Box<dyn Demuxer>
+    }))
+}
+
+/// The stream that begins at `begin`; an error says what it lacks.
+fn stream(source: &Arc<Mutex<Source>>, begin: u64) -> IoResult<Result<Stream, String>> {
+    let blocks = blocks(&mut lock(source), begin)?;
+    let (Some(mut info), frames) = blocks else {
+        return Ok(Err("the description of its stream is missing".to_owned()));
+    };
+    let rate = u32::from_be_bytes([0, info[10], info[11], info[12]]) >> 4;
+    let total = u64::from(info[13] & 15) << 32
+        | u64::from(u32::from_be_bytes([info[14], info[15], info[16], info[17]]));
+    info[13] &= 0xf0;
+    info[14..].fill(0);
+    let seam = Arc::new(OnceLock::new());
+    let bytes = StreamBytes {
+        source: Arc::clone(source),
+        head: [MARKER.as_slice(), b"\x80\0\0\x22", &info].concat(),
+        frames,
+        position: 0,
+        seam: Arc::clone(&seam),
+    };
+    let bytes = MediaSourceStream::new(Box::new(bytes), MediaSourceStreamOptions::default());
+    Ok(Ok(Stream {
+        reader: FlacReader::try_new(bytes, FormatOptions::default())
+            .map_err(|error| error.to_string()),
+        seam,
+        duration_s: Some(total as f64 / f64::from(rate.max(1))).filter(|_| total > 0),
+    }))
+}
+
+/// The description among the blocks of the stream at `begin`, and where its frames begin.
+fn blocks(source: &mut Source, begin: u64) -> IoResult<(Option<[u8; STREAM_INFO_BYTES]>, u64)> {
+    let mut at = begin + MARKER.len() as u64;
+    let (mut info, mut frames) = (None, at);
+    for _ in 0..MAX_BLOCKS {
+        let Some([kind, size @ ..]) = source.array::<4>(at)? else {
+            break;
+        };
+        if kind == 0xff {
+            break;
+        }
+        let size = u64::from(u32::from_be_bytes([0, size[0], size[1], size[2]]));
+        if kind & 0x7f == 0 && info.is_none() {
+            info = source.array::<STREAM_INFO_BYTES>(at + 4)?;
+        }
+        at += 4 + size;
+        if at > source.len() {
+            break;
+        }
+        frames = at;
+        if kind & 0x80 != 0 {
+            break;
+        }
+    }
+    Ok((info, frames))
+}
+
+fn lock(source: &Mutex<Source>) -> std::sync::MutexGuard<'_, Source> {
+    source.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn params<'a>(reader: &'a FlacReader<'_>) -> Option<&'a AudioCodecParameters> {
+    match &reader.tracks().first()?.codec_params {
+        Some(CodecParameters::Audio(params)) => Some(params),
+        _ => None,
+    }
+}
+
+impl Flac {
+    /// Goes on with the stream behind the current one, if there is one.
+    fn begin_next(&mut self) -> Result<bool, Fault> {
+        let Some(begin) = self.seam.get().and_then(|seam| seam.next) else {
+            return Ok(false);
+        };
+        let damaged = |why| Fault::Damaged(format!("the recording at byte {begin}: {why}"));
+        // Whatever is wrong with this stream, the next call goes on behind it.
+        self.seam = Arc::default();
+        self.expected = None;
+        let stream = stream(&self.source, begin)?.map_err(damaged)?;
+        self.seam = stream.seam;
+        self.reader = stream.reader.map_err(damaged)?;
+        self.change = params(&self.reader).map(|params| {
+            Box::new(Change {
+                params: params.clone(),
+                skip_frames: None,
+            })
+        });
+        Ok(true)
+    }
+
+    /// The packet as it is, or kept back behind a fault where samples before it are missing: the
+    /// library drops damaged frames without a word.
+    fn complete(&mut self, begin: i64, packet: Packet) -> Result<Packet, Fault> {
+        let missing = begin.saturating_sub(self.expected.unwrap_or(begin));
+        let frames = i64::try_from(packet.frames).unwrap_or(0);
+        self.expected = Some(begin.saturating_add(frames));
+        if missing <= 0 {
+            return Ok(packet);
+        }
+        let rate = params(&self.reader).and_then(|params| params.sample_rate);
+        let seconds = |samples| samples as f64 / f64::from(rate.unwrap_or(1).max(1));
+        self.held = Some(packet);
+        Err(Fault::Damaged(format!(
+            "{:.2} s are missing at {:.2} s",
+            seconds(missing),
+            seconds(begin - missing),
+        )))
+    }
+}
+
+impl Demuxer for Flac {
+    fn container(&self) -> &'static str {
+        "flac"
+    }
+
+    fn tracks(&self) -> &[Track] {
+        &self.tracks
+    }
+
+    fn select(&mut self, _track: usize) {}
+
+    fn next_packet(&mut self) -> Result<Option<Packet>, Fault> {
+        if let Some(packet) = self.held.take() {
+            return Ok(Some(packet));
+        }
+        loop {
+            match self.reader.next_packet() {
+                Ok(Some(packet)) => {
+                    let begin = packet.pts.get();
+                    let packet = Packet {
+                        frames: packet.block_dur().get(),
+                        data: packet.data.into_vec(),
+                        change: self.change.take(),
+                        ..Packet::default()
+                    };
+                    return self.complete(begin, packet).map(Some);
+                }
+                Ok(None) => {}
+                Err(MediaError::IoError(error)) if error.kind() == ErrorKind::UnexpectedEof => {}
+                Err(MediaError::IoError(error)) => return Err(Fault::Io(error)),
+                Err(error) => return Err(Fault::Damaged(error.to_string())),
+            }
+            if !self.begin_next()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn ending(&self) -> Ending {
+        Ending::Unknown
+    }
+}
+
+/// The bytes of one stream for the library: its description in place of all blocks, then its frames
+/// up to where tags or another stream begin.
+struct StreamBytes {
+    source: Arc<Mutex<Source>>,
+    head: Vec<u8>,
+    /// Where the frames begin in the source.
+    frames: u64,
+    position: u64,
+    seam: Arc<OnceLock<Seam>>,
+}
+
+impl Read for StreamBytes {
+    fn read(&mut self, buf: &mut [u8]) -> IoResult<usize> {
+        let head = self.head.len() as u64;
+        let n = if self.position < head {
+            let left = &self.head[self.position as usize..];
+            let n = left.len().min(buf.len());
+            buf[..n].copy_from_slice(&left[..n]);
+            n
+        } else {
+            self.read_frames(self.position - head + self.frames, buf)?
+        };
+        self.position += n as u64;
+        Ok(n)
+    }
+}
+
+impl StreamBytes {
+    fn read_frames(&self, at: u64, buf: &mut [u8]) -> IoResult<usize> {
+        let end = self.seam.get().map_or(u64::MAX, |seam| seam.end);
+        let wanted = end.saturating_sub(at).min(buf.len() as u64);
+        let mut source = lock(&self.source);
+        let bytes = source.upto(at, wanted + BEGIN_BYTES as u64 - 1)?;
+        let mut n = bytes.len().min(wanted as usize);
+        for candidate in candidates(&bytes).take_while(|begin| *begin < wanted as usize) {
+            if let Some(seam) = seam(&mut source, at + candidate as u64)? {
+                self.seam.get_or_init(|| seam);
+                n = candidate;
+                break;
+            }
+        }
+        buf[..n].copy_from_slice(&bytes[..n]);
+        Ok(n)
+    }
+}
+
+/// Where a stream or a tag may begin.
+fn candidates(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    let begins = |bytes: &[u8]| match bytes[0] {
+        b'f' => bytes.starts_with(MARKER),
+        b'I' => bytes.starts_with(b"ID3"),
+        b'T' => bytes.starts_with(b"TAG"),
+        b'A' => bytes.starts_with(b"APETAGEX"),
+        _ => false,
+    };
+    (0..bytes.len()).filter(move |at| begins(&bytes[*at..]))
+}
+
+/// The seam that begins with `end`: tags up to the file's end or another stream, or just the latter.
+fn seam(source: &mut Source, end: u64) -> IoResult<Option<Seam>> {
+    let mut at = end;
+    for _ in 0..=MAX_TAGS {
+        if at >= source.len() {
+            return Ok(Some(Seam { end, next: None }));
+        }
+        if source.array(at)?.is_some_and(|bytes| begins_stream(&bytes)) {
+            let next = Some(at);
+            return Ok(Some(Seam { end, next }));
+        }
+        match tag_bytes(source, at)? {
+            0 => break,
+            tag => at = at.saturating_add(tag),
+        }
+    }
+    Ok(None)
+}
+
+fn begins_stream(bytes: &[u8; BEGIN_BYTES]) -> bool {
+    bytes[..4] == *MARKER && bytes[4] & 0x7f == 0 && bytes[5..] == [0, 0, STREAM_INFO_BYTES as u8]
+}
+
+impl Seek for StreamBytes {
+    fn seek(&mut self, to: SeekFrom) -> IoResult<u64> {
+        let len = self.byte_len().unwrap_or(0);
+        self.position = sought(to, self.position, len)?;
+        Ok(self.position)
+    }
+}
+
+impl MediaSource for StreamBytes {
+    fn is_seekable(&self) -> bool {
+        true
+    }
+
+    fn byte_len(&self) -> Option<u64> {
+        let frames = lock(&self.source).len().saturating_sub(self.frames);
+        Some(self.head.len() as u64 + frames)
+    }
+}
