@@ -132,7 +132,6 @@ pub mod weights;
 
 pub use audio::{Gaps, Input, Limits, TrackChoice};
 pub use batcher::Cancel;
-pub use decoding::LanguageProbabilities;
 pub use dims::ModelDimensions;
 pub use engine::{
     Control, Engine, EngineBuilder, Progress, Segments, ct2_extras, ggml_extras, transformers_files,
@@ -142,4 +141,6 @@ pub use kernels::SimdLevel;
 pub use model::{ComputeType, Description, Executor, StateBytes};
 pub use options::{DecodingOptions, Gates, Sampling, SuppressTokens, Task, TranscribeOptions};
 pub use tokenizer::{language_code, language_name};
-pub use transcript::{Attempt, Segment, SegmentSink, Transcript, WindowTrace, Word};
+pub use transcript::{
+    Attempt, LanguageProbabilities, Segment, SegmentSink, Transcript, WindowTrace, Word,
+};

@@ -69,6 +69,26 @@ pub struct Transcript {
     pub warnings: Vec<String>,
 }
 
+/// A probability for every language the model knows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LanguageProbabilities {
+    /// Code of the likeliest language; the first of them where several are equally likely.
+    pub best: String,
+    /// Code and probability of each language, in the order of the vocabulary.
+    pub all: Vec<(String, f64)>,
+}
+
+impl LanguageProbabilities {
+    /// A language's probability; 0 for one that the model does not know.
+    #[must_use]
+    pub fn probability(&self, code: &str) -> f64 {
+        self.all
+            .iter()
+            .find(|(known, _)| known == code)
+            .map_or(0.0, |(_, p)| *p)
+    }
+}
+
 /// How one window was decoded. Two that differ in time alone are equal.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -117,13 +137,22 @@ pub trait SegmentSink {
     /// Whatever the receiver cannot go on after; it is handed to the caller unchanged.
     fn segment(&mut self, segment: &Segment) -> Result<()>;
 
-    /// Called once, before all windows, where the language was detected: its code, and how probable the
-    /// model finds it.
+    /// Called once, when the recording has been read: its seconds.
     ///
     /// # Errors
     /// As [`segment`](Self::segment).
-    fn language(&mut self, code: &str, probability: f64) -> Result<()> {
-        let _ = (code, probability);
+    fn heard(&mut self, duration_s: f64) -> Result<()> {
+        let _ = duration_s;
+        Ok(())
+    }
+
+    /// Called once, before all windows, where the language was detected: how probable the model finds
+    /// each.
+    ///
+    /// # Errors
+    /// As [`segment`](Self::segment).
+    fn language(&mut self, found: &LanguageProbabilities) -> Result<()> {
+        let _ = found;
         Ok(())
     }
 

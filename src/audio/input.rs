@@ -33,8 +33,8 @@ pub enum Input {
     Samples {
         /// The name used in messages.
         name: String,
-        /// The samples.
-        data: Arc<[f32]>,
+        /// The samples, whoever owns them.
+        data: Arc<dyn AsRef<[f32]> + Send + Sync>,
         /// Samples per second.
         sample_rate: u32,
     },
@@ -58,11 +58,11 @@ impl Input {
         }
     }
 
-    /// Mono samples at any rate.
-    pub fn samples(data: impl Into<Arc<[f32]>>, sample_rate: u32) -> Self {
+    /// Mono samples at any rate. They are read where they are: nothing is copied.
+    pub fn samples(data: impl AsRef<[f32]> + Send + Sync + 'static, sample_rate: u32) -> Self {
         Self::Samples {
             name: "samples".to_owned(),
-            data: data.into(),
+            data: Arc::new(data),
             sample_rate,
         }
     }

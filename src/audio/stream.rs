@@ -46,7 +46,10 @@ impl AudioInfo {
 
 enum Origin {
     File(Box<Container>),
-    Array { data: Arc<[f32]>, position: usize },
+    Array {
+        data: Arc<dyn AsRef<[f32]> + Send + Sync>,
+        position: usize,
+    },
 }
 
 /// Blocks of 16 kHz mono samples between -1 and 1.
@@ -74,7 +77,8 @@ impl AudioStream {
             } => {
                 info.container = "samples".to_owned();
                 info.codec = "f32".to_owned();
-                info.duration_hint_s = Some(data.len() as f64 / f64::from(sample_rate.max(1)));
+                info.duration_hint_s =
+                    Some((*data).as_ref().len() as f64 / f64::from(sample_rate.max(1)));
                 let format = array_format(&name, sample_rate)?;
                 (Origin::Array { data, position: 0 }, Some(format))
             }
@@ -168,6 +172,7 @@ impl AudioStream {
     fn pull(&mut self) -> Result<bool> {
         match &mut self.origin {
             Origin::Array { data, position } => {
+                let data = (**data).as_ref();
                 let end = data.len().min(*position + BLOCK_SAMPLES);
                 let piece = &data[*position..end];
                 *position = end;

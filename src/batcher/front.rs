@@ -10,10 +10,11 @@ use super::queue::FairQueue;
 use super::task::{Ask, Task};
 use super::worker::Worker;
 use super::{Capacity, WindowJob};
-use crate::decoding::{DecodingResult, LanguageProbabilities};
+use crate::decoding::DecodingResult;
 use crate::error::{Error, Result};
 use crate::model::Network;
 use crate::tokenizer::Tokenizer;
+use crate::transcript::LanguageProbabilities;
 
 /// A queue of windows and the thread that decodes them. As many windows may wait as may be decoded
 /// side by side; a source that offers more waits.

@@ -3,8 +3,9 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Weak};
 
-use crate::decoding::{DecodingResult, LanguageProbabilities};
+use crate::decoding::DecodingResult;
 use crate::error::{Error, Result};
+use crate::transcript::LanguageProbabilities;
 
 /// What a finished job gives.
 pub(super) enum Answer {

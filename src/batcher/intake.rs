@@ -10,10 +10,11 @@ use super::counts::Tally;
 use super::inbox::Answer;
 use super::queue::FairQueue;
 use super::task::{Ask, Task};
-use crate::decoding::{LanguageProbabilities, LanguageTokens};
+use crate::decoding::LanguageTokens;
 use crate::error::{Error, Result};
 use crate::model::{self, AudioState, Network, StepWindow};
 use crate::tokenizer::Tokenizer;
+use crate::transcript::LanguageProbabilities;
 
 /// Takes windows from the queue and encodes them; several threads may do so at once.
 pub(super) struct Intake {

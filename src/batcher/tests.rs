@@ -2,9 +2,9 @@
 
 use super::inbox::Answer;
 use super::{Cancel, Capacity, Inbox, WindowJob};
-use crate::decoding::LanguageProbabilities;
 use crate::error::Error;
 use crate::options::{DecodingOptions, Gates};
+use crate::transcript::LanguageProbabilities;
 
 #[test]
 fn a_promise_that_is_dropped_is_an_error() {

@@ -8,9 +8,9 @@ use super::loading::load;
 use super::progress::Screen;
 use super::terminal::complain;
 use super::{FAILED, FINE, inputs, resolve, said};
-use crate::decoding::LanguageProbabilities;
 use crate::options::TranscribeOptions;
 use crate::tokenizer::language_name;
+use crate::transcript::LanguageProbabilities;
 
 /// Prints each file's language: 0 if every file went well, 1 if some did not. What is wrong with files
 /// is said before a model is looked for.

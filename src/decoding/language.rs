@@ -1,30 +1,9 @@
 //! Which language is spoken, from what follows a lone start-of-transcript token.
 
-use serde::{Deserialize, Serialize};
-
 use crate::error::{Error, Result};
 use crate::ranking::{AllowedRuns, Answer, Constraint, Query, Wanted};
 use crate::tokenizer::Tokenizer;
-
-/// A probability for every language the model knows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LanguageProbabilities {
-    /// Code of the likeliest language; the first of them where several are equally likely.
-    pub best: String,
-    /// Code and probability of each language, in the order of the vocabulary.
-    pub all: Vec<(String, f64)>,
-}
-
-impl LanguageProbabilities {
-    /// A language's probability; 0 for one that the model does not know.
-    #[must_use]
-    pub fn probability(&self, code: &str) -> f64 {
-        self.all
-            .iter()
-            .find(|(known, _)| known == code)
-            .map_or(0.0, |(_, p)| *p)
-    }
-}
+use crate::transcript::LanguageProbabilities;
 
 /// The tokens of a vocabulary's languages: what a step that was fed the start-of-transcript token alone is
 /// asked for.

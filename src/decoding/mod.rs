@@ -22,7 +22,7 @@ mod tests;
 mod vocabulary;
 mod window;
 
-pub use language::{LanguageProbabilities, LanguageTokens};
+pub use language::LanguageTokens;
 pub use result::{Alignment, DecodingResult, strip};
 pub use rows::Step;
 pub use task::last_tokens;

@@ -47,7 +47,7 @@ impl<'a> Client<'a> {
             Gates::default(),
         );
         let found = self.engine.0.batcher.detect_language(job)?;
-        sink.language(&found.best, found.probability(&found.best))?;
+        sink.language(&found)?;
         Ok(found.best)
     }
 

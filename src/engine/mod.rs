@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::attention::Plan;
 use crate::audio::{self, AudioInfo, AudioOptions, Input, Limits};
 use crate::batcher::{AlignmentHeads, Batcher, Cancel, Capacity, Counts, WindowJob};
-use crate::decoding::LanguageProbabilities;
 use crate::dims::{FRAMES_PER_SECOND, ModelDimensions, N_SAMPLES};
 use crate::error::{Error, Result};
 use crate::longform::{clips_past_the_end, transcribe_batched, transcribe_sequential};
@@ -21,7 +20,7 @@ use crate::mel::{self, LogMel};
 use crate::model::{Description, Network};
 use crate::options::{DecodingOptions, Gates, Task, TranscribeOptions};
 use crate::tokenizer::{Tokenizer, is_auto, language_code};
-use crate::transcript::{Segment, SegmentSink, Transcript};
+use crate::transcript::{LanguageProbabilities, Segment, SegmentSink, Transcript};
 use crate::weights::hub::{self, ModelFiles};
 
 pub use builder::{EngineBuilder, load_tokenizer};
@@ -188,6 +187,7 @@ impl Engine {
         let mut options = self.check(options)?;
         let (mel, heard) = self.log_mel(input, &options, control)?;
         let duration_s = heard.duration_s();
+        sink.heard(duration_s)?;
         let mut warnings = heard.warnings;
         let mut client = Client::new(self, &mel, &control.cancel, options.word_timestamps);
         let content_frames = mel.content_frames();

@@ -4,6 +4,7 @@ use std::sync::mpsc::Sender;
 
 use anyhow::Result;
 
+use crate::LanguageProbabilities;
 use crate::cli::resolve::{Job, Shown};
 use crate::error::Error;
 use crate::transcript::{Segment, SegmentSink, WindowTrace};
@@ -35,8 +36,9 @@ impl EventSink<'_> {
 }
 
 impl SegmentSink for EventSink<'_> {
-    fn language(&mut self, code: &str, probability: f64) -> crate::Result<()> {
-        self.send(Event::Language(code.to_owned(), probability))
+    fn language(&mut self, found: &LanguageProbabilities) -> crate::Result<()> {
+        let probability = found.probability(&found.best);
+        self.send(Event::Language(found.best.clone(), probability))
     }
 
     fn segment(&mut self, segment: &Segment) -> crate::Result<()> {
