@@ -17,6 +17,7 @@ mod inputs;
 mod joined;
 mod judge;
 mod library;
+mod lora;
 mod network;
 #[cfg(feature = "hub")]
 mod parity;

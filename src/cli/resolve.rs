@@ -255,6 +255,9 @@ pub fn engine(args: &RunArgs) -> Result<EngineBuilder> {
         .compute_type(compute_type)
         .attention(attention(&args.attention)?)
         .packed_dir(packed_dir());
+    if let Some(folder) = &args.lora {
+        builder = builder.lora(folder);
+    }
     if let Some(threads) = threads(args)? {
         builder = builder.threads(threads);
     }

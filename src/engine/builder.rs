@@ -32,6 +32,7 @@ pub struct EngineBuilder {
     slots: usize,
     any_task: bool,
     packed_dir: Option<PathBuf>,
+    lora: Option<PathBuf>,
 }
 
 impl fmt::Debug for EngineBuilder {
@@ -59,6 +60,7 @@ impl Default for EngineBuilder {
             slots: 8,
             any_task: false,
             packed_dir: Some(hub::packed_dir()),
+            lora: None,
         }
     }
 }
@@ -155,6 +157,14 @@ impl EngineBuilder {
         self
     }
 
+    /// Loads the model under a LoRA adapter: a folder that PEFT saved, as for [`Engine::with_lora`].
+    /// Default: none.
+    #[must_use]
+    pub fn lora(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.lora = Some(folder.into());
+        self
+    }
+
     /// Where the packed model is kept, and its key.
     fn packed(&self, source: &dyn WeightSource) -> Result<Option<(PathBuf, String)>> {
         let Some(folder) = &self.packed_dir else {
@@ -170,7 +180,8 @@ impl EngineBuilder {
     /// - [`Error::Weights`] naming the file that is damaged or missing, and the tensor or field;
     /// - [`Error::Attention`] where no backend can serve as asked;
     /// - [`Error::Thread`] where the system refuses a thread;
-    /// - [`Error::Option`] for a precision that the executor does not compute in.
+    /// - [`Error::Option`] for a precision that the executor does not compute in;
+    /// - what is wrong with the adapter, as [`Engine::with_lora`] says.
     pub fn build(self) -> Result<Engine> {
         self.build_with(&mut |_| {})
     }
@@ -180,6 +191,15 @@ impl EngineBuilder {
     /// # Errors
     /// As [`build`](Self::build).
     pub fn build_with(self, progress: &mut dyn FnMut(hub::Progress<'_>)) -> Result<Engine> {
+        let (name, lora) = (self.model.clone(), self.lora.clone());
+        let engine = self.load(progress)?;
+        match lora {
+            Some(folder) => engine.with_lora(name, folder),
+            None => Ok(engine),
+        }
+    }
+
+    fn load(self, progress: &mut dyn FnMut(hub::Progress<'_>)) -> Result<Engine> {
         self.executor.check(self.compute)?;
         let files = hub::resolve(&self.model, &self.hub, progress)?;
         let source = crate::weights::open(&files.weights)?;
@@ -214,6 +234,8 @@ impl EngineBuilder {
             plan,
             tokenizer,
             batcher,
+            capacity,
+            adapted: false,
             any_task,
             sources,
             warnings: source.warnings().to_vec(),

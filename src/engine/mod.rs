@@ -1,5 +1,6 @@
 //! The main path: load once, then audio → mel → windows → segments → sink. Read this first.
 
+mod adapted;
 mod builder;
 mod client;
 mod extras;
@@ -40,6 +41,9 @@ struct Loaded {
     plan: Plan,
     tokenizer: Arc<Tokenizer>,
     batcher: Batcher,
+    capacity: Capacity,
+    /// Whether this is a model under an adapter.
+    adapted: bool,
     any_task: bool,
     sources: AtomicU64,
     /// What is odd about the model's files.

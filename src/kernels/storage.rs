@@ -47,15 +47,17 @@ impl Buffer {
     }
 }
 
-/// Read-only items, owned or lent.
+/// Read-only items, owned or lent. Clones share them.
+#[derive(Clone)]
 pub struct Store<T> {
     memory: Memory,
     len: usize,
     items: std::marker::PhantomData<T>,
 }
 
+#[derive(Clone)]
 enum Memory {
-    Owned(Buffer),
+    Owned(Arc<Buffer>),
     Lent(Owner, Range<usize>),
 }
 
@@ -72,7 +74,7 @@ impl<T: Pod> Store<T> {
     pub fn build(len: usize, fill: impl FnOnce(&mut [T])) -> Store<T> {
         let mut buffer = Buffer::default();
         fill(buffer.numbers(len));
-        Store::new(Memory::Owned(buffer), len)
+        Store::new(Memory::Owned(Arc::new(buffer)), len)
     }
 
     /// The items in `range` of the bytes that `owner` holds; copied if they are not aligned there.

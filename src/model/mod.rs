@@ -14,6 +14,7 @@ mod state;
 use std::any::Any;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 pub use executor::Executor;
 pub use state::{AudioState, StateBytes, TextMemory, TextState};
@@ -23,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::dims::ModelDimensions;
 use crate::error::{Error, Result};
 use crate::ranking::{Answer, Query};
-use crate::weights::WeightSource;
+use crate::weights::{Adapted, WeightSource};
 
 /// In what precision the network computes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -134,6 +135,13 @@ pub trait Network: Send + Sync {
     /// # Errors
     /// As [`encode`](Self::encode).
     fn encoder_stages(&self, mel: &[f32]) -> Result<EncoderStages>;
+
+    /// The same network under an adapter, computed as this one is. `weights` are this network's own with the
+    /// adapter merged in. What the adapter leaves alone should be the same memory.
+    ///
+    /// # Errors
+    /// Merged weights that are not finite.
+    fn adapted(&self, weights: &Adapted<'_>) -> Result<Arc<dyn Network>>;
 
     /// Runs `lane(0)`, `lane(1)`, … `lane(count - 1)` side by side and waits for all of them; each may call the
     /// network. An executor whose kernels have threads of their own runs the lanes on those.

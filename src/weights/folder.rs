@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::bytes::{bad, unread};
 use super::json;
+use super::lora::CONFIG as ADAPTER;
 use crate::error::{Error, Result};
 
 /// Files that hold a whole model, or list the files that do, in the order they are looked for.
@@ -48,8 +49,6 @@ const OTHERS: [(&str, &str); 7] = [
     ("onnx", "an ONNX model"),
     ("model_config.yaml", "a NeMo model"),
 ];
-/// Beside the weights of an adapter.
-const ADAPTER: &str = "adapter_config.json";
 
 /// The file of weights that a path means: itself, or the one in the folder.
 ///
@@ -120,8 +119,8 @@ fn adapter(folder: &Path) -> Error {
         .and_then(Value::as_str);
     let base = base.unwrap_or("its model");
     let reason = format!(
-        "the folder holds a LoRA adapter of {base}, not a whole model; merge it first \
-         (merge_and_unload in peft)"
+        "the folder holds a LoRA adapter of {base}, not a whole model; load that model with this \
+         adapter (--lora)"
     );
     bad(folder, ADAPTER.to_owned(), reason)
 }

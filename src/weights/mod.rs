@@ -15,6 +15,7 @@ mod ggml;
 mod gguf;
 pub mod hub;
 mod json;
+mod lora;
 mod names;
 mod parts;
 mod pickle;
@@ -31,6 +32,7 @@ use self::bytes::{Mapped, bad};
 pub use self::convert::{Conversion, Ct2Extras, GgmlExtras, Numbers, Target, convert};
 use self::declared::Declared;
 pub use self::folder::weights_file;
+pub(crate) use self::lora::{Adapted, Lora};
 pub use self::names::EMBEDDING;
 use self::parts::Parts;
 pub use self::tensor::{Encoding, WeightTensor};
@@ -55,6 +57,14 @@ pub trait WeightSource: Send + Sync {
     /// [`Error::Weights`](crate::error::Error::Weights) where no Whisper of these sizes has such a
     /// tensor.
     fn tensor(&self, name: &str) -> Result<WeightTensor<'_>>;
+
+    /// A tensor's shape, outermost dimension first.
+    ///
+    /// # Errors
+    /// As [`tensor`](Self::tensor).
+    fn shape(&self, name: &str) -> Result<Vec<usize>> {
+        Ok(self.tensor(name)?.shape().to_vec())
+    }
 
     /// A tensor's numbers as f32, rows one after another.
     ///

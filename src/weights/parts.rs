@@ -89,6 +89,12 @@ impl Parts {
         }
     }
 
+    /// A tensor's bytes.
+    pub fn bytes(&self, found: &Found) -> Option<&[u8]> {
+        let file = self.files.get(found.file)?;
+        file.bytes().get(found.bytes.clone())
+    }
+
     /// Adds a tensor under its plain name.
     pub fn add(&mut self, name: &str, tensor: Found) -> Result<()> {
         let name = plain(name);

@@ -117,8 +117,8 @@ pub(super) fn foreign(
     let quantized = |method| Some(super::declared::quantized_by(method));
     if any(&|name| name.contains("lora_") || name.contains(".lora.")) {
         return Some(
-            "holds a LoRA adapter, not a whole model; merge it into its model first \
-             (merge_and_unload in peft)"
+            "holds a LoRA adapter, not a whole model; load its model, with the adapter's folder as \
+             --lora"
                 .into(),
         );
     }

@@ -64,6 +64,17 @@ impl<'a> WeightTensor<'a> {
         }
     }
 
+    /// A tensor that no file holds.
+    pub(super) fn of_floats(shape: Vec<usize>, floats: &[f32]) -> Self {
+        let bytes = floats.iter().flat_map(|x| x.to_le_bytes()).collect();
+        Self {
+            shape,
+            encoding: Encoding::F32,
+            bytes: Cow::Owned(bytes),
+            row_scales: Vec::new(),
+        }
+    }
+
     /// The same tensor with its numbers one after another. `dims` are the size of each dimension and
     /// how many numbers of `bytes` lie from one to the next along it; the reader has checked that
     /// all are there. Only of encodings that are one number after another.

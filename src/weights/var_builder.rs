@@ -61,9 +61,9 @@ impl SimpleBackend for Weights<'_> {
     }
 
     fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
-        let tensor = self.0.tensor(name).map_err(Error::wrap)?;
+        let shape = self.0.shape(name).map_err(Error::wrap)?;
         let floats = self.0.floats(name).map_err(Error::wrap)?;
-        Tensor::from_vec(floats, tensor.shape(), &Device::Cpu)?
+        Tensor::from_vec(floats, shape, &Device::Cpu)?
             .to_dtype(dtype)?
             .to_device(device)
     }

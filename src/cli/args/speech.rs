@@ -25,6 +25,9 @@ pub struct RunArgs {
     /// Model options.
     #[command(flatten)]
     pub model: ModelArgs,
+    /// LoRA adapter to use with the model: the folder that PEFT saved it in
+    #[arg(long, value_name = "DIR", help_heading = "Model")]
+    pub lora: Option<PathBuf>,
     /// Where to compute; only cpu exists here
     #[arg(long, default_value = "cpu", help_heading = "Speed and memory")]
     pub device: String,

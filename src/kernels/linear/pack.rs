@@ -32,7 +32,8 @@ pub enum WeightDtype {
     I8,
 }
 
-/// A matrix `(n_out, n_in)` and a bias, packed for [`linear`](super::linear).
+/// A matrix `(n_out, n_in)` and a bias, packed for [`linear`](super::linear). Clones share their memory.
+#[derive(Clone)]
 pub struct PackedLinear {
     n_in: usize,
     n_out: usize,
@@ -41,6 +42,7 @@ pub struct PackedLinear {
     pub(super) weights: Weights,
 }
 
+#[derive(Clone)]
 pub(super) enum Weights {
     F32(Store<f32>),
     F16(Store<u16>),
@@ -48,6 +50,7 @@ pub(super) enum Weights {
 }
 
 /// Quantised weights: `w = scale × byte`.
+#[derive(Clone)]
 pub(super) struct QuantisedWeights {
     pub(super) bytes: Store<i8>,
     /// One per output, padded.
@@ -101,6 +104,12 @@ impl PackedLinear {
             bias: padded_bias(n_out, bias),
             weights,
         }
+    }
+
+    /// Whether both read their weights from the same memory.
+    #[cfg(test)]
+    pub fn shares(&self, other: &Self) -> bool {
+        self.bias.numbers().as_ptr() == other.bias.numbers().as_ptr()
     }
 
     /// Inputs.

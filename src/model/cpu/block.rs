@@ -1,13 +1,15 @@
 //! The pieces of a transformer block that encoder and decoder share.
 
+use std::sync::Arc;
+
 use super::matrix::Matrix;
 use crate::kernels::Cpu;
 use crate::kernels::linear::{LinearCall, Norm, PackedLinear, linear, mlp};
 
 /// Layer normalisation's weight and bias, `(width,)` each.
 pub(super) struct LayerNorm {
-    pub weight: Vec<f32>,
-    pub bias: Vec<f32>,
+    pub weight: Arc<[f32]>,
+    pub bias: Arc<[f32]>,
 }
 
 impl LayerNorm {

@@ -1,5 +1,7 @@
 //! The text decoder: one step takes any mix of rows, each with one or more new tokens.
 
+use std::sync::Arc;
+
 use super::attention::attend;
 use super::block::{LayerNorm, Mlp, project, project_onto};
 use super::embedding::Embedding;
@@ -16,7 +18,7 @@ pub(super) struct Decoder {
     /// `(n_vocab, width)`
     pub token_embedding: Embedding,
     /// `(n_text_ctx, width)`
-    pub positions: Vec<f32>,
+    pub positions: Arc<[f32]>,
     pub blocks: Vec<DecoderBlock>,
     pub norm: LayerNorm,
     /// The token embedding packed as a linear layer without bias.

@@ -6,12 +6,15 @@ use half::slice::HalfFloatSliceExt;
 use super::packed::Recorder;
 use crate::kernels::storage::Store;
 
-/// `(n_vocab, width)`, in 16 bits where that loses nothing, as in every published checkpoint.
+/// `(n_vocab, width)`, in 16 bits where that loses nothing, as in every published checkpoint. Clones share
+/// their memory.
+#[derive(Clone)]
 pub(super) struct Embedding {
     width: usize,
     rows: Rows,
 }
 
+#[derive(Clone)]
 enum Rows {
     Halves(Store<u16>),
     Floats(Store<f32>),

@@ -1,5 +1,7 @@
 //! The audio encoder: one window of log-mel in, one vector per 20 ms out.
 
+use std::sync::Arc;
+
 use super::attention::attend;
 use super::block::{LayerNorm, Mlp, project, project_onto};
 use super::matrix::Matrix;
@@ -14,7 +16,7 @@ pub(super) struct Encoder {
     pub conv1: PackedConv,
     pub conv2: PackedConv,
     /// `(positions, width)`
-    pub positions: Vec<f32>,
+    pub positions: Arc<[f32]>,
     pub blocks: Vec<EncoderBlock>,
     pub norm: LayerNorm,
     pub heads: usize,

@@ -1,7 +1,9 @@
 //! From named tensors, or from a packed file, to layers.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::block::{LayerNorm, Mlp};
 use super::decoder::{Decoder, DecoderBlock};
@@ -14,7 +16,30 @@ use crate::kernels::Cpu;
 use crate::kernels::conv::PackedConv;
 use crate::kernels::linear::PackedLinear;
 use crate::model::ComputeType;
-use crate::weights::{EMBEDDING, WeightSource};
+use crate::weights::{Adapted, EMBEDDING, WeightSource};
+
+/// The layers of a network by their names. Clones share their memory, and so does a network that differs in
+/// a few of them.
+#[derive(Clone, Default)]
+pub(super) struct Layers {
+    linear: HashMap<String, PackedLinear>,
+    floats: HashMap<String, Arc<[f32]>>,
+    embedding: Option<Embedding>,
+}
+
+impl Layers {
+    /// Those that are the same under an adapter: layers are joined projections, and one that changes
+    /// changes the whole.
+    fn unchanged(mut self, weights: &Adapted<'_>) -> Self {
+        let changes = |name: &String| {
+            let (module, parts) = name.rsplit_once('.').unwrap_or(("", name));
+            let mut parts = parts.split('+');
+            parts.any(|part| weights.changes(&format!("{module}.{part}.weight")))
+        };
+        self.linear.retain(|name, _| !changes(name));
+        self
+    }
+}
 
 /// Builds layers from a checkpoint, or takes them from a packed file made of it earlier.
 pub(super) struct Loader<'a> {
@@ -24,6 +49,8 @@ pub(super) struct Loader<'a> {
     /// Where the packed model is kept, and its key.
     place: Option<(&'a Path, String)>,
     packed: Option<PackedFile>,
+    /// What is there already.
+    layers: RefCell<Layers>,
     recorder: RefCell<Option<Recorder>>,
 }
 
@@ -45,17 +72,33 @@ impl<'a> Loader<'a> {
             cpu,
             place,
             packed: found,
+            layers: RefCell::default(),
             recorder: RefCell::new(None),
         }
     }
 
-    /// Both stacks. A packed file that turns out to be damaged is made again.
-    pub fn network(mut self, dims: &ModelDimensions) -> Result<(Encoder, Decoder)> {
+    /// Both stacks of a network of which `layers` are those without the adapter.
+    pub fn adapted(
+        weights: &Adapted<'_>,
+        compute: ComputeType,
+        cpu: &Cpu,
+        layers: &Layers,
+    ) -> Result<(Encoder, Decoder, Layers)> {
+        let loader = Loader {
+            layers: layers.clone().unchanged(weights).into(),
+            ..Loader::new(weights, compute, cpu, None)
+        };
+        loader.stacks(weights.dims())
+    }
+
+    /// Both stacks, and all their layers. A packed file that turns out to be damaged is made again.
+    pub fn network(mut self, dims: &ModelDimensions) -> Result<(Encoder, Decoder, Layers)> {
         if self.packed.is_some() {
             if let Ok(both) = self.stacks(dims) {
                 return Ok(both);
             }
             self.packed = None;
+            self.layers = RefCell::default();
         }
         self.source.verify()?;
         // A cache that cannot be written costs the next start some time, nothing more.
@@ -71,8 +114,9 @@ impl<'a> Loader<'a> {
         Ok(both)
     }
 
-    fn stacks(&self, dims: &ModelDimensions) -> Result<(Encoder, Decoder)> {
-        Ok((self.encoder(dims)?, self.decoder(dims)?))
+    fn stacks(&self, dims: &ModelDimensions) -> Result<(Encoder, Decoder, Layers)> {
+        let (encoder, decoder) = (self.encoder(dims)?, self.decoder(dims)?);
+        Ok((encoder, decoder, self.layers.take()))
     }
 
     fn encoder(&self, dims: &ModelDimensions) -> Result<Encoder> {
@@ -184,7 +228,7 @@ impl<'a> Loader<'a> {
         }
     }
 
-    /// A layer from the packed file, or built and recorded.
+    /// A layer that is there already, or from the packed file, or built and recorded.
     fn linear(
         &self,
         name: &str,
@@ -192,26 +236,50 @@ impl<'a> Loader<'a> {
         n_in: usize,
         build: impl FnOnce() -> Result<PackedLinear>,
     ) -> Result<PackedLinear> {
-        if let Some(file) = &self.packed {
-            return file.linear(name, n_out, n_in);
+        if let Some(layer) = self.layers.borrow().linear.get(name) {
+            return Ok(layer.clone());
         }
-        let layer = build()?;
-        self.record(|recorder| recorder.linear(name, &layer));
+        let layer = match &self.packed {
+            Some(file) => file.linear(name, n_out, n_in)?,
+            None => {
+                let layer = build()?;
+                self.record(|recorder| recorder.linear(name, &layer));
+                layer
+            }
+        };
+        let linear = &mut self.layers.borrow_mut().linear;
+        linear.insert(name.to_owned(), layer.clone());
         Ok(layer)
     }
 
     /// A vector or matrix that is used as it is.
-    fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        if let Some(file) = &self.packed {
-            let stored = file.numbers(name, shape.iter().product())?;
-            return Ok(stored.numbers().to_vec());
+    fn floats(&self, name: &str, shape: &[usize]) -> Result<Arc<[f32]>> {
+        if let Some(floats) = self.layers.borrow().floats.get(name) {
+            return Ok(floats.clone());
         }
-        let floats = self.tensor(name, shape)?;
-        self.record(|recorder| recorder.numbers(name, &floats));
+        let floats: Arc<[f32]> = match &self.packed {
+            Some(file) => file.numbers(name, shape.iter().product())?.numbers().into(),
+            None => {
+                let floats = self.tensor(name, shape)?;
+                self.record(|recorder| recorder.numbers(name, &floats));
+                floats.into()
+            }
+        };
+        let all = &mut self.layers.borrow_mut().floats;
+        all.insert(name.to_owned(), floats.clone());
         Ok(floats)
     }
 
     fn embedding(&self, n_vocab: usize, width: usize) -> Result<Embedding> {
+        if let Some(embedding) = &self.layers.borrow().embedding {
+            return Ok(embedding.clone());
+        }
+        let embedding = self.load_embedding(n_vocab, width)?;
+        self.layers.borrow_mut().embedding = Some(embedding.clone());
+        Ok(embedding)
+    }
+
+    fn load_embedding(&self, n_vocab: usize, width: usize) -> Result<Embedding> {
         if let Some(file) = &self.packed {
             return match file.numbers("embedding.f16", n_vocab * width) {
                 Ok(halves) => Ok(Embedding::from_halves(halves, width)),
@@ -238,14 +306,54 @@ impl<'a> Loader<'a> {
     }
 
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let tensor = self.source.tensor(name)?;
-        if tensor.shape() != shape {
+        let found = self.source.shape(name)?;
+        if found != shape {
             return Err(Error::Weights {
                 file: self.source.file().to_path_buf(),
                 tensor: Some(name.to_owned()),
-                reason: format!("has shape {:?} where {shape:?} is due", tensor.shape()),
+                reason: format!("has shape {found:?} where {shape:?} is due"),
             });
         }
         self.source.floats(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attention::backends::built_in;
+    use crate::attention::{Registry, Request, plan};
+    use crate::model::cpu::CpuNetwork;
+    use crate::weights::{Lora, open};
+
+    #[test]
+    fn what_an_adapter_leaves_alone_is_the_same_memory() {
+        let source = open("models/pico".as_ref()).unwrap();
+        let cpu = Cpu::new(Some(1), None);
+        let registry = Registry::new(built_in(&cpu));
+        let plan = plan(&Request::default(), &registry, source.dims()).unwrap();
+        let network = CpuNetwork::load(source.as_ref(), ComputeType::F32, cpu, plan, None).unwrap();
+        let lora = Lora::of(
+            &[
+                "decoder.blocks.1.cross_attn.value",
+                "encoder.blocks.0.mlp.0",
+            ],
+            source.dims(),
+        );
+        let weights = Adapted::new(source.as_ref(), &lora);
+        let loaded = Loader::adapted(&weights, network.compute, &network.cpu, &network.layers);
+        let (_, _, adapted) = loaded.unwrap();
+        let changed = [
+            "decoder.blocks.1.cross_attn.key+value",
+            "encoder.blocks.0.mlp.0",
+        ];
+        assert_eq!(adapted.linear.len(), network.layers.linear.len());
+        for (name, layer) in &network.layers.linear {
+            let shared = adapted.linear[name].shares(layer);
+            assert_eq!(shared, !changed.contains(&name.as_str()), "{name}");
+        }
+        for (name, floats) in &network.layers.floats {
+            assert!(Arc::ptr_eq(floats, &adapted.floats[name]), "{name}");
+        }
     }
 }

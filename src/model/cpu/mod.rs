@@ -15,6 +15,7 @@ mod state;
 mod step;
 
 use std::path::Path;
+use std::sync::Arc;
 
 pub use state::state_bytes;
 
@@ -28,9 +29,10 @@ use crate::error::Result;
 use crate::kernels::Cpu;
 use crate::kernels::attention::PackedDtype;
 use crate::ranking::Answer;
-use crate::weights::WeightSource;
+use crate::weights::{Adapted, WeightSource};
 use decoder::{Decoder, StepAttention};
 use encoder::Encoder;
+use load::{Layers, Loader};
 use matrix::Matrix;
 use state::{CpuAudio, CpuText, audio_dtype, text_dtype};
 
@@ -46,6 +48,8 @@ pub struct CpuNetwork {
     plan: Plan,
     encoder: Encoder,
     decoder: Decoder,
+    /// Both stacks' layers by name, for networks that share them.
+    layers: Layers,
 }
 
 /// How precisely the encoder attends.
@@ -71,8 +75,8 @@ impl CpuNetwork {
         packed: Option<(&Path, &str)>,
     ) -> Result<Self> {
         let dims = usual_sizes(source)?;
-        let loader = load::Loader::new(source, compute, &cpu, packed);
-        let (encoder, decoder) = loader.network(&dims)?;
+        let loader = Loader::new(source, compute, &cpu, packed);
+        let (encoder, decoder, layers) = loader.network(&dims)?;
         Ok(Self {
             dims,
             compute,
@@ -80,6 +84,7 @@ impl CpuNetwork {
             plan,
             encoder,
             decoder,
+            layers,
         })
     }
 
@@ -170,6 +175,21 @@ impl Network for CpuNetwork {
             block0: block0.into_vec(),
             output: self.encoded(mel)?.into_vec(),
         })
+    }
+
+    /// Layers that the adapter leaves alone are the same memory.
+    fn adapted(&self, weights: &Adapted<'_>) -> Result<Arc<dyn Network>> {
+        let loaded = Loader::adapted(weights, self.compute, &self.cpu, &self.layers)?;
+        let (encoder, decoder, layers) = loaded;
+        Ok(Arc::new(Self {
+            dims: self.dims.clone(),
+            compute: self.compute,
+            cpu: self.cpu.clone(),
+            plan: self.plan.clone(),
+            encoder,
+            decoder,
+            layers,
+        }))
     }
 
     /// On the kernels' own threads: a kernel that is called from one of their tasks does not share its work

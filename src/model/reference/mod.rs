@@ -8,6 +8,7 @@ mod attention;
 mod block;
 mod decoder;
 mod encoder;
+mod kept;
 mod state;
 
 use std::sync::Arc;
@@ -23,9 +24,10 @@ use crate::attention::{Plan, Registry, Request, plan};
 use crate::dims::ModelDimensions;
 use crate::error::{Error, Result};
 use crate::ranking::{self, Answer};
-use crate::weights::{EMBEDDING, WeightSource, var_builder};
+use crate::weights::{Adapted, EMBEDDING, WeightSource, var_builder};
 use decoder::TextDecoder;
 use encoder::AudioEncoder;
+use kept::Tensors;
 use state::{Audio, Text};
 
 /// `Whisper`: an encoder and a decoder of candle's tensors.
@@ -36,6 +38,8 @@ pub struct ReferenceNetwork {
     plan: Plan,
     encoder: AudioEncoder,
     decoder: TextDecoder,
+    /// All tensors by name, for networks that share them.
+    tensors: Tensors,
 }
 
 impl ReferenceNetwork {
@@ -50,9 +54,20 @@ impl ReferenceNetwork {
         device: &Device,
         plan: Plan,
     ) -> Result<Self> {
-        let dims = usual_sizes(source)?;
         source.verify()?;
-        let vb = var_builder(source, dtype, device);
+        Self::build(source, dtype, device, plan, Tensors::default())
+    }
+
+    /// From tensors that are there already, and a source for the others.
+    fn build(
+        source: &dyn WeightSource,
+        dtype: DType,
+        device: &Device,
+        plan: Plan,
+        tensors: Tensors,
+    ) -> Result<Self> {
+        let dims = usual_sizes(source)?;
+        let vb = tensors.over(var_builder(source, dtype, device));
         let own_output = Some(source.output()).filter(|name| *name != EMBEDDING);
         let bad = |error: candle_core::Error| Error::Weights {
             file: source.file().to_owned(),
@@ -66,6 +81,7 @@ impl ReferenceNetwork {
             dtype,
             device: device.clone(),
             plan,
+            tensors,
         })
     }
 
@@ -183,6 +199,14 @@ impl Network for ReferenceNetwork {
             positions: audio.layer(0)?.k.dim(1)?,
             weights: text.weights.as_ref().map_or(Ok(Vec::new()), of_beam)?,
         })
+    }
+
+    /// Tensors that the adapter leaves alone are the same memory.
+    fn adapted(&self, weights: &Adapted<'_>) -> Result<Arc<dyn Network>> {
+        let unchanged = self.tensors.without(|name| weights.changes(name));
+        let plan = self.plan.clone();
+        let network = Self::build(weights, self.dtype, &self.device, plan, unchanged)?;
+        Ok(Arc::new(network))
     }
 
     fn encoder_stages(&self, mel: &[f32]) -> Result<EncoderStages> {
