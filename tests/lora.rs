@@ -144,7 +144,8 @@ impl Adapter {
 fn engine(model: &Path, executor: Executor, compute: ComputeType) -> Engine {
     let builder = Engine::builder()
         .model(model.display().to_string())
-        .threads(2);
+        .threads(2)
+        .without_packed_copies();
     builder
         .executor(executor)
         .compute_type(compute)

@@ -304,9 +304,24 @@ mod tests {
         });
         let changes = changes.as_object().unwrap().clone();
         config.as_object_mut().unwrap().extend(changes);
+        read_text(&config.to_string())
+    }
+
+    fn read_text(text: &str) -> Result<Config> {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(CONFIG), config.to_string()).unwrap();
+        std::fs::write(folder.path().join(CONFIG), text).unwrap();
         Config::read(folder.path())
+    }
+
+    #[test]
+    fn the_order_of_patterns_is_the_files() {
+        // `json!` would sort them.
+        let text = r#"{"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"],
+            "rank_pattern": {"q_proj": 2, "encoder_attn.q_proj": 4}}"#;
+        let found = read_text(text)
+            .unwrap()
+            .rank_and_scale("decoder.layers.1.encoder_attn.q_proj");
+        assert_eq!(found.unwrap(), (2, 8.0));
     }
 
     #[test]
@@ -371,10 +386,6 @@ mod tests {
             (
                 json!({"rank_pattern": {"z_proj": 1, "encoder_attn.q_proj": 4, "q_proj": 2}}),
                 (4, 4.0),
-            ),
-            (
-                json!({"rank_pattern": {"q_proj": 2, "encoder_attn.q_proj": 4}}),
-                (2, 8.0),
             ),
             (json!({"rank_pattern": {r".*decoder.*": 4}}), (4, 4.0)),
             (
