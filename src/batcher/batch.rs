@@ -98,7 +98,7 @@ fn step_together(intake: &Intake, slots: &mut [Slot]) -> Result<Vec<Outcome>> {
         let (rows, started) = (windows.iter().map(|w| w.rows).sum(), Instant::now());
         let answers = model::step(network, &mut windows);
         intake.tally.stepped(rows, started);
-        answers
+        answers.inspect(|_| intake.tally.worked())
     })?;
     let mut answers = answers.as_slice();
     let mut advance = |(slot, count): (&mut Slot, usize)| {

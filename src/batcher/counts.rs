@@ -18,11 +18,15 @@ pub struct Counts {
     pub encode_s: f64,
     /// Seconds of steps.
     pub step_s: f64,
+    /// When the network last did what it was asked to, if it ever did.
+    pub worked: Option<Instant>,
 }
 
 /// The worker's side of [`Counts`].
-#[derive(Default)]
 pub(super) struct Tally {
+    started: Instant,
+    /// Since the start; 0: never.
+    worked_us: AtomicU64,
     windows: AtomicU64,
     steps: AtomicU64,
     rows: AtomicU64,
@@ -30,7 +34,27 @@ pub(super) struct Tally {
     step_us: AtomicU64,
 }
 
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            worked_us: AtomicU64::default(),
+            windows: AtomicU64::default(),
+            steps: AtomicU64::default(),
+            rows: AtomicU64::default(),
+            encode_us: AtomicU64::default(),
+            step_us: AtomicU64::default(),
+        }
+    }
+}
+
 impl Tally {
+    /// The network has done what it was asked to.
+    pub fn worked(&self) {
+        let now = us(self.started.elapsed()).max(1);
+        self.worked_us.store(now, Relaxed);
+    }
+
     /// Windows that were encoded in one call.
     pub fn encoded(&self, windows: usize, since: Instant) {
         self.windows.fetch_add(windows as u64, Relaxed);
@@ -53,6 +77,10 @@ impl Tally {
             rows: self.rows.load(Relaxed),
             encode_s: seconds(&self.encode_us),
             step_s: seconds(&self.step_us),
+            worked: match self.worked_us.load(Relaxed) {
+                0 => None,
+                us => Some(self.started + Duration::from_micros(us)),
+            },
         }
     }
 }

@@ -157,6 +157,9 @@ impl Intake {
                 .collect(),
         };
         self.tally.encoded(outcomes.len(), started);
+        if outcomes.iter().any(Result::is_ok) {
+            self.tally.worked();
+        }
         let whole = rest.into_iter().zip(mels).zip(states).zip(outcomes);
         whole
             .map(|(((task, mel), state), outcome)| (task, mel, state, outcome))

@@ -1,5 +1,6 @@
 //! `serve` and `run-batch`: the engine behind HTTP, or behind a file of requests.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use super::args::{ApiArgs, BatchArgs, RunArgs, ServeArgs};
+use super::args::{AdapterArg, ApiArgs, BatchArgs, RunArgs, ServeArgs};
 use super::loading::load;
 use super::progress::Screen;
 use super::usage::usage;
@@ -178,20 +179,21 @@ fn log_to_stderr(args: &ServeArgs) {
     };
 }
 
-/// What is served: the model under its names.
+/// What is served: the model under its names, and adapters over it under theirs.
 fn models(api: &ApiArgs, run: &RunArgs, quiet: bool) -> Result<Models> {
     let model = &run.model.model;
     let mut names = api.served_model_name.clone();
     if names.is_empty() {
         names.push(model.clone());
     }
+    distinct(&names, &api.lora_modules)?;
     if let Some(architecture) = other_architecture(Path::new(model)) {
         eprintln!(
             "undertone: {model} is {architecture}, no speech-to-text model: its name is served, the \
              audio routes are not"
         );
         let served = names.iter().map(|name| Served::other(name, model));
-        return Ok(Models::new(served.collect()));
+        return with_adapters(served.collect(), &api.lora_modules);
     }
     super::print_notes(resolve::notes(run));
     let builder = resolve::engine(run)?.slots(api.max_num_seqs.max(1));
@@ -200,7 +202,37 @@ fn models(api: &ApiArgs, run: &RunArgs, quiet: bool) -> Result<Models> {
     let mut served = vec![Served::speech(&first, model, reload(builder), Some(engine))];
     let aliases: Vec<Served> = names.iter().map(|name| served[0].called(name)).collect();
     served.extend(aliases);
+    with_adapters(served, &api.lora_modules)
+}
+
+/// Adapters over the first model.
+fn with_adapters(mut served: Vec<Served>, adapters: &[AdapterArg]) -> Result<Models> {
+    for AdapterArg {
+        name,
+        path,
+        base_model_name: parent,
+    } in adapters
+    {
+        let loaded = served[0].adapter(name, path);
+        let mut adapter = loaded.with_context(|| format!("--lora-modules {name}"))?;
+        if parent.is_some() {
+            adapter.parent.clone_from(parent);
+        }
+        served.push(adapter);
+    }
     Ok(Models::new(served))
+}
+
+/// No two models have one name.
+fn distinct(names: &[String], adapters: &[AdapterArg]) -> Result<()> {
+    let names = names
+        .iter()
+        .chain(adapters.iter().map(|adapter| &adapter.name));
+    let mut seen = HashSet::new();
+    match names.into_iter().find(|name| !seen.insert(*name)) {
+        None => Ok(()),
+        Some(name) => usage(format!("two models would be served as {name}")),
+    }
 }
 
 fn reload(builder: EngineBuilder) -> Load {

@@ -1,13 +1,14 @@
-//! The models that are served: loaded when they are needed, unloaded when nobody asks, loaded anew
-//! when their worker has died.
+//! The models that are served, adapters over them among these: loaded when they are needed, unloaded when
+//! nobody asks, loaded anew when their worker has died.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::error::{ApiError, ApiResult};
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::options::TranscribeOptions;
 
 /// How a model's engine is made.
@@ -18,6 +19,8 @@ pub struct Served {
     pub name: String,
     /// What the model was loaded from.
     pub root: String,
+    /// The model that an adapter is over.
+    pub parent: Option<String>,
     /// Seconds since 1970.
     pub created: u64,
     /// `None` for a model that is not speech-to-text: its name is known, nothing else.
@@ -27,13 +30,26 @@ pub struct Served {
 
 /// A model that transcribes.
 pub struct SpeechModel {
-    load: Load,
+    origin: Origin,
     state: Mutex<State>,
     restarts: AtomicU64,
 }
 
+/// Where an engine comes from.
+enum Origin {
+    Model(Load),
+    /// A LoRA adapter over another model's engine, with which it shares memory.
+    Adapter {
+        base: Arc<SpeechModel>,
+        name: String,
+        folder: PathBuf,
+    },
+}
+
 struct State {
     engine: Option<Engine>,
+    /// An adapter's model stays in memory as long as the adapter does.
+    base: Option<Held>,
     used: Instant,
     /// Requests that hold the engine.
     running: usize,
@@ -45,17 +61,30 @@ pub struct Models(Vec<Served>);
 impl Served {
     /// A model that transcribes; `engine` is it, where it is loaded already.
     pub fn speech(name: &str, root: &str, load: Load, engine: Option<Engine>) -> Self {
-        let state = State {
-            engine,
-            used: Instant::now(),
-            running: 0,
-        };
-        let speech = SpeechModel {
-            load,
-            state: Mutex::new(state),
-            restarts: AtomicU64::new(0),
-        };
+        let speech = SpeechModel::new(Origin::Model(load), engine);
         Self::new(name, root, Some(Arc::new(speech)))
+    }
+
+    /// This model under a LoRA adapter, which is loaded at once.
+    ///
+    /// # Errors
+    /// A model that does not transcribe; what is wrong with the adapter's folder.
+    pub fn adapter(&self, name: &str, folder: &str) -> Result<Self> {
+        let base = self.speech.clone().ok_or_else(|| Error::ModelCannot {
+            model: self.name.clone(),
+            reason: "is no speech-to-text model, and takes no adapters".into(),
+        })?;
+        let origin = Origin::Adapter {
+            base,
+            name: name.to_owned(),
+            folder: folder.into(),
+        };
+        let speech = Arc::new(SpeechModel::new(origin, None));
+        speech.hold()?;
+        Ok(Self {
+            parent: Some(self.name.clone()),
+            ..Self::new(name, folder, Some(speech))
+        })
     }
 
     /// The same model under another name.
@@ -76,14 +105,15 @@ impl Served {
         Self {
             name: name.to_owned(),
             root: root.to_owned(),
+            parent: None,
             is_alias: false,
             created: since.map_or(0, |since| since.as_secs()),
             speech,
         }
     }
 
-    pub fn as_speech(&self) -> Option<&SpeechModel> {
-        self.speech.as_deref()
+    pub fn as_speech(&self) -> Option<&Arc<SpeechModel>> {
+        self.speech.as_ref()
     }
 }
 
@@ -97,7 +127,7 @@ impl Models {
     }
 
     /// Those that transcribe, each once.
-    pub fn speech(&self) -> impl Iterator<Item = (&str, &SpeechModel)> {
+    pub fn speech(&self) -> impl Iterator<Item = (&str, &Arc<SpeechModel>)> {
         let own = self.0.iter().filter(|served| !served.is_alias);
         own.filter_map(|served| Some((served.name.as_str(), served.as_speech()?)))
     }
@@ -125,18 +155,28 @@ impl Models {
     ///
     /// # Errors
     /// 404 for a name that is not served, and for a model that does not transcribe.
-    pub fn find(&self, name: Option<&str>) -> ApiResult<&SpeechModel> {
+    pub fn find(&self, name: Option<&str>) -> ApiResult<&Arc<SpeechModel>> {
         self.served(name)
             .and_then(Served::as_speech)
             .ok_or_else(|| ApiError::no_such_model(name.unwrap_or_default()))
     }
 }
 
+/// How long what an engine has done speaks for it.
+const SPEAKS_FOR: Duration = Duration::from_secs(30);
+
+/// Whether an engine is ready: it works, and has done so just now for a request, or does when it is asked.
+pub fn is_ready(engine: &Engine) -> bool {
+    let worked = engine.counts().worked;
+    let lately = worked.is_some_and(|worked| worked.elapsed() < SPEAKS_FOR);
+    engine.is_working() && (lately || is_answering(engine).is_ok())
+}
+
 /// Asks an engine for the least there is: one token of a moment of silence.
 ///
 /// # Errors
 /// What decoding gives.
-pub fn is_answering(engine: &Engine) -> Result<()> {
+fn is_answering(engine: &Engine) -> Result<()> {
     let mut options = TranscribeOptions::default();
     options.decoding.language = Some("en".into());
     options.decoding.sample_len = Some(1);
@@ -145,12 +185,12 @@ pub fn is_answering(engine: &Engine) -> Result<()> {
 }
 
 /// An engine while a request holds it: it is not unloaded meanwhile.
-pub struct Held<'a> {
+pub struct Held {
     pub engine: Engine,
-    model: &'a SpeechModel,
+    model: Arc<SpeechModel>,
 }
 
-impl Drop for Held<'_> {
+impl Drop for Held {
     fn drop(&mut self) {
         let mut state = self.model.lock();
         state.running -= 1;
@@ -159,11 +199,25 @@ impl Drop for Held<'_> {
 }
 
 impl SpeechModel {
+    fn new(origin: Origin, engine: Option<Engine>) -> Self {
+        let state = State {
+            engine,
+            base: None,
+            used: Instant::now(),
+            running: 0,
+        };
+        Self {
+            origin,
+            state: Mutex::new(state),
+            restarts: AtomicU64::new(0),
+        }
+    }
+
     /// The engine, loaded if need be. Blocks while it loads.
     ///
     /// # Errors
     /// What loading it gives.
-    pub fn hold(&self) -> Result<Held<'_>> {
+    pub fn hold(self: &Arc<Self>) -> Result<Held> {
         let engine = {
             let mut state = self.lock();
             let engine = self.working(&mut state)?;
@@ -173,7 +227,7 @@ impl SpeechModel {
         };
         Ok(Held {
             engine,
-            model: self,
+            model: self.clone(),
         })
     }
 
@@ -201,7 +255,7 @@ impl SpeechModel {
             state.running == 0 && idle.is_some_and(|idle| state.used.elapsed() >= idle)
         };
         if is_idle(&state) {
-            state.engine = None;
+            state.unload();
         } else if state.engine.is_some() {
             self.working(&mut state)?;
         }
@@ -213,10 +267,18 @@ impl SpeechModel {
             if engine.is_working() {
                 return Ok(engine.clone());
             }
-            state.engine = None;
+            state.unload();
             self.restarts.fetch_add(1, Relaxed);
         }
-        let engine = (self.load)()?;
+        let engine = match &self.origin {
+            Origin::Model(load) => load()?,
+            Origin::Adapter { base, name, folder } => {
+                let base = base.hold()?;
+                let adapted = base.engine.with_lora(name, folder)?;
+                state.base = Some(base);
+                adapted
+            }
+        };
         state.engine = Some(engine.clone());
         Ok(engine)
     }
@@ -224,6 +286,13 @@ impl SpeechModel {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing in here is ever half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn unload(&mut self) {
+        self.engine = None;
+        self.base = None;
     }
 }
 

@@ -17,7 +17,7 @@ use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 use super::error::ApiError;
 use super::fields::MOST_TOKENS;
 use super::form::drain;
-use super::models::{Served, is_answering};
+use super::models::{Served, is_ready};
 use super::request_id::{REQUEST_ID, RequestId};
 use super::speech::speech;
 use super::{App, auth, page};
@@ -122,14 +122,14 @@ async fn health(State(app): Shared) -> StatusCode {
 /// How long a model may take to answer that it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
-/// Asks every model that is in memory for a moment of silence.
+/// Every model that is in memory has worked lately, or answers.
 async fn ready(State(app): Shared) -> StatusCode {
     if app.cancel.is_cancelled() {
         return StatusCode::SERVICE_UNAVAILABLE;
     }
     let answers = tokio::task::spawn_blocking(move || {
         let mut loaded = app.models.speech().filter_map(|(_, model)| model.loaded());
-        loaded.all(|engine| is_answering(&engine).is_ok())
+        loaded.all(|engine| is_ready(&engine))
     });
     match timeout(READY_WITHIN, answers).await {
         Ok(Ok(true)) => StatusCode::OK,
@@ -172,7 +172,7 @@ fn card(served: &Served) -> Value {
         "created": served.created,
         "owned_by": "vllm",
         "root": served.root,
-        "parent": null,
+        "parent": served.parent,
         "max_model_len": context,
         "permission": [{
             "id": format!("modelperm-{}", served.name),

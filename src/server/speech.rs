@@ -160,9 +160,11 @@ impl Events {
                 ended(too_late(&self.app))
             }
         };
-        if matches!(event, Event::Ended(_)) && !self.is_over {
+        if let Event::Ended(outcome) = &event
+            && !self.is_over
+        {
             self.is_over = true;
-            if self.app.cancel.is_cancelled() {
+            if self.app.cancel.is_cancelled() && outcome.is_err() {
                 self.app.metrics.cancelled();
             }
         }

@@ -12,9 +12,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import openai
 import pytest
 
 import serving
+from conftest import client_of
 
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
 
@@ -289,10 +291,11 @@ def test_vllms_flags_are_taken_in_both_spellings(launch, english):
 def adapter(folder, size, scale):
     """A PEFT adapter of one rank on the decoder's first query: its change is `scale` times a dyad of ones."""
     folder.mkdir()
-    config = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": ["q_proj"], "bias": "none",
+    module = "decoder.layers.0.self_attn.q_proj"
+    config = {"peft_type": "LORA", "r": 1, "lora_alpha": 1, "target_modules": [module], "bias": "none",
               "use_rslora": False, "use_dora": False, "task_type": None, "base_model_name_or_path": "openai/whisper-base"}
     (folder / "adapter_config.json").write_text(json.dumps(config))
-    name = "base_model.model.model.decoder.layers.0.self_attn.q_proj"
+    name = f"base_model.model.model.{module}"
     tensors = {f"{name}.lora_A.weight": ((1, size), 1.0), f"{name}.lora_B.weight": ((size, 1), scale)}
     head, data = {}, b""
     for key, (shape, value) in tensors.items():
@@ -304,23 +307,31 @@ def adapter(folder, size, scale):
     return folder
 
 
+@pytest.mark.short
 def test_adapters_are_models_of_their_own(launch, tmp_path, second):
     size = {"tiny": 384, "base": 512, "small": 768}[serving.MODEL.split(".")[0]]
     none, much = adapter(tmp_path / "none", size, 0.0), adapter(tmp_path / "much", size, 0.5)
-    server = launch("--lora-modules", f"none={none}", f"much={much}")
+    server = launch("--lora-modules", f"none={none}", json.dumps({"name": "much", "path": str(much)}))
     models = httpx.get(server.url + "/v1/models").json()["data"]
     assert [(model["id"], model["parent"]) for model in models] == [
         (serving.MODEL, None), ("none", serving.MODEL), ("much", serving.MODEL)]
     # All three at once, so that their windows meet.
     names = [serving.MODEL, "none", "much"] * 3
-    with ThreadPoolExecutor(9) as pool:
-        ask = lambda name: post(server.url, second, model=name, language=second.language).json()["text"]
+    with ThreadPoolExecutor(9) as pool, client_of(server) as client:
+        ask = lambda name: client.audio.transcriptions.create(model=name, file=second.path, language=second.language).text
         texts = list(pool.map(ask, names))
     base, without, changed = texts[:3]
     assert texts == [base, without, changed] * 3
     assert without == base
     assert changed != base
-    assert "no-such-adapter" in refused_start(serving.MODEL, "--port", "0", "--lora-modules", f"a={tmp_path}/no-such-adapter")
+    with client_of(server) as client, pytest.raises(openai.NotFoundError):
+        client.audio.transcriptions.create(model="other", file=second.path)
+    refused = lambda *adapters: refused_start(serving.MODEL, "--port", "0", *serving.COMPUTE, "--lora-modules", *adapters)
+    assert "no-such-adapter" in refused(f"a={tmp_path}/no-such-adapter")
+    assert "two models would be served as a" in refused(f"a={none}", f"a={much}")
+    assert "NAME=FOLDER" in refused("a")
+    (much / "adapter_model.safetensors").write_bytes(b"damaged")
+    assert "adapter_model.safetensors" in refused(f"a={much}")
 
 
 def test_threads_and_handles_do_not_pile_up(server, http, english):

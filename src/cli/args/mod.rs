@@ -22,7 +22,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 pub use eval::EvalArgs;
 pub use normalize::normalize;
 #[cfg(feature = "server")]
-pub use serve::{ApiArgs, BatchArgs, ServeArgs};
+pub use serve::{AdapterArg, ApiArgs, BatchArgs, ServeArgs};
 pub use speech::{
     AttentionArgs, AudioArgs, DecodingArgs, DetectArgs, GateArgs, OutputArgs, RunArgs, SpeechArgs,
 };

@@ -1,8 +1,10 @@
 //! The options of `serve` and `run-batch`.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::Args;
+use serde::Deserialize;
 
 use super::speech::RunArgs;
 
@@ -68,6 +70,10 @@ pub struct ApiArgs {
     /// Name of the model in requests; may repeat [default: as it was asked for]
     #[arg(long, value_name = "NAME", num_args = 1..)]
     pub served_model_name: Vec<String>,
+    /// LoRA adapters to serve beside the model, each under a name of its own: NAME=FOLDER, or as JSON
+    /// {"name": NAME, "path": FOLDER}; may repeat
+    #[arg(long, value_name = "NAME=FOLDER", num_args = 1..)]
+    pub lora_modules: Vec<AdapterArg>,
     /// Largest upload, in MB
     #[arg(long, value_name = "MB")]
     pub max_upload_mb: Option<f64>,
@@ -97,6 +103,39 @@ pub struct ApiArgs {
     /// End every stream with a message of its usage
     #[arg(long)]
     pub enable_force_include_usage: bool,
+}
+
+/// An adapter and the name that it is served under.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct AdapterArg {
+    pub name: String,
+    pub path: String,
+    /// What the list of models gives as the adapter's parent, where not the model's served name.
+    #[serde(default)]
+    pub base_model_name: Option<String>,
+}
+
+impl FromStr for AdapterArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let adapter = if text.trim_start().starts_with('{') {
+            serde_json::from_str(text).map_err(|error| error.to_string())?
+        } else {
+            let halves = text.split_once('=');
+            let (name, path) = halves.ok_or("is not NAME=FOLDER")?;
+            Self {
+                name: name.to_owned(),
+                path: path.to_owned(),
+                base_model_name: None,
+            }
+        };
+        match adapter.name.is_empty() || adapter.path.is_empty() {
+            true => Err("its name or its folder is empty".into()),
+            false => Ok(adapter),
+        }
+    }
 }
 
 /// Options of vLLM's command that mean nothing here, so that its callers need not be changed.
@@ -152,4 +191,41 @@ pub struct BatchArgs {
     /// Options of vLLM's command.
     #[command(flatten)]
     pub vllm: VllmArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adapters_are_named_in_both_of_vllms_ways() {
+        let adapter = |name: &str, path: &str, base: Option<&str>| {
+            Ok(AdapterArg {
+                name: name.into(),
+                path: path.into(),
+                base_model_name: base.map(str::to_owned),
+            })
+        };
+        let json = r#"{"name": "court", "path": "a/b=c", "base_model_name": "base"}"#;
+        for (text, want) in [
+            ("court=a/b=c", adapter("court", "a/b=c", None)),
+            (json, adapter("court", "a/b=c", Some("base"))),
+        ] {
+            assert_eq!(text.parse::<AdapterArg>(), want);
+        }
+        for (text, fault) in [
+            ("court", "NAME=FOLDER"),
+            ("=a", "empty"),
+            ("court=", "empty"),
+            ("{", "EOF"),
+            (r#"{"name": "court"}"#, "missing field `path`"),
+            (
+                r#"{"name": "c", "path": "p", "rank": 3}"#,
+                "unknown field `rank`",
+            ),
+        ] {
+            let said = text.parse::<AdapterArg>().unwrap_err();
+            assert!(said.contains(fault), "{text}: {said}");
+        }
+    }
 }

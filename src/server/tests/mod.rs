@@ -125,6 +125,29 @@ fn form(path: &str, fields: &[(&str, &str)], file: Option<&[u8]>) -> Request<Bod
         .unwrap()
 }
 
+/// An adapter of rank 1 on the decoder's first MLP; its folder.
+fn write_adapter(folder: &std::path::Path) -> String {
+    use safetensors::{Dtype, tensor::TensorView};
+    let config: Value =
+        serde_json::from_str(include_str!("../../../models/pico/config.json")).unwrap();
+    let size = |name: &str| config[name].as_u64().unwrap() as usize;
+    let (width, inner) = (size("d_model"), size("decoder_ffn_dim"));
+    let ones = |count: usize| 1_f32.to_le_bytes().repeat(count);
+    let module = "base_model.model.model.decoder.layers.0.fc1";
+    let (a, b) = (ones(width), ones(inner));
+    let tensors =
+        [("A", vec![1, width], &a), ("B", vec![inner, 1], &b)].map(|(part, shape, bytes)| {
+            let view = TensorView::new(Dtype::F32, shape, bytes).unwrap();
+            (format!("{module}.lora_{part}.weight"), view)
+        });
+    safetensors::serialize_to_file(tensors, None, &folder.join("adapter_model.safetensors"))
+        .unwrap();
+    let config = json!({"peft_type": "LORA", "r": 1, "lora_alpha": 1, 
+        "target_modules": ["decoder.layers.0.fc1"]});
+    std::fs::write(folder.join("adapter_config.json"), config.to_string()).unwrap();
+    folder.display().to_string()
+}
+
 fn greedy() -> TranscribeOptions {
     TranscribeOptions {
         decoding: DecodingOptions {
@@ -229,6 +252,55 @@ fn a_model_that_is_no_speech_model_has_its_name_and_no_audio_routes() {
             (404, json!({"detail": "Not Found"}))
         );
     }
+}
+
+#[test]
+fn an_engine_that_has_worked_lately_is_not_asked_again_whether_it_is_ready() {
+    let server = Server::new(Config::default());
+    let windows = || server.engine.counts().windows;
+    assert_eq!((server.get("/ready").status, windows()), (200, 1));
+    assert_eq!((server.get("/ready").status, windows()), (200, 1));
+    server.engine.stop_working();
+    while server.engine.is_working() {
+        std::thread::yield_now();
+    }
+    assert_eq!(server.get("/ready").status, 503);
+    assert_eq!(server.get("/health").status, 503);
+}
+
+#[test]
+fn adapters_are_models_of_their_own_beside_their_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = pico().unwrap();
+    let base = Served::speech("pico", "models/pico", Box::new(pico), Some(engine.clone()));
+    let lora = write_adapter(folder.path());
+    let adapter = base.adapter("court", &lora).unwrap();
+    let nowhere = base.adapter("none", "no-such-adapter").err().unwrap();
+    assert!(nowhere.to_string().contains("no-such-adapter"), "{nowhere}");
+    assert!(Served::other("llama", "x").adapter("court", &lora).is_err());
+    let server = Server::of(vec![base, adapter], Config::default(), engine);
+    let cards = server.get("/v1/models").json();
+    let card = |i: usize| {
+        (
+            cards["data"][i]["id"].clone(),
+            cards["data"][i]["parent"].clone(),
+        )
+    };
+    assert_eq!(card(0), (json!("pico"), Value::Null));
+    assert_eq!(card(1), (json!("court"), json!("pico")));
+    let heard = |model| {
+        server.post(
+            TRANSCRIPTIONS,
+            &[("model", model), ("temperature", "0")],
+            Some(RECORDING),
+        )
+    };
+    let (plain, court) = (heard("pico"), heard("court"));
+    assert_eq!(
+        (plain.status, court.status, heard("law").status),
+        (200, 200, 404)
+    );
+    assert_ne!(plain.json()["text"], court.json()["text"]);
 }
 
 #[test]
