@@ -297,8 +297,10 @@ fn candidates(bytes: &[u8]) -> impl Iterator<Item = usize> {
 fn seam(source: &mut Source, end: u64) -> IoResult<Option<Seam>> {
     let mut at = end;
     for _ in 0..=MAX_TAGS {
+        // Frames hold the three letters of a tag by chance: one that does not end with the file is none.
         if at >= source.len() {
-            return Ok(Some(Seam { end, next: None }));
+            let ends = at == source.len();
+            return Ok(ends.then_some(Seam { end, next: None }));
         }
         if source.array(at)?.is_some_and(|bytes| begins_stream(&bytes)) {
             let next = Some(at);
@@ -332,5 +334,35 @@ impl MediaSource for StreamBytes {
     fn byte_len(&self) -> Option<u64> {
         let frames = lock(&self.source).len().saturating_sub(self.frames);
         Some(self.head.len() as u64 + frames)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::{Input, Limits};
+
+    #[test]
+    fn letters_of_a_tag_inside_a_frame_are_none() {
+        let ends = |bytes: &[u8]| {
+            let input = Input::from(bytes.to_vec());
+            let mut source = Source::open(input, &Limits::default()).unwrap();
+            seam(&mut source, 4).unwrap().map(|seam| seam.end)
+        };
+        let with = |tag: &[u8], behind: usize| [b"1234", tag, &vec![7; behind]].concat();
+        let (id3, old) = (
+            b"ID3\x04\0\0\0\0\0\x20",
+            [b"TAG".as_slice(), &[0; 125]].concat(),
+        );
+        assert_eq!(ends(&with(id3, 32)), Some(4));
+        assert_eq!(ends(&with(&old, 0)), Some(4));
+        for chance in [
+            with(id3, 31),
+            with(id3, 33),
+            with(&old, 1),
+            with(&old[..100], 0),
+        ] {
+            assert_eq!(ends(&chance), None, "{} bytes", chance.len());
+        }
     }
 }
