@@ -47,6 +47,11 @@ pub mod ranking {
     pub use crate::ranking::{AllowedRuns, Answer, Constraint, Query, Wanted, answer};
 }
 
+/// Where speech is.
+pub mod vad {
+    pub use crate::vad::{Detector, Heard, speech_spans};
+}
+
 /// Text and tokens.
 pub mod tokenizer {
     pub use crate::engine::load_tokenizer;

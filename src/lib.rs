@@ -25,8 +25,8 @@
 //! | what | where |
 //! | --- | --- |
 //! | loading and running | [`Engine`], [`EngineBuilder`], [`ComputeType`], [`Executor`], [`Control`] |
-//! | what goes in | [`Input`], [`TranscribeOptions`] with [`DecodingOptions`], [`Sampling`], [`Gates`], [`TrackChoice`], [`Gaps`] and [`Limits`] |
-//! | what comes out | [`Transcript`], [`Segment`], [`Word`], [`WindowTrace`], [`Error`] |
+//! | what goes in | [`Input`], [`TranscribeOptions`] with [`DecodingOptions`], [`Sampling`], [`Gates`], [`TrackChoice`], [`Gaps`], [`VadOptions`] and [`Limits`] |
+//! | what comes out | [`Transcript`], [`Segment`], [`Word`], [`WindowTrace`], [`SpeechSpan`], [`Error`] |
 //! | files of results | [`output`] |
 //! | models by name, formats, conversion, `VarBuilder` | [`weights`], [`weights::hub`] |
 //! | attention backends of one's own, and vLLM's rules | [`attention`] |
@@ -128,6 +128,7 @@ pub mod server;
 mod timing;
 mod tokenizer;
 mod transcript;
+mod vad;
 pub mod weights;
 
 pub use audio::{Gaps, Input, Limits, TrackChoice};
@@ -142,5 +143,6 @@ pub use model::{ComputeType, Description, Executor, StateBytes};
 pub use options::{DecodingOptions, Gates, Sampling, SuppressTokens, Task, TranscribeOptions};
 pub use tokenizer::{language_code, language_name};
 pub use transcript::{
-    Attempt, LanguageProbabilities, Segment, SegmentSink, Transcript, WindowTrace, Word,
+    Attempt, LanguageProbabilities, Segment, SegmentSink, SpeechSpan, Transcript, WindowTrace, Word,
 };
+pub use vad::{VadMode, VadOptions};

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::audio::{AudioOptions, Gaps, TrackChoice};
 use crate::error::{Error, Result};
+use crate::transcript::SpeechSpan;
+use crate::vad::VadOptions;
 
 /// What to do with the speech.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -233,6 +235,12 @@ pub struct TranscribeOptions {
     pub append_punctuations: String,
     /// Skip silence longer than this, in seconds, around text that was probably invented. Needs word times.
     pub hallucination_silence_threshold: Option<f64>,
+    /// Look for speech first, and transcribe that alone; `None` transcribes everything, as openai/whisper
+    /// does.
+    pub vad: Option<VadOptions>,
+    /// Where there is speech, in seconds, for those who know. It is not looked for then: of [`vad`](Self::vad)
+    /// only the mode counts. Spans past the recording's end are cut there.
+    pub speech: Option<Vec<SpeechSpan>>,
 }
 
 /// openai/whisper's default of [`TranscribeOptions::prepend_punctuations`].
@@ -257,6 +265,8 @@ impl Default for TranscribeOptions {
             prepend_punctuations: PREPEND_PUNCTUATIONS.into(),
             append_punctuations: APPEND_PUNCTUATIONS.into(),
             hallucination_silence_threshold: None,
+            vad: None,
+            speech: None,
         }
     }
 }
@@ -413,6 +423,14 @@ impl TranscribeOptions {
                 "hallucination_silence_threshold",
                 "must be seconds from 0 on",
             );
+        }
+        if let Some(vad) = &self.vad {
+            vad.validate()?;
+        }
+        let holds = |s: &SpeechSpan| makes_sense(&s.start) && makes_sense(&s.end) && s.start <= s.end;
+        if !self.speech.iter().flatten().all(holds) {
+            let reason = "a span must begin at 0 s or later, and end where it begins or later";
+            return bad("speech", reason);
         }
         if threshold.is_some() && !self.word_timestamps {
             return bad("hallucination_silence_threshold", "needs word_timestamps");

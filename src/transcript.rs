@@ -47,6 +47,15 @@ pub struct Word {
     pub probability: f64,
 }
 
+/// A stretch of speech.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SpeechSpan {
+    /// Seconds from the start of the audio.
+    pub start: f64,
+    /// Seconds from the start of the audio.
+    pub end: f64,
+}
+
 /// A whole file's result.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -67,6 +76,9 @@ pub struct Transcript {
     /// skipped, an end that is missing.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Where there is speech, in order, where that was looked for or given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speech: Option<Vec<SpeechSpan>>,
 }
 
 /// A probability for every language the model knows.

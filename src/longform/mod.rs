@@ -12,6 +12,7 @@ mod prompt;
 mod recording;
 mod segments;
 mod sequential;
+mod speech;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -21,3 +22,4 @@ pub use batched::transcribe_batched;
 pub use clips::clips_past_the_end;
 pub use recording::{DecodeWindows, WindowRequest};
 pub use sequential::transcribe_sequential;
+pub use speech::{Clock, Speech, samples_of, seconds_of};

@@ -1,5 +1,6 @@
 //! The incremental log-mel spectrogram.
 
+use std::ops::Range;
 use std::sync::mpsc::sync_channel;
 
 use super::filterbank::SparseFilters;
@@ -138,6 +139,39 @@ impl LogMel {
         let mut loudness: Vec<f32> = self.log.chunks_exact(self.n_mels).map(mean).collect();
         loudness.resize(self.content_frames, FLOOR_LOG.max(low));
         loudness
+    }
+
+    /// What is left of the recording where only some stretches are kept, joined in their order. Its maximum
+    /// is theirs. What a frame hears around it stays what it was.
+    #[must_use]
+    pub fn keep(&self, stretches: &[Range<usize>]) -> Self {
+        let content_frames = stretches.iter().map(ExactSizeIterator::len).sum();
+        let mut log = Vec::with_capacity(content_frames * self.n_mels);
+        for stretch in stretches {
+            let stored = self.log.len() / self.n_mels;
+            let (start, end) = (stretch.start.min(stored), stretch.end.min(stored));
+            log.extend_from_slice(&self.log[start * self.n_mels..end * self.n_mels]);
+            log.resize(log.len() + (stretch.len() - (end - start)) * self.n_mels, FLOOR_LOG);
+        }
+        Self {
+            n_mels: self.n_mels,
+            content_frames,
+            total_frames: content_frames + N_FRAMES,
+            max: log.iter().copied().fold(FLOOR_LOG, f32::max),
+            log,
+        }
+    }
+
+    /// Silences everything but some stretches, which are in order and do not overlap.
+    pub fn mute_but(&mut self, stretches: &[Range<usize>]) {
+        let mut from = 0;
+        let end = self.log.len() / self.n_mels;
+        for stretch in stretches.iter().cloned().chain([end..end]) {
+            let silent = from..stretch.start.clamp(from, end);
+            self.log[silent.start * self.n_mels..silent.end * self.n_mels].fill(FLOOR_LOG);
+            from = stretch.end.min(end);
+        }
+        self.max = self.log.iter().copied().fold(FLOOR_LOG, f32::max);
     }
 
     /// The window from `seek_frames` on as `(n_mels, 3000)`, row-major: cut at the recording's
