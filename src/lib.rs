@@ -26,7 +26,7 @@
 //! | --- | --- |
 //! | loading and running | [`Engine`], [`EngineBuilder`], [`ComputeType`], [`Executor`], [`Control`] |
 //! | what goes in | [`Input`], [`TranscribeOptions`] with [`DecodingOptions`], [`Sampling`], [`Gates`], [`TrackChoice`], [`Gaps`], [`VadOptions`] and [`Limits`] |
-//! | what comes out | [`Transcript`], [`Segment`], [`Word`], [`WindowTrace`], [`SpeechSpan`], [`Error`] |
+//! | what comes out | [`Transcript`], [`Segment`], [`Word`], [`WindowTrace`], [`SpeechSpan`], [`Dropped`], [`Error`] |
 //! | files of results | [`output`] |
 //! | models by name, formats, conversion, `VarBuilder` | [`weights`], [`weights::hub`] |
 //! | attention backends of one's own, and vLLM's rules | [`attention`] |
@@ -92,6 +92,8 @@ pub mod guides {
     pub mod audio {}
     #[doc = include_str!("docs/kernels.md")]
     pub mod kernels {}
+    #[doc = include_str!("docs/speech.md")]
+    pub mod speech {}
     #[doc = include_str!("docs/testing.md")]
     pub mod testing {}
 }
@@ -143,6 +145,7 @@ pub use model::{ComputeType, Description, Executor, StateBytes};
 pub use options::{DecodingOptions, Gates, Sampling, SuppressTokens, Task, TranscribeOptions};
 pub use tokenizer::{language_code, language_name};
 pub use transcript::{
-    Attempt, LanguageProbabilities, Segment, SegmentSink, SpeechSpan, Transcript, WindowTrace, Word,
+    Attempt, DropReason, Dropped, LanguageProbabilities, Segment, SegmentSink, SpeechSpan,
+    Transcript, WindowTrace, Word,
 };
 pub use vad::{VadMode, VadOptions};

@@ -149,6 +149,9 @@ pub struct DecodingOptions {
     pub seed: u64,
     /// Penalties, and what draws are narrowed to.
     pub sampling: Sampling,
+    /// Ends a window at once whose text repeats itself, four times and 32 tokens at least. It counts as
+    /// failed.
+    pub stop_loops: bool,
 }
 
 impl Default for DecodingOptions {
@@ -172,6 +175,7 @@ impl Default for DecodingOptions {
             max_initial_timestamp: Some(1.0),
             seed: 0,
             sampling: Sampling::default(),
+            stop_loops: false,
         }
     }
 }
@@ -241,6 +245,9 @@ pub struct TranscribeOptions {
     /// Where there is speech, in seconds, for those who know. It is not looked for then: of [`vad`](Self::vad)
     /// only the mode counts. Spans past the recording's end are cut there.
     pub speech: Option<Vec<SpeechSpan>>,
+    /// Guard against invented and lost text, where speech is looked for or given: text where nobody speaks is
+    /// dropped, and windows that were left without text although somebody does are decoded once more.
+    pub guard: bool,
 }
 
 /// openai/whisper's default of [`TranscribeOptions::prepend_punctuations`].
@@ -267,6 +274,7 @@ impl Default for TranscribeOptions {
             hallucination_silence_threshold: None,
             vad: None,
             speech: None,
+            guard: false,
         }
     }
 }
@@ -391,6 +399,19 @@ impl DecodingOptions {
 }
 
 impl TranscribeOptions {
+    /// The robust preset: speech is looked for, loops are ended, and the guard is on. What is dropped is in
+    /// [`Transcript::dropped`](crate::Transcript::dropped).
+    #[must_use]
+    pub fn robust() -> Self {
+        let mut options = Self {
+            vad: Some(VadOptions::default()),
+            guard: true,
+            ..Self::default()
+        };
+        options.decoding.stop_loops = true;
+        options
+    }
+
     /// How a recording is heard.
     pub(crate) fn audio(&self) -> AudioOptions {
         AudioOptions {
@@ -427,7 +448,11 @@ impl TranscribeOptions {
         if let Some(vad) = &self.vad {
             vad.validate()?;
         }
-        let holds = |s: &SpeechSpan| makes_sense(&s.start) && makes_sense(&s.end) && s.start <= s.end;
+        if self.guard && self.vad.is_none() && self.speech.is_none() {
+            return bad("guard", "needs vad, or speech");
+        }
+        let holds =
+            |s: &SpeechSpan| makes_sense(&s.start) && makes_sense(&s.end) && s.start <= s.end;
         if !self.speech.iter().flatten().all(holds) {
             let reason = "a span must begin at 0 s or later, and end where it begins or later";
             return bad("speech", reason);

@@ -79,6 +79,51 @@ pub struct Transcript {
     /// Where there is speech, in order, where that was looked for or given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub speech: Option<Vec<SpeechSpan>>,
+    /// What the guard dropped or found no text for, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<Dropped>,
+}
+
+/// Text that was dropped, or speech without text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Dropped {
+    /// Seconds from the start of the audio.
+    pub start: f64,
+    /// Seconds from the start of the audio.
+    pub end: f64,
+    /// The text; empty for speech without any.
+    pub text: String,
+    /// Why.
+    pub reason: DropReason,
+}
+
+/// Why a text was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum DropReason {
+    /// Nobody speaks there.
+    NoSpeech,
+    /// It is a phrase that Whisper is known to invent, and hardly anybody speaks there.
+    Phantom,
+    /// It repeats what stands before it.
+    Loop,
+    /// None was dropped: there is speech, and no text was found for it.
+    Uncovered,
+}
+
+impl DropReason {
+    /// Its name in JSON: `no_speech`, `phantom`, `loop`, `uncovered`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoSpeech => "no_speech",
+            Self::Phantom => "phantom",
+            Self::Loop => "loop",
+            Self::Uncovered => "uncovered",
+        }
+    }
 }
 
 /// A probability for every language the model knows.
@@ -165,6 +210,15 @@ pub trait SegmentSink {
     /// As [`segment`](Self::segment).
     fn language(&mut self, found: &LanguageProbabilities) -> Result<()> {
         let _ = found;
+        Ok(())
+    }
+
+    /// Called for what is dropped from a window, after its segments.
+    ///
+    /// # Errors
+    /// As [`segment`](Self::segment).
+    fn dropped(&mut self, dropped: &Dropped) -> Result<()> {
+        let _ = dropped;
         Ok(())
     }
 

@@ -173,6 +173,9 @@ Made from `cargo metadata` for x86-64 Linux with all default features, by
 `UNDERTONE_UPDATE=1 cargo test --release third_parties`; versions are those of `Cargo.lock`. Who passes a built
 program on passes on the notices of these packages, which are in each one's sources, and says where the
 sources of those under MPL-2.0 can be had: they are used unchanged.
+
+Beside these packages it holds the weights of Silero's voice activity model, © 2020-present Silero Team, under the
+MIT licence (`models/silero/LICENSE`, <https://github.com/snakers4/silero-vad>).
 ";
 
 #[test]

@@ -6,7 +6,7 @@ use super::WindowJob;
 use super::aligning::Aligning;
 use super::inbox::Reply;
 use crate::decoding::fallback;
-use crate::decoding::{DecodingResult, Step, WindowDecoder};
+use crate::decoding::{DecodingResult, Step, WindowDecoder, loop_in};
 use crate::error::Result;
 use crate::model::{AudioState, Network, StepWindow, TextState};
 use crate::ranking::Answer;
@@ -132,7 +132,11 @@ impl Slot {
         tokenizer: &Arc<Tokenizer>,
     ) -> Result<Option<DecodingResult>> {
         let mut result = self.decoder.finish();
-        if fallback::next_temperature(&self.job.gates, self.attempt, &result).is_none() {
+        let (gates, attempt) = (&self.job.gates, self.attempt);
+        let looped = self.job.options.stop_loops
+            && attempt + 1 < gates.temperatures.len()
+            && loop_in(&result.tokens, tokenizer.eot()).is_some();
+        if !looped && fallback::next_temperature(gates, attempt, &result).is_none() {
             result.failed = std::mem::take(&mut self.failed);
             return Ok(self.align(network, tokenizer, result));
         }

@@ -21,10 +21,13 @@ use super::near::meant;
 use super::usage::usage;
 
 /// Long options that are no settings: they name one run's question, or a machine to simulate.
-const NOT_SETTINGS: [&str; 13] = [
+const NOT_SETTINGS: [&str; 16] = [
     "help",
     "version",
     "json",
+    "probabilities",
+    "speech-map",
+    "speech-from",
     "task",
     "format",
     "quantize",

@@ -43,6 +43,7 @@ mod trace;
 mod transcribe;
 mod unavailable;
 mod usage;
+mod vad;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -113,6 +114,7 @@ fn dispatch(command: &Command) -> anyhow::Result<u8> {
         Command::RunBatch(args) => serve::run_batch(args),
         Command::DetectLanguage(args) => detect::run(args),
         Command::Probe(args) => probe::run(args),
+        Command::Vad(args) => vad::run(args),
         Command::Models(command) => models::run(command),
         Command::Attention(command) => attention::run(command),
         Command::Doctor(args) => doctor::run(args),

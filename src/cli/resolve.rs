@@ -1,6 +1,7 @@
 //! What was typed becomes what is meant.
 
 mod machine;
+mod vad;
 mod whole;
 mod windows;
 
@@ -23,6 +24,7 @@ use crate::output::{OutputFormat, WriterOptions};
 use crate::tokenizer::LANGUAGES;
 use crate::weights::hub;
 pub use machine::{attention, attention_here, described, explain};
+pub use vad::rules as vad_rules;
 use whole::options;
 pub use whole::{audio, audio_track};
 
@@ -48,6 +50,8 @@ pub struct Job {
     /// Whether recordings whose outputs are there are passed over.
     pub skip_existing: bool,
     pub writer: WriterOptions,
+    /// Where it is written where the one recording has speech.
+    pub speech_map: Option<PathBuf>,
     pub shown: Shown,
     pub quiet: bool,
     /// Whether each window's decoding is told on stderr.
@@ -87,6 +91,15 @@ pub fn speech(args: &SpeechArgs, task: Task, files: usize) -> Result<Job> {
     if args.output.skip_existing && (formats.is_empty() || to_stdout) {
         return usage("--skip-existing: nothing is written; -o FOLDER or -f FORMAT writes files");
     }
+    let maps = [
+        ("--speech-map", args.vad.speech_map.is_some()),
+        ("--speech-from", args.vad.speech_from.is_some()),
+    ];
+    if let Some((option, _)) = maps.iter().find(|(_, given)| *given && files > 1) {
+        return usage(format!(
+            "{option}: is of one recording, and there are {files}"
+        ));
+    }
     let jobs = args.jobs.unwrap_or(DEFAULT_JOBS).min(files).max(1);
     let slots = args.batch_size.unwrap_or(1).max(slots(jobs));
     let options = options(args, task)?;
@@ -107,6 +120,7 @@ pub fn speech(args: &SpeechArgs, task: Task, files: usize) -> Result<Job> {
             max_words_per_line: args.output.max_words_per_line.0,
             highlight_words: args.output.highlight_words,
         },
+        speech_map: args.vad.speech_map.clone(),
         quiet: args.output.quiet,
         trace: args.output.verbose == Some(true),
         jobs,

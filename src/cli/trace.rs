@@ -5,7 +5,7 @@ use std::path::Path;
 use super::terminal::one_line;
 use crate::dims::FRAMES_PER_SECOND;
 use crate::output::format_timestamp;
-use crate::transcript::{Attempt, WindowTrace};
+use crate::transcript::{Attempt, DropReason, Dropped, WindowTrace};
 
 /// One line for a window: of which file where there are several, its stretch, every temperature that
 /// was tried, and how long it took.
@@ -27,6 +27,26 @@ pub fn traced(of: Option<&Path>, window: &WindowTrace) -> String {
         attempts.join("; failed, "),
         window.elapsed_s
     )
+}
+
+/// One line for a text that was dropped, or for speech without one.
+pub fn left_out(of: Option<&Path>, dropped: &Dropped) -> String {
+    let time = |seconds: f64| format_timestamp(seconds, false, '.');
+    let of = of.map_or_else(String::new, |file| {
+        format!("{}: ", one_line(&file.to_string_lossy()))
+    });
+    let (start, end) = (time(dropped.start), time(dropped.end));
+    let what = match dropped.reason {
+        DropReason::NoSpeech => "dropped, nobody speaks",
+        DropReason::Phantom => "dropped, a phrase that is often invented",
+        DropReason::Loop => "dropped, it repeats itself",
+        DropReason::Uncovered => "there is speech, and no text was found",
+    };
+    let text = match dropped.text.trim() {
+        "" => String::new(),
+        text => format!(": {}", one_line(text)),
+    };
+    format!("{of}[{start} --> {end}] {what}{text}")
 }
 
 fn tried(attempt: &Attempt) -> String {

@@ -10,6 +10,7 @@ mod compression;
 pub mod fallback;
 mod greedy;
 mod language;
+mod loops;
 mod penalties;
 mod ranker;
 mod result;
@@ -23,6 +24,7 @@ mod vocabulary;
 mod window;
 
 pub use language::LanguageTokens;
+pub use loops::loop_in;
 pub use result::{Alignment, DecodingResult, strip};
 pub use rows::Step;
 pub use task::last_tokens;

@@ -2,6 +2,7 @@
 
 use crate::decoding::beam::BeamSearchDecoder;
 use crate::decoding::greedy::GreedyDecoder;
+use crate::decoding::loops::loop_in;
 use crate::decoding::penalties::Penalties;
 use crate::decoding::ranker::{self, Candidate, LengthPenalty};
 use crate::decoding::rows::{Parents, Step};
@@ -42,6 +43,8 @@ pub struct DecodingTask {
     /// Ranks rows here instead of where the logits are made, for requests that ask for more than those
     /// who make them can do.
     penalties: Option<Penalties>,
+    /// The end of text, where a text that loops ends the window.
+    loops_end: Option<u32>,
     /// Ranks the finished sequences.
     length_penalty: LengthPenalty,
 }
@@ -92,6 +95,7 @@ impl DecodingTask {
             rules: LogitRules::new(vocabulary, options)?,
             decoder: token_decoder(options, group, vocabulary.eot)?,
             penalties: Penalties::new(options, &prompt, vocabulary),
+            loops_end: options.stop_loops.then_some(vocabulary.eot),
             length_penalty: LengthPenalty::new(options, prompt.len()),
             prompt,
         })
@@ -126,6 +130,19 @@ impl DecodingTask {
             TokenDecoder::Greedy(decoder) => decoder.wanted().enumerate().for_each(visit),
             TokenDecoder::Beam(decoder) => decoder.wanted().enumerate().for_each(visit),
         }
+    }
+
+    /// Whether going on is of no use: the best beam repeats itself, or every sample does.
+    fn is_looping(&self) -> bool {
+        let Some(eot) = self.loops_end else {
+            return false;
+        };
+        let mut looping = true;
+        let beams = matches!(self.decoder, TokenDecoder::Beam(_));
+        self.each_row(&mut |index, sampled, _| {
+            looping &= (beams && index > 0) || loop_in(sampled, eot).is_some();
+        });
+        looping
     }
 
     /// The rows' answers, from logits that penalties have changed.
@@ -180,7 +197,7 @@ impl DecodingTask {
             TokenDecoder::Greedy(decoder) => decoder.update(answers, parents),
             TokenDecoder::Beam(decoder) => decoder.update(answers),
         };
-        if completed || self.sampled >= self.budget {
+        if completed || self.sampled >= self.budget || self.is_looping() {
             return Step::Done;
         }
         Step::Continue(match &self.decoder {

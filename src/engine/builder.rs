@@ -240,6 +240,7 @@ impl EngineBuilder {
             sources,
             warnings: source.warnings().to_vec(),
             alignment_heads,
+            level: self.level,
         })))
     }
 }

@@ -35,14 +35,18 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// The language of the first 30 s, which the sink is told of; English where the model knows nothing
+    /// The language of the 30 s from `seek_frames` on, which the sink is told of; English where the model knows nothing
     /// else.
-    pub fn detect_language(&self, sink: &mut dyn SegmentSink) -> Result<String> {
+    pub fn detect_language(
+        &self,
+        seek_frames: usize,
+        sink: &mut dyn SegmentSink,
+    ) -> Result<String> {
         if !self.engine.tokenizer().is_multilingual() {
             return Ok("en".into());
         }
         let job = self.job(
-            self.mel.detection_window(),
+            self.mel.detection_window(seek_frames),
             DecodingOptions::default(),
             Gates::default(),
         );

@@ -6,6 +6,7 @@ mod client;
 mod extras;
 mod packed;
 mod segments;
+mod spoken;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,12 +17,14 @@ use crate::audio::{self, AudioInfo, AudioOptions, Input, Limits};
 use crate::batcher::{AlignmentHeads, Batcher, Cancel, Capacity, Counts, WindowJob};
 use crate::dims::{FRAMES_PER_SECOND, ModelDimensions, N_SAMPLES};
 use crate::error::{Error, Result};
+use crate::kernels::SimdLevel;
 use crate::longform::{clips_past_the_end, transcribe_batched, transcribe_sequential};
 use crate::mel::{self, LogMel};
 use crate::model::{Description, Network};
 use crate::options::{DecodingOptions, Gates, Task, TranscribeOptions};
 use crate::tokenizer::{Tokenizer, is_auto, language_code};
 use crate::transcript::{LanguageProbabilities, Segment, SegmentSink, Transcript};
+use crate::vad::{Detector, Heard};
 use crate::weights::hub::{self, ModelFiles};
 
 pub use builder::{EngineBuilder, load_tokenizer};
@@ -29,6 +32,7 @@ use client::Client;
 pub use extras::{ct2_extras, ggml_extras, transformers_files};
 pub use packed::packed_copies;
 pub use segments::Segments;
+use spoken::{Ground, OnClock};
 
 #[doc = include_str!("../docs/library.md")]
 #[derive(Clone)]
@@ -49,6 +53,8 @@ struct Loaded {
     /// What is odd about the model's files.
     warnings: Vec<String>,
     alignment_heads: AlignmentHeads,
+    /// What looks for speech computes at this level.
+    level: Option<SimdLevel>,
 }
 
 /// How to stop a recording's work, and who hears how far it is. Clones share the request to stop.
@@ -189,47 +195,67 @@ impl Engine {
         control: &Control,
     ) -> Result<Transcript> {
         let mut options = self.check(options)?;
-        let (mel, heard) = self.log_mel(input, &options, control)?;
+        let (mel, heard, listened) = self.log_mel(input, &options, control)?;
         let duration_s = heard.duration_s();
         sink.heard(duration_s)?;
         let mut warnings = heard.warnings;
-        let mut client = Client::new(self, &mel, &control.cancel, options.word_timestamps);
         let content_frames = mel.content_frames();
         warnings.extend(clips_past_the_end(&options.clip_timestamps, content_frames));
         let total_s = content_frames as f64 / FRAMES_PER_SECOND as f64;
-        let mut report = |done_s| {
+        let report = |done_s| {
             if let Some(progress) = &control.progress {
                 progress(Progress { done_s, total_s });
             }
         };
         report(0.0);
-        if options.decoding.language.is_none() {
-            options.decoding.language = Some(client.detect_language(sink)?);
-        }
-        let tokenizer = &self.0.tokenizer;
-        let transcript = match options.batch_size {
-            Some(_) => transcribe_batched(
-                &mel.loudness(),
-                tokenizer,
-                &options,
-                &mut client,
-                sink,
-                &mut report,
-            ),
-            None => transcribe_sequential(
-                content_frames,
-                tokenizer,
-                &options,
-                &mut client,
-                sink,
-                &mut report,
-            ),
+        let ground = Ground::new(mel, heard.samples, listened.as_ref(), &mut options);
+        let transcript = match &ground.clock {
+            None => self.over(&ground, options, sink, &mut { report }, control),
+            Some(clock) => {
+                let mut sink = OnClock { clock, sink };
+                let mut report = |done_s| report(clock.start(done_s));
+                let made = self.over(&ground, options, &mut sink, &mut report, control);
+                made.map(|transcript| sink.all(transcript))
+            }
         }?;
+        if ground.speech.is_some() {
+            report(total_s);
+        }
         Ok(Transcript {
             duration_s,
             warnings,
+            speech: ground.speech,
             ..transcript
         })
+    }
+
+    /// Transcribes what there is to transcribe of a recording, on its own clock.
+    fn over(
+        &self,
+        ground: &Ground,
+        mut options: TranscribeOptions,
+        sink: &mut dyn SegmentSink,
+        report: &mut dyn FnMut(f64),
+        control: &Control,
+    ) -> Result<Transcript> {
+        let Ground { mel, content, .. } = ground;
+        let mut client = Client::new(self, mel, &control.cancel, options.word_timestamps);
+        if options.decoding.language.is_none() {
+            options.decoding.language = Some(match content.spoken(0..content.frames) {
+                _ if ground.speech.is_none() => client.detect_language(0, sink)?,
+                Some(spoken) => client.detect_language(spoken.start, sink)?,
+                None => "en".into(),
+            });
+        }
+        let tokenizer = &self.0.tokenizer;
+        if options.batch_size.is_none() {
+            return transcribe_sequential(content, tokenizer, &options, &mut client, sink, report);
+        }
+        let loudness = mel.loudness();
+        let decoder = &mut client;
+        transcribe_batched(
+            content, &loudness, tokenizer, &options, decoder, sink, report,
+        )
     }
 
     /// What [`run`](Self::run) makes of the options, before any work: every value in its bounds, the
@@ -408,13 +434,19 @@ impl Engine {
         &self.0.tokenizer
     }
 
-    /// The spectrogram, and what is known of the recording.
+    /// The spectrogram, what is known of the recording, and what was heard in it where speech is looked for.
     fn log_mel(
         &self,
         input: Input,
         options: &TranscribeOptions,
         control: &Control,
-    ) -> Result<(LogMel, AudioInfo)> {
+    ) -> Result<(LogMel, AudioInfo, Option<Heard>)> {
+        let mut detector = match options.vad {
+            Some(_) if options.speech.is_none() => {
+                Some(Detector::new(self.0.level)?.lifting_quiet(options.guard))
+            }
+            _ => None,
+        };
         let cancel = &control.cancel;
         let audio = AudioOptions {
             limits: control.limits,
@@ -424,10 +456,16 @@ impl Engine {
         let n_mels = self.0.network.dims().n_mels;
         let next_block = |block: &mut Vec<f32>| match cancel.is_cancelled() {
             true => Err(Error::Cancelled),
-            false => stream.read_block(block),
+            false => {
+                let is_block = stream.read_block(block)?;
+                if let Some(detector) = &mut detector {
+                    detector.push(block);
+                }
+                Ok(is_block)
+            }
         };
         let mel = mel::from_blocks(n_mels, next_block, |_| {})?;
-        Ok((mel, stream.into_info()))
+        Ok((mel, stream.into_info(), detector.map(Detector::finish)))
     }
 
     fn check_task(&self, task: Task) -> Result<()> {

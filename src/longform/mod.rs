@@ -7,7 +7,10 @@
 
 mod batched;
 mod clips;
+mod content;
 mod cuts;
+mod guards;
+mod phantoms;
 mod prompt;
 mod recording;
 mod segments;
@@ -19,7 +22,8 @@ mod trace;
 mod words;
 
 pub use batched::transcribe_batched;
-pub use clips::clips_past_the_end;
+pub use clips::{clips_past_the_end, seek_clips};
+pub use content::Content;
 pub use recording::{DecodeWindows, WindowRequest};
 pub use sequential::transcribe_sequential;
 pub use speech::{Clock, Speech, samples_of, seconds_of};

@@ -75,6 +75,11 @@ impl History {
         }
     }
 
+    /// Nothing so far serves as prompt any more.
+    pub fn forget(&mut self) {
+        self.reset_since = self.tokens.len();
+    }
+
     /// Everything that was said, without the initial prompt.
     #[must_use]
     pub fn spoken(&self) -> &[u32] {

@@ -6,7 +6,7 @@ use crate::longform::prompt::{History, prefix_tokens};
 use crate::longform::segments::WindowSpan;
 use crate::options::{DecodingOptions, Gates, TranscribeOptions};
 use crate::tokenizer::Tokenizer;
-use crate::transcript::{Segment, SegmentSink, Transcript, WindowTrace};
+use crate::transcript::{Dropped, Segment, SegmentSink, Transcript, WindowTrace};
 
 /// A window to decode.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +83,15 @@ impl<'a> Recording<'a> {
             options: &self.options,
             gates: &self.asked.gates,
         }
+    }
+
+    /// Hands on what was dropped.
+    pub fn add_dropped(&mut self, dropped: Vec<Dropped>, sink: &mut dyn SegmentSink) -> Result<()> {
+        for dropped in dropped {
+            sink.dropped(&dropped)?;
+            self.transcript.dropped.push(dropped);
+        }
+        Ok(())
     }
 
     /// Hands on how a window was decoded.

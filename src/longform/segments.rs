@@ -25,6 +25,17 @@ pub struct WindowSegments {
     pub single_timestamp_ending: bool,
 }
 
+impl WindowSegments {
+    /// Of a window that says nothing.
+    pub fn none(next_seek_frames: usize) -> Self {
+        Self {
+            segments: Vec::new(),
+            next_seek_frames,
+            single_timestamp_ending: false,
+        }
+    }
+}
+
 /// Cuts a decoded window at its pairs of timestamps. Text behind the last pair is left to the next
 /// window, which starts there; without a pair, or with a closing timestamp at the end, the whole
 /// window is used up. Times may lie past the end of the audio.

@@ -1,14 +1,15 @@
 //! openai/whisper's `transcribe()`: one window after the other, each starting where the last
 //! segment before it ended.
 
-use std::ops::Range;
 use std::time::Instant;
 
-use crate::dims::{FRAMES_PER_SECOND, N_FRAMES};
+use crate::dims::FRAMES_PER_SECOND;
 use crate::error::Result;
 use crate::longform::clips::seek_clips;
+use crate::longform::content::Content;
+use crate::longform::guards::{self, Guard, cut_loop};
 use crate::longform::recording::{DecodeWindows, Recording};
-use crate::longform::segments::{WindowSpan, clear_empty, segments_from_tokens};
+use crate::longform::segments::{WindowSegments, WindowSpan, clear_empty, segments_from_tokens};
 use crate::longform::trace::trace;
 use crate::longform::words::TimedWords;
 use crate::options::TranscribeOptions;
@@ -16,13 +17,12 @@ use crate::tokenizer::Tokenizer;
 use crate::transcript::{SegmentSink, Transcript};
 
 /// Transcribes a recording window by window; segments reach `sink` as their windows close, and
-/// `report` the seconds that are behind. The language of `options` is set; the recording has
-/// `content_frames` mel frames, padding not counted.
+/// `report` the seconds that are behind. The language of `options` is set.
 ///
 /// # Errors
 /// Whatever `decoder` or `sink` gives.
 pub fn transcribe_sequential(
-    content_frames: usize,
+    content: &Content,
     tokenizer: &Tokenizer,
     options: &TranscribeOptions,
     decoder: &mut dyn DecodeWindows,
@@ -30,13 +30,12 @@ pub fn transcribe_sequential(
     report: &mut dyn FnMut(f64),
 ) -> Result<Transcript> {
     let mut recording = Recording::new(tokenizer, options, decoder.n_text_ctx());
-    let mut words = TimedWords::new(content_frames);
-    for clip in seek_clips(&options.clip_timestamps, content_frames) {
+    let mut words = TimedWords::new(content.frames);
+    for clip in seek_clips(&options.clip_timestamps, content.frames) {
         let mut seek_frames = clip.start;
-        while seek_frames < clip.end {
-            let span = window_span(seek_frames..clip.end);
-            seek_frames = decode_window(&mut recording, &mut words, span, decoder, sink)?;
-            report(seek_frames.min(content_frames) as f64 / FRAMES_PER_SECOND as f64);
+        while let Some(span) = content.window(seek_frames..clip.end) {
+            seek_frames = decode_window(&mut recording, &mut words, content, span, decoder, sink)?;
+            report(seek_frames.min(content.frames) as f64 / FRAMES_PER_SECOND as f64);
         }
     }
     let text = tokenizer.decode(recording.history.spoken());
@@ -50,23 +49,41 @@ pub fn transcribe_sequential(
 fn decode_window(
     recording: &mut Recording<'_>,
     words: &mut TimedWords,
+    content: &Content,
     span: WindowSpan,
     decoder: &mut dyn DecodeWindows,
     sink: &mut dyn SegmentSink,
 ) -> Result<usize> {
     recording.options.prompt = recording.history.prompt();
-    let started = Instant::now();
+    let (started, guard) = (Instant::now(), Guard::of(content));
     decoder.submit(0, recording.request(span))?;
-    let (_, result) = decoder.next_result()?;
+    let (_, mut result) = decoder.next_result()?;
     let trace = trace(span, &result, &recording.asked.gates, started.elapsed());
     let silent = trace.silent;
     recording.add_window(trace, sink)?;
+    let window_end = span.seek_frames + span.segment_frames;
+    let (mut dropped, mut looped) = (Vec::new(), None);
+    let mut cut = WindowSegments::none(window_end);
     if silent {
-        return Ok(span.seek_frames + span.segment_frames);
+        dropped.extend(guard.as_ref().and_then(|_| guards::silent(span, &result)));
+    } else {
+        looped = guard
+            .as_ref()
+            .and_then(|_| cut_loop(recording.tokenizer, &mut result));
+        cut = segments_from_tokens(recording.tokenizer, span, &result);
+        if recording.asked.word_timestamps && !words.add(recording, span, &result, &mut cut) {
+            return Ok(cut.next_seek_frames);
+        }
     }
-    let mut cut = segments_from_tokens(recording.tokenizer, span, &result);
-    if recording.asked.word_timestamps && !words.add(recording, span, &result, &mut cut) {
-        return Ok(cut.next_seek_frames);
+    let has_looped = looped.is_some();
+    if let Some(guard) = guard {
+        guard.sorted_out(span, looped, &mut cut, &mut dropped);
+        let range = span.seek_frames..cut.next_seek_frames;
+        guard.rescue(recording, decoder, range, &mut cut.segments, &mut dropped)?;
+    }
+    if silent && cut.segments.is_empty() {
+        recording.add_dropped(dropped, sink)?;
+        return Ok(window_end);
     }
     clear_empty(&mut cut.segments);
     let tokens = cut.segments.iter().flat_map(|segment| &segment.tokens);
@@ -74,16 +91,12 @@ fn decode_window(
     recording
         .history
         .close_window(tokens, condition, result.temperature);
+    if has_looped {
+        recording.history.forget();
+    }
     for segment in cut.segments {
         recording.add_segment(segment, sink)?;
     }
+    recording.add_dropped(dropped, sink)?;
     Ok(cut.next_seek_frames)
-}
-
-/// The next window of a clip: 30 s, or what is left of the clip.
-fn window_span(left: Range<usize>) -> WindowSpan {
-    WindowSpan {
-        seek_frames: left.start,
-        segment_frames: N_FRAMES.min(left.end - left.start),
-    }
 }

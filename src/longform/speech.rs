@@ -253,8 +253,14 @@ mod tests {
         }
         assert_eq!(clock.word(2.9, 3.5), (60.0, 60.5));
         assert_eq!(clock.word(2.5, 3.1), (12.5, 13.0));
-        assert_eq!((clock.frame(299, false), clock.frame(300, false)), (1299, 6000));
-        assert_eq!((clock.frame(300, true), clock.frame(500, true)), (1300, 6200));
+        assert_eq!(
+            (clock.frame(299, false), clock.frame(300, false)),
+            (1299, 6000)
+        );
+        assert_eq!(
+            (clock.frame(300, true), clock.frame(500, true)),
+            (1300, 6200)
+        );
     }
 
     #[test]

@@ -213,7 +213,7 @@ fn differences(golden: &Golden, tokenizer: &Tokenizer) -> Vec<String> {
     };
     let (mut sunk, mut reported) = (Vec::new(), Vec::new());
     let made = transcribe_sequential(
-        golden.frames,
+        &golden.frames.into(),
         tokenizer,
         &options(&golden.options),
         &mut Scripted::by(|asked: WindowRequest<'_>| replay.decode(asked)),
@@ -387,7 +387,7 @@ fn seeks(options: &TranscribeOptions, tokens: &[u32]) -> Vec<(usize, Vec<u32>, u
         Ok(result(tokens))
     };
     let made = transcribe_sequential(
-        7000,
+        &7000.into(),
         &tokenizer(),
         options,
         &mut Scripted::by(decode),
@@ -458,7 +458,7 @@ fn errors_of_decoder_and_sink_stop_the_work() {
     let options = TranscribeOptions::default();
     let mut calls = 0;
     let broken = transcribe_sequential(
-        9000,
+        &9000.into(),
         &tokenizer,
         &options,
         &mut Scripted::by(|_: WindowRequest<'_>| {

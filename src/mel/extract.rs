@@ -151,7 +151,10 @@ impl LogMel {
             let stored = self.log.len() / self.n_mels;
             let (start, end) = (stretch.start.min(stored), stretch.end.min(stored));
             log.extend_from_slice(&self.log[start * self.n_mels..end * self.n_mels]);
-            log.resize(log.len() + (stretch.len() - (end - start)) * self.n_mels, FLOOR_LOG);
+            log.resize(
+                log.len() + (stretch.len() - (end - start)) * self.n_mels,
+                FLOOR_LOG,
+            );
         }
         Self {
             n_mels: self.n_mels,
@@ -190,12 +193,13 @@ impl LogMel {
         self.write(seek_frames, end.min(self.content_frames), window);
     }
 
-    /// The first 3000 frames with the zeros behind a short recording as they sound, which is what
+    /// The 3000 frames from `seek_frames` on with the zeros behind a short recording as they sound, which is what
     /// `transcribe()` detects the language on: `(n_mels, 3000)`, row-major.
     #[must_use]
-    pub fn detection_window(&self) -> Vec<f32> {
+    pub fn detection_window(&self, seek_frames: usize) -> Vec<f32> {
         let mut window = vec![0.0; self.n_mels * N_FRAMES];
-        self.write(0, self.total_frames.min(N_FRAMES), &mut window);
+        let end = self.total_frames.min(seek_frames + N_FRAMES);
+        self.write(seek_frames, end, &mut window);
         window
     }
 
@@ -226,7 +230,7 @@ pub fn log_mel_of_clip(samples: &[f32], n_mels: usize) -> Vec<f32> {
     let mut extractor = MelExtractor::new(n_mels);
     extractor.push(heard);
     if heard.len() + N_FFT <= N_SAMPLES {
-        return extractor.finish().detection_window();
+        return extractor.finish().detection_window(0);
     }
     extractor.take(&vec![0.0; N_SAMPLES - heard.len()]);
     // The clip's end is reflected too, and the last frame reaches this far beyond it.
@@ -243,7 +247,7 @@ pub fn log_mel_of_clip(samples: &[f32], n_mels: usize) -> Vec<f32> {
         log,
         max,
     }
-    .detection_window()
+    .detection_window(0)
 }
 
 /// Samples that the audio's thread hands over at once: packets are some hundred, and waking the other thread

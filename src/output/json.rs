@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::transcript::{Segment, Transcript, Word};
+use crate::transcript::{Dropped, Segment, Transcript, Word};
 
 pub(super) fn write(transcript: &Transcript, out: &mut dyn Write) -> io::Result<()> {
     write!(
@@ -15,7 +15,24 @@ pub(super) fn write(transcript: &Transcript, out: &mut dyn Write) -> io::Result<
         string(&transcript.text)
     )?;
     write!(out, "{}", list(transcript.segments.iter().map(segment)))?;
-    write!(out, ", \"language\": {}}}", string(&transcript.language))
+    write!(out, ", \"language\": {}", string(&transcript.language))?;
+    if !transcript.dropped.is_empty() {
+        write!(
+            out,
+            ", \"dropped\": {}",
+            list(transcript.dropped.iter().map(dropped))
+        )?;
+    }
+    write!(out, "}}")
+}
+
+fn dropped(d: &Dropped) -> String {
+    object(&[
+        ("start", float(d.start)),
+        ("end", float(d.end)),
+        ("text", string(&d.text)),
+        ("reason", string(d.reason.name())),
+    ])
 }
 
 fn segment(s: &Segment) -> String {

@@ -4,6 +4,7 @@
 //! whoever made the segments answers for their order.
 
 mod json;
+mod speech_map;
 mod subtitles;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 pub use json::read_json;
+pub(crate) use speech_map::speech_map_json;
+pub use speech_map::{read_speech_map, write_speech_map};
 pub use text::{format_timestamp, timed_line};
 
 use crate::error::{Error, Result};
@@ -130,12 +133,21 @@ pub fn write_file(
     options: &WriterOptions,
     path: &Path,
 ) -> Result<()> {
+    write_to(path, |out| {
+        write_transcript(format, transcript, options, out)
+    })
+}
+
+fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_to(path, |out| out.write_all(bytes))
+}
+
+fn write_to(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let failed = |source: io::Error| Error::Output {
         file: path.to_owned(),
         source,
     };
     let target = target(path).map_err(failed)?;
-    let write = |out: &mut dyn Write| write_transcript(format, transcript, options, out);
     match is_special(&target) {
         true => write_through(&target, write).map_err(failed),
         false => write_whole(&target, write).map_err(failed),

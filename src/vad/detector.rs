@@ -9,6 +9,11 @@ use crate::kernels::{Cpu, SimdLevel};
 /// Chunks that are computed together: one second and a quarter. More gain nothing.
 const TOGETHER: usize = 40;
 
+/// A recording whose loudest sample so far is below this is lifted to [`LIFTED`]: the model hears no speech in what is
+/// very quiet, and noise is none to it however loud it is.
+const QUIET: f32 = 0.02;
+const LIFTED: f32 = 0.2;
+
 /// Listens to a recording, on the thread that it is told of samples on.
 pub struct Detector {
     cpu: Cpu,
@@ -18,6 +23,8 @@ pub struct Detector {
     heard: Vec<f32>,
     samples: usize,
     probabilities: Vec<f32>,
+    /// The loudest sample so far, where very quiet recordings are lifted.
+    loudest: Option<f32>,
 }
 
 impl Detector {
@@ -33,8 +40,16 @@ impl Detector {
             heard: vec![0.0; CONTEXT],
             samples: 0,
             probabilities: Vec::new(),
+            loudest: None,
             cpu,
         })
+    }
+
+    /// Hears speech in very quiet recordings too; of others it says the same.
+    #[must_use]
+    pub fn lifting_quiet(mut self, lifts: bool) -> Self {
+        self.loudest = lifts.then_some(0.0);
+        self
     }
 
     /// Takes the next samples.
@@ -70,9 +85,19 @@ impl Detector {
             memory,
             heard,
             probabilities,
+            loudest,
             ..
         } = self;
-        network.run(cpu, heard, memory, probabilities);
+        let mut lifted = Vec::new();
+        if let Some(loudest) = loudest {
+            *loudest = heard.iter().fold(*loudest, |most, x| most.max(x.abs()));
+            if *loudest > 0.0 && *loudest < QUIET {
+                let gain = LIFTED / *loudest;
+                lifted.extend(heard.iter().map(|x| x * gain));
+            }
+        }
+        let heard_so = if lifted.is_empty() { &*heard } else { &lifted };
+        network.run(cpu, heard_so, memory, probabilities);
         let context = heard.len() - CONTEXT;
         heard.drain(..context);
     }

@@ -83,6 +83,31 @@ fn the_pieces_that_samples_come_in_change_nothing() {
 }
 
 #[test]
+fn very_quiet_speech_is_heard_where_that_is_asked_for() {
+    let loud = example("en_quick_brown_fox.wav").unwrap();
+    let quiet: Vec<f32> = loud.iter().map(|x| x / 300.0).collect();
+    let heard = |samples: &[f32], lifts| {
+        let mut detector = Detector::new(None).unwrap().lifting_quiet(lifts);
+        detector.push(samples);
+        detector.finish()
+    };
+    let chunks = |heard: &Heard| heard.probabilities.iter().filter(|p| **p >= 0.5).count();
+    let all = chunks(&heard(&loud, false));
+    assert_eq!(heard(&loud, true), heard(&loud, false));
+    assert!(chunks(&heard(&quiet, true)) * 10 >= all * 9);
+    assert!(chunks(&heard(&quiet, false)) < chunks(&heard(&quiet, true)));
+    // Neither silence nor faint noise is speech.
+    let mut seed = 1u32;
+    let mut noise = || {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        ((seed >> 8) as f32 / (1 << 23) as f32 - 1.0) * 1e-3
+    };
+    let noise: Vec<f32> = (0..100_000).map(|_| noise()).collect();
+    assert_eq!(chunks(&heard(&noise, true)), 0);
+    assert_eq!(chunks(&heard(&[0.0; 50_000], true)), 0);
+}
+
+#[test]
 fn spans_are_those_of_faster_whisper_s_rules() {
     let mut found = 0;
     for Golden {

@@ -17,7 +17,6 @@ import json
 import pathlib
 import subprocess
 import sys
-import tempfile
 
 import numpy as np
 
@@ -118,13 +117,10 @@ def write_golden(target, recordings):
 
 
 def ours(program, recording, options):
-    """Spans and probabilities as the program writes them."""
-    with tempfile.TemporaryDirectory() as folder:
-        target = f"{folder}/map.json"
-        flags = [f"--vad_{name}={value}" for name, value in options.items()]
-        command = [program, "vad", "--probabilities", "-o", target, *flags, recording]
-        subprocess.run(command, check=True, capture_output=True)
-        return json.loads(pathlib.Path(target).read_text())
+    """Spans and probabilities as the program prints them."""
+    flags = [f"--vad_{name}={value}" for name, value in options.items()]
+    command = [program, "vad", "--json", "--probabilities", *flags, recording]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def compare(program, recordings):

@@ -23,21 +23,15 @@ const LONG: &[(&[&str], &str)] = &[
     ),
     (
         &[
-            "vad-filter",
-            "vad-threshold",
             "vad-onset",
             "vad-offset",
             "vad-method",
             "vad",
-            "vad-min-speech-duration-ms",
-            "vad-max-speech-duration-s",
-            "vad-min-silence-duration-ms",
-            "vad-speech-pad-ms",
             "vad-model",
             "vad-samples-overlap",
         ],
-        "there is no voice detection yet; silence is skipped by --no-speech-threshold, and \
-         --clip-timestamps takes stretches of your own",
+        "--vad-filter True looks for speech with Silero's model, which is built in; --vad-threshold and \
+         --vad-neg-threshold say how sure it must be",
     ),
     (
         &[
@@ -239,11 +233,11 @@ const SHORT: &[(&str, &str)] = &[
     ("nfa", "no-flash-attn"),
     ("sns", "suppress-nst"),
     ("vm", "vad-model"),
-    ("vt", "vad-threshold"),
-    ("vspd", "vad-min-speech-duration-ms"),
-    ("vsd", "vad-min-silence-duration-ms"),
-    ("vmsd", "vad-max-speech-duration-s"),
-    ("vp", "vad-speech-pad-ms"),
+    ("vt", "--vad-threshold P"),
+    ("vspd", "--vad-min-speech-duration-ms MS"),
+    ("vsd", "--vad-min-silence-duration-ms MS"),
+    ("vmsd", "--vad-max-speech-duration-s S"),
+    ("vp", "--vad-speech-pad-ms MS"),
     ("vo", "vad-samples-overlap"),
     ("dev", "device-index"),
 ];
@@ -352,9 +346,9 @@ mod tests {
         assert!(told.starts_with("-osrt: -f FORMAT"), "{told}");
         assert_eq!(taken_apart(&typed("undertone a.wav -o srt -l de")), None);
         assert_eq!(taken_apart(&typed("undertone -- -osrt")), None);
-        let told = answer("--vad_filter=True").unwrap();
+        let told = answer("--vad_method=x").unwrap();
         assert!(
-            told.starts_with("--vad_filter: there is no voice detection"),
+            told.starts_with("--vad_method: --vad-filter True looks"),
             "{told}"
         );
         assert_eq!(answer("--modle"), None);

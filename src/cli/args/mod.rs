@@ -12,6 +12,7 @@ mod speech;
 #[cfg(test)]
 mod tests;
 mod tools;
+mod vad;
 mod values;
 
 use std::ffi::OsString;
@@ -30,6 +31,7 @@ pub use tools::{
     AttentionCommand, BenchArgs, CacheCommand, CleanArgs, CompareArgs, CompletionsArgs,
     ConvertArgs, ExplainArgs, ListArgs, ModelName, ModelsCommand, ProbeArgs, SuggestArgs,
 };
+pub use vad::{VadArgs, VadCommandArgs, VadRules};
 pub use values::parse_bool;
 
 /// Writes speech down, in its own language or in English.
@@ -80,6 +82,8 @@ pub enum Command {
     DetectLanguage(Box<DetectArgs>),
     /// List a file's audio tracks and say which would be heard
     Probe(ProbeArgs),
+    /// Say where recordings have speech
+    Vad(VadCommandArgs),
     /// List, fetch, locate, check and remove models
     #[command(subcommand)]
     Models(ModelsCommand),
@@ -110,6 +114,7 @@ pub const COMMANDS: &[&str] = &[
     "run-batch",
     "detect-language",
     "probe",
+    "vad",
     "models",
     "attention",
     "bench",

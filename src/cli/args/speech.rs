@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{ArgAction, Args};
 
+use super::vad::VadArgs;
 use super::values::{Setting, parse_bool, parse_compute_type, parse_language};
 use crate::model::Executor;
 
@@ -120,6 +121,10 @@ pub struct SpeechArgs {
     /// Language code or name [default: detected]
     #[arg(short, long, value_parser = parse_language, help_heading = "Speech")]
     pub language: Option<String>,
+    /// openai: openai/whisper's results; robust: speech is looked for first, loops are ended, text where nobody
+    /// speaks is dropped, and speech without text is decoded once more
+    #[arg(long, value_name = "NAME", default_value = "openai", value_parser = ["openai", "robust"], help_heading = "Speech")]
+    pub preset: String,
     /// Translate even with a model that was not trained to
     #[arg(long, help_heading = "Speech")]
     pub force_task: bool,
@@ -151,6 +156,9 @@ pub struct SpeechArgs {
     /// Word times.
     #[command(flatten)]
     pub words: WordArgs,
+    /// Where there is speech.
+    #[command(flatten)]
+    pub vad: VadArgs,
 }
 
 /// What of a file is heard.

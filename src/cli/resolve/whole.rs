@@ -2,17 +2,22 @@
 
 use anyhow::Result;
 
-use super::windows;
+use super::{vad, windows};
 use crate::audio::{AudioOptions, Gaps, TrackChoice};
 use crate::cli::args::{AudioArgs, SpeechArgs};
-use crate::options::{Task, TranscribeOptions};
+use crate::options::{DecodingOptions, Task, TranscribeOptions};
 use crate::tokenizer::language_code;
 
 /// What `transcribe` and `translate` hand the engine.
 pub(super) fn options(args: &SpeechArgs, task: Task) -> Result<TranscribeOptions> {
     let (d, audio) = (&args.decoding, audio(&args.audio_options));
+    let robust = args.preset == "robust";
+    let (vad, speech) = vad::vad(&args.vad, robust)?;
     let options = TranscribeOptions {
-        decoding: windows::decoding(d, task, args.language.as_deref())?,
+        decoding: DecodingOptions {
+            stop_loops: robust,
+            ..windows::decoding(d, task, args.language.as_deref())?
+        },
         gates: windows::gates(d, &args.gates)?,
         condition_on_previous_text: d.condition_on_previous_text,
         initial_prompt: d.initial_prompt.clone(),
@@ -26,6 +31,9 @@ pub(super) fn options(args: &SpeechArgs, task: Task) -> Result<TranscribeOptions
         batch_size: args.batch_size,
         audio_track: audio.track,
         gaps: audio.gaps,
+        vad,
+        speech,
+        guard: robust,
     };
     options.validate()?;
     Ok(options)

@@ -20,6 +20,10 @@ pub struct Accepted {
 /// and what is wrong with the others. Recordings whose outputs are there are passed over if it is asked
 /// for.
 pub fn sorted_out(job: &Job, found: Vec<inputs::Found>) -> (Vec<Accepted>, Vec<anyhow::Error>) {
+    let map = job.speech_map.as_deref().map(output::probe).transpose();
+    if let Err(fault) = map {
+        return (Vec::new(), vec![fault.into()]);
+    }
     let (mut claimed, mut skipped) = (HashMap::new(), 0);
     let (mut files, mut faults) = (Vec::new(), Vec::new());
     for inputs::Found { path, fault } in found {

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::LanguageProbabilities;
 use crate::cli::resolve::{Job, Shown};
 use crate::error::Error;
-use crate::transcript::{Segment, SegmentSink, WindowTrace};
+use crate::transcript::{Dropped, Segment, SegmentSink, WindowTrace};
 
 /// What becomes of a file, as it happens.
 pub enum Event {
@@ -15,6 +15,7 @@ pub enum Event {
     Language(String, f64),
     Segment(Segment),
     Window(WindowTrace),
+    Dropped(Dropped),
     /// The whole text, since no file could be written that would hold it.
     Rescued(String),
     /// What standard output is to have.
@@ -45,6 +46,13 @@ impl SegmentSink for EventSink<'_> {
         match self.job.shown {
             Shown::Nothing => Ok(()),
             _ => self.send(Event::Segment(segment.clone())),
+        }
+    }
+
+    fn dropped(&mut self, dropped: &Dropped) -> crate::Result<()> {
+        match self.job.trace {
+            true => self.send(Event::Dropped(dropped.clone())),
+            false => Ok(()),
         }
     }
 

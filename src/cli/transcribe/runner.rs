@@ -15,7 +15,7 @@ use crate::cli::progress::{ProgressLines, Screen};
 use crate::cli::resolve::{self, Job, Shown};
 use crate::cli::shown::{Tally, heading, language_line, print};
 use crate::cli::terminal::complain;
-use crate::cli::trace::{traced, warned};
+use crate::cli::trace::{left_out, traced, warned};
 use crate::cli::{FAILED, FINE, INTERRUPTED, broken_pipe, said};
 use crate::engine::{Control, Engine};
 use crate::error::Error;
@@ -91,6 +91,9 @@ impl JobRunner<'_> {
                 sink.send(Event::Output(bytes))?;
             }
         }
+        if let (Some(file), Some(speech)) = (&self.job.speech_map, &transcript.speech) {
+            output::write_speech_map(file, &name, speech, transcript.duration_s)?;
+        }
         let write = |(format, path): &(OutputFormat, PathBuf)| {
             output::write_file(*format, &transcript, &self.job.writer, path)
         };
@@ -160,6 +163,11 @@ impl JobRunner<'_> {
                 Ok(Event::Window(trace)) => {
                     name()?;
                     self.screen.suspend(|| eprintln!("{}", traced(of, &trace)));
+                }
+                Ok(Event::Dropped(dropped)) => {
+                    name()?;
+                    self.screen
+                        .suspend(|| eprintln!("{}", left_out(of, &dropped)));
                 }
                 Ok(Event::Output(bytes)) => self
                     .screen

@@ -5,22 +5,25 @@
 //! left open there is decoded a second time. So a long recording, which has stretches for everybody
 //! anyway, is cut into longer ones than single windows.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Instant;
 
 use crate::decoding::DecodingResult;
-use crate::dims::{FRAMES_PER_SECOND, N_FRAMES};
+use crate::dims::FRAMES_PER_SECOND;
 use crate::error::{Error, Result};
 use crate::longform::clips::seek_clips;
+use crate::longform::content::Content;
 use crate::longform::cuts::stretches_at_quiet_places;
+use crate::longform::guards::{self, Guard, cut_loop};
 use crate::longform::recording::{DecodeWindows, Recording};
-use crate::longform::segments::{WindowSpan, clear_empty, segments_from_tokens};
+use crate::longform::segments::{clear_empty, segments_from_tokens};
 use crate::longform::trace::trace;
 use crate::longform::words::{add_words, keep_words_inside};
 use crate::options::TranscribeOptions;
 use crate::tokenizer::Tokenizer;
-use crate::transcript::{Segment, SegmentSink, Transcript, WindowTrace};
+use crate::transcript::{Dropped, Segment, SegmentSink, Transcript, WindowTrace};
 
 /// Windows that wait for a slot beside those that are decoded, so that no slot waits for them.
 const AHEAD: usize = 2;
@@ -41,6 +44,7 @@ const LEAST_REST_FRAMES: usize = 50;
 /// # Errors
 /// Whatever `decoder` or `sink` gives.
 pub fn transcribe_batched(
+    content: &Content,
     loudness: &[f32],
     tokenizer: &Tokenizer,
     options: &TranscribeOptions,
@@ -49,7 +53,7 @@ pub fn transcribe_batched(
     report: &mut dyn FnMut(f64),
 ) -> Result<Transcript> {
     let recording = Recording::new(tokenizer, options, decoder.n_text_ctx());
-    let mut work = Stretches::new(loudness, recording);
+    let mut work = Stretches::new(content, loudness, recording);
     let at_once = options.batch_size.unwrap_or(1).max(1) + AHEAD;
     while work.joined < work.stretches.len() {
         while work.under_way < at_once && work.submitted < work.stretches.len() {
@@ -73,6 +77,7 @@ pub fn transcribe_batched(
 
 /// A recording's stretches and what is known of each.
 struct Stretches<'a> {
+    content: &'a Content,
     recording: Recording<'a>,
     stretches: Vec<Stretch>,
     /// Stretches begun so far; they are in order.
@@ -93,6 +98,8 @@ struct Stretch {
     segments: VecDeque<Segment>,
     /// How its windows were decoded.
     traces: Vec<WindowTrace>,
+    /// What was dropped and has not reached the sink.
+    dropped: Vec<Dropped>,
     /// When its present window was handed over.
     submitted: Instant,
 }
@@ -104,6 +111,7 @@ impl Stretch {
             end_frames: frames.end,
             segments: VecDeque::new(),
             traces: Vec::new(),
+            dropped: Vec::new(),
             submitted: Instant::now(),
         }
     }
@@ -112,23 +120,21 @@ impl Stretch {
         self.seek_frames >= self.end_frames
     }
 
-    /// Its present window: 30 s, or what is left.
-    fn span(&self) -> WindowSpan {
-        let segment_frames = N_FRAMES.min(self.end_frames - self.seek_frames);
-        WindowSpan {
-            seek_frames: self.seek_frames,
-            segment_frames,
-        }
+    /// What is left of it.
+    fn left(&self) -> Range<usize> {
+        self.seek_frames..self.end_frames
     }
 }
 
 impl<'a> Stretches<'a> {
-    fn new(loudness: &[f32], recording: Recording<'a>) -> Self {
+    fn new(content: &'a Content, loudness: &[f32], recording: Recording<'a>) -> Self {
         let clips = seek_clips(&recording.asked.clip_timestamps, loudness.len());
         let stretches = clips
             .into_iter()
-            .flat_map(|clip| stretches_at_quiet_places(clip, loudness));
+            .flat_map(|clip| stretches_at_quiet_places(clip, loudness))
+            .filter_map(|stretch| content.spoken(stretch));
         Self {
+            content,
             recording,
             stretches: stretches.map(Stretch::new).collect(),
             submitted: 0,
@@ -143,7 +149,9 @@ impl<'a> Stretches<'a> {
         let stretch = &mut self.stretches[id];
         stretch.submitted = Instant::now();
         self.under_way += 1;
-        decoder.submit(id, self.recording.request(stretch.span()))
+        let span = self.content.window(stretch.left());
+        let span = span.ok_or_else(|| Error::Engine(format!("stretch {id} has no window left")))?;
+        decoder.submit(id, self.recording.request(span))
     }
 
     /// Takes a result in: the stretch is closed, or its next window is handed over.
@@ -162,7 +170,10 @@ impl<'a> Stretches<'a> {
                 "an answer for stretch {id}, which is closed"
             )));
         };
-        let (span, end) = (stretch.span(), stretch.end_frames);
+        let end = stretch.end_frames;
+        let Some(span) = self.content.window(stretch.left()) else {
+            return Err(Error::Engine(format!("stretch {id} had no window")));
+        };
         let mut next = span.seek_frames + span.segment_frames;
         let trace = trace(
             span,
@@ -170,11 +181,28 @@ impl<'a> Stretches<'a> {
             &self.recording.asked.gates,
             stretch.submitted.elapsed(),
         );
-        if !trace.silent {
+        let guard = Guard::of(self.content);
+        let mut result = Cow::Borrowed(result);
+        if trace.silent {
+            if let Some(guard) = guard {
+                stretch.dropped.extend(guards::silent(span, &result));
+                guard.tell_uncovered(span.seek_frames..next, &[], &mut stretch.dropped);
+            }
+        } else {
+            let looped = match guard {
+                Some(_) => cut_loop(self.recording.tokenizer, result.to_mut()),
+                None => None,
+            };
+            let result = &*result;
             let mut cut = segments_from_tokens(self.recording.tokenizer, span, result);
             if self.recording.asked.word_timestamps {
                 let start_s = span.seek_frames as f64 / FRAMES_PER_SECOND as f64;
                 add_words(&self.recording, span, result, &mut cut.segments, start_s);
+            }
+            if let Some(guard) = guard {
+                guard.sorted_out(span, looped, &mut cut, &mut stretch.dropped);
+                let range = span.seek_frames..cut.next_seek_frames.min(next);
+                guard.tell_uncovered(range, &cut.segments, &mut stretch.dropped);
             }
             clear_empty(&mut cut.segments);
             stretch.segments.extend(cut.segments);
@@ -188,6 +216,10 @@ impl<'a> Stretches<'a> {
             }
         }
         stretch.traces.push(trace);
+        let next = self
+            .content
+            .spoken(next..end)
+            .map_or(end, |left| left.start);
         stretch.seek_frames = next;
         self.done_frames += next - span.seek_frames;
         if next < end {
@@ -218,6 +250,8 @@ impl<'a> Stretches<'a> {
                 keep_words_inside(&mut segment);
                 self.recording.add_segment(segment, sink)?;
             }
+            let dropped = std::mem::take(&mut self.stretches[self.joined].dropped);
+            self.recording.add_dropped(dropped, sink)?;
             if !is_closed {
                 break;
             }

@@ -114,6 +114,7 @@ fn run(script: &mut Script, frames: usize, options: &TranscribeOptions) -> Resul
     let tokenizer = Tokenizer::openai("test", 51_865).expect("a known size");
     let (mut sunk, mut reported) = (Vec::new(), Vec::new());
     let transcript = transcribe_batched(
+        &frames.into(),
         // Rising, so that every stretch ends as early as it may.
         &(0..frames).map(|frame| frame as f32).collect::<Vec<_>>(),
         &tokenizer,

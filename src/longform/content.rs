@@ -1,0 +1,76 @@
+//! What windows are laid over: a recording's length, and where in it they may begin and end.
+
+use std::ops::Range;
+
+use super::segments::WindowSpan;
+use super::speech::Speech;
+use crate::dims::N_FRAMES;
+
+/// A recording as the long forms see it.
+#[derive(Clone, Debug, Default)]
+pub struct Content {
+    /// Mel frames, padding not counted.
+    pub frames: usize,
+    /// Where there is speech, if windows are to begin and end there.
+    pub speech: Option<Speech>,
+    /// Where somebody speaks, to the tenth of a second, if text is to be held against it.
+    pub voiced: Option<Speech>,
+}
+
+impl From<usize> for Content {
+    fn from(frames: usize) -> Self {
+        Self {
+            frames,
+            ..Self::default()
+        }
+    }
+}
+
+impl Content {
+    /// The stretch of a range that windows are laid over: from its first speech to its last. None is empty.
+    #[must_use]
+    pub fn spoken(&self, range: Range<usize>) -> Option<Range<usize>> {
+        match &self.speech {
+            Some(speech) => speech.extent(range),
+            None => (!range.is_empty()).then_some(range),
+        }
+    }
+
+    /// The first window of a range: 30 s, or what is left.
+    #[must_use]
+    pub fn window(&self, left: Range<usize>) -> Option<WindowSpan> {
+        let start = self.spoken(left.clone())?.start;
+        let window = self.spoken(start..left.end.min(start + N_FRAMES))?;
+        Some(WindowSpan {
+            seek_frames: window.start,
+            segment_frames: window.len(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_begin_and_end_with_speech() {
+        let place = |content: &Content, left| {
+            let span = content.window(left)?;
+            Some((span.seek_frames, span.segment_frames))
+        };
+        let plain = Content::from(5000);
+        assert_eq!(place(&plain, 100..5000), Some((100, 3000)));
+        assert_eq!(place(&plain, 4000..5000), Some((4000, 1000)));
+        assert_eq!(place(&plain, 5000..5000), None);
+        let speech = Speech::of_samples(&[16_000..32_000, 480_000..640_000], 5000);
+        let spoken = Content {
+            speech: Some(speech),
+            ..plain
+        };
+        // From 1 s to 2 s, and from 30 s to 40 s.
+        assert_eq!(place(&spoken, 0..5000), Some((100, 3000)));
+        assert_eq!(place(&spoken, 150..2900), Some((150, 50)));
+        assert_eq!(place(&spoken, 200..5000), Some((3000, 1000)));
+        assert_eq!(place(&spoken, 4000..5000), None);
+    }
+}

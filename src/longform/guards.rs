@@ -1,0 +1,304 @@
+//! What the robust preset does about invented and lost text: it knows where somebody speaks.
+//!
+//! Text where nobody does is dropped, and so is what repeats itself; speech that a window left without text is
+//! decoded by itself. All that is dropped or stays without text is told.
+
+use std::ops::Range;
+
+use super::content::Content;
+use super::phantoms::is_phantom;
+use super::recording::{DecodeWindows, Recording, WindowRequest};
+use super::segments::{WindowSegments, WindowSpan, clear_empty, segments_from_tokens};
+use super::speech::Speech;
+use super::words::{add_words, keep_words_inside};
+use crate::decoding::fallback::needs_fallback;
+use crate::decoding::{DecodingResult, loop_in, strip};
+use crate::dims::{FRAMES_PER_SECOND, N_FRAMES};
+use crate::error::Result;
+use crate::options::{DecodingOptions, Gates};
+use crate::tokenizer::Tokenizer;
+use crate::transcript::{DropReason, Dropped, Segment};
+
+/// Text this near to speech may be its text: times are not exact.
+const NEAR_FRAMES: usize = 50;
+/// A phantom phrase is dropped where less than this share of its time is speech.
+const SPOKEN_SHARE: f64 = 0.3;
+/// A stretch without text is looked at if it is at least this long, and has this much speech.
+const GAP_FRAMES: usize = 200;
+const GAP_SPEECH_FRAMES: usize = 150;
+/// A window of its own begins this much before its speech.
+const LEAD_FRAMES: usize = 30;
+
+/// Cuts a result's text behind the first round of a loop. The text that goes, if it loops.
+pub(super) fn cut_loop(tokenizer: &Tokenizer, result: &mut DecodingResult) -> Option<String> {
+    let kept = loop_in(&result.tokens, tokenizer.eot())?;
+    let rest = result.tokens.split_off(kept);
+    result.text = strip(&tokenizer.decode(&result.tokens)).to_owned();
+    Some(tokenizer.decode(&rest))
+}
+
+/// A window's segments without those that nobody has said.
+pub(super) fn spoken_only(
+    voiced: &Speech,
+    segments: &mut Vec<Segment>,
+    dropped: &mut Vec<Dropped>,
+) {
+    segments.retain(|segment| {
+        let reason = why_not_spoken(voiced, segment);
+        if let Some(reason) = reason {
+            dropped.push(Dropped {
+                start: segment.start,
+                end: segment.end,
+                text: segment.text.clone(),
+                reason,
+            });
+        }
+        reason.is_none()
+    });
+}
+
+fn why_not_spoken(voiced: &Speech, segment: &Segment) -> Option<DropReason> {
+    if strip(&segment.text).is_empty() {
+        return None;
+    }
+    let (start, end) = (frame(segment.start), frame(segment.end));
+    let around = start.saturating_sub(NEAR_FRAMES)..end + NEAR_FRAMES;
+    if voiced.frames(around) == 0 {
+        return Some(DropReason::NoSpeech);
+    }
+    let share = voiced.frames(start..end) as f64 / (end.saturating_sub(start)).max(1) as f64;
+    (share < SPOKEN_SHARE && is_phantom(&segment.text)).then_some(DropReason::Phantom)
+}
+
+/// The stretches of a range that have speech and no text.
+pub(super) fn uncovered(
+    voiced: &Speech,
+    range: Range<usize>,
+    segments: &[Segment],
+) -> Vec<Range<usize>> {
+    let texts = segments.iter().filter(|s| !strip(&s.text).is_empty());
+    let mut edges: Vec<_> = texts.map(|s| (frame(s.start), frame(s.end))).collect();
+    edges.push((range.end, range.end));
+    let (mut gaps, mut from) = (Vec::new(), range.start);
+    for (start, end) in edges {
+        let gap = from..start.min(range.end);
+        if gap.len() >= GAP_FRAMES && voiced.frames(gap.clone()) >= GAP_SPEECH_FRAMES {
+            gaps.extend(voiced.extent(gap));
+        }
+        from = from.max(end);
+    }
+    gaps
+}
+
+/// What the rest of a window's time is worth.
+pub(super) struct Guard<'a> {
+    voiced: &'a Speech,
+    /// Mel frames of the recording.
+    frames: usize,
+}
+
+impl<'a> Guard<'a> {
+    /// A guard, if where somebody speaks is known.
+    pub fn of(content: &'a Content) -> Option<Self> {
+        let voiced = content.voiced.as_ref()?;
+        Some(Self {
+            voiced,
+            frames: content.frames,
+        })
+    }
+
+    /// A window's segments as they should be: nothing that loops, nothing that nobody has said.
+    pub fn sorted_out(
+        &self,
+        span: WindowSpan,
+        looped: Option<String>,
+        cut: &mut WindowSegments,
+        dropped: &mut Vec<Dropped>,
+    ) {
+        if let Some(text) = looped {
+            let end = span.seek_frames + span.segment_frames;
+            let last = cut
+                .segments
+                .last()
+                .map_or(span.seek_frames, |s| frame(s.end));
+            dropped.push(told(last.min(end)..end, text, DropReason::Loop));
+            // The same audio would loop again.
+            cut.next_seek_frames = end;
+        }
+        spoken_only(self.voiced, &mut cut.segments, dropped);
+    }
+
+    /// Speech that a window left without text is decoded by itself, without the text before it and whatever the
+    /// no-speech gate says. What is found joins the segments; what is not is told.
+    pub fn rescue(
+        &self,
+        recording: &Recording<'_>,
+        decoder: &mut dyn DecodeWindows,
+        range: Range<usize>,
+        segments: &mut Vec<Segment>,
+        dropped: &mut Vec<Dropped>,
+    ) -> Result<()> {
+        for gap in uncovered(self.voiced, range.clone(), segments) {
+            let lead = gap.start.saturating_sub(LEAD_FRAMES).max(range.start);
+            let mut found = Vec::new();
+            let mut start = lead;
+            while start < gap.end {
+                let end = (gap.end + LEAD_FRAMES)
+                    .min(self.frames)
+                    .min(start + N_FRAMES);
+                let span = WindowSpan {
+                    seek_frames: start,
+                    segment_frames: end - start,
+                };
+                found.extend(self.decoded_alone(recording, decoder, span, gap.end, dropped)?);
+                start = end;
+            }
+            if found.is_empty() {
+                dropped.push(told(gap, String::new(), DropReason::Uncovered));
+            }
+            segments.extend(found);
+        }
+        segments.sort_by(|a, b| a.start.total_cmp(&b.start));
+        Ok(())
+    }
+
+    fn decoded_alone(
+        &self,
+        recording: &Recording<'_>,
+        decoder: &mut dyn DecodeWindows,
+        span: WindowSpan,
+        end: usize,
+        dropped: &mut Vec<Dropped>,
+    ) -> Result<Vec<Segment>> {
+        let gates = Gates {
+            no_speech_threshold: None,
+            ..recording.asked.gates.clone()
+        };
+        let options = DecodingOptions {
+            prompt: Vec::new(),
+            ..recording.options.clone()
+        };
+        let request = WindowRequest {
+            seek_frames: span.seek_frames,
+            segment_frames: span.segment_frames,
+            options: &options,
+            gates: &gates,
+        };
+        decoder.submit(0, request)?;
+        let (_, mut result) = decoder.next_result()?;
+        let looped = cut_loop(recording.tokenizer, &mut result).is_some();
+        if looped || needs_fallback(&result, &gates) {
+            return Ok(Vec::new());
+        }
+        let mut cut = segments_from_tokens(recording.tokenizer, span, &result);
+        if recording.asked.word_timestamps {
+            let start_s = seconds(span.seek_frames);
+            add_words(recording, span, &result, &mut cut.segments, start_s);
+        }
+        let end_s = seconds(end + LEAD_FRAMES);
+        for segment in &mut cut.segments {
+            segment.start = segment.start.min(end_s);
+            segment.end = segment.end.clamp(segment.start, end_s);
+            keep_words_inside(segment);
+        }
+        clear_empty(&mut cut.segments);
+        cut.segments.retain(|segment| !segment.text.is_empty());
+        spoken_only(self.voiced, &mut cut.segments, dropped);
+        Ok(cut.segments)
+    }
+
+    /// What has speech in a range and no text, told.
+    pub fn tell_uncovered(
+        &self,
+        range: Range<usize>,
+        segments: &[Segment],
+        dropped: &mut Vec<Dropped>,
+    ) {
+        let gaps = uncovered(self.voiced, range, segments).into_iter();
+        dropped.extend(gaps.map(|gap| told(gap, String::new(), DropReason::Uncovered)));
+    }
+}
+
+/// What a window that counts as silent would have said.
+pub(super) fn silent(span: WindowSpan, result: &DecodingResult) -> Option<Dropped> {
+    let range = span.seek_frames..span.seek_frames + span.segment_frames;
+    let text = result.text.clone();
+    (!text.is_empty()).then(|| told(range, text, DropReason::NoSpeech))
+}
+
+fn told(range: Range<usize>, text: String, reason: DropReason) -> Dropped {
+    Dropped {
+        start: seconds(range.start),
+        end: seconds(range.end),
+        text,
+        reason,
+    }
+}
+
+fn frame(seconds: f64) -> usize {
+    (seconds * FRAMES_PER_SECOND as f64).round().max(0.0) as usize
+}
+
+fn seconds(frames: usize) -> f64 {
+    frames as f64 / FRAMES_PER_SECOND as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn voiced(spans: &[(usize, usize)]) -> Speech {
+        let samples: Vec<_> = spans.iter().map(|(a, b)| a * 160..b * 160).collect();
+        Speech::of_samples(&samples, 100_000)
+    }
+
+    fn says(start: f64, end: f64, text: &str) -> Segment {
+        Segment {
+            start,
+            end,
+            text: text.into(),
+            ..Segment::default()
+        }
+    }
+
+    #[test]
+    fn text_where_nobody_speaks_is_dropped() {
+        let voiced = voiced(&[(1000, 1300)]);
+        let cases = [
+            (says(10.0, 13.0, " Hello there."), None),
+            (says(10.0, 13.0, " Thanks for watching!"), None),
+            (
+                says(12.8, 20.0, " Thanks for watching!"),
+                Some(DropReason::Phantom),
+            ),
+            (says(12.8, 20.0, " And then he left."), None),
+            (says(13.4, 20.0, " And then he left."), None),
+            (
+                says(14.0, 20.0, " And then he left."),
+                Some(DropReason::NoSpeech),
+            ),
+            (says(14.0, 20.0, " "), None),
+        ];
+        for (segment, reason) in cases {
+            let (mut segments, mut dropped) = (vec![segment.clone()], Vec::new());
+            spoken_only(&voiced, &mut segments, &mut dropped);
+            assert_eq!(dropped.first().map(|d| d.reason), reason, "{segment:?}");
+            assert_eq!(segments.is_empty(), reason.is_some());
+        }
+    }
+
+    #[test]
+    fn speech_without_text_is_found() {
+        let voiced = voiced(&[(0, 500), (600, 900), (1000, 1100), (2000, 2900)]);
+        let segments = [
+            says(0.0, 5.0, " One."),
+            says(19.0, 24.0, " Two."),
+            says(24.0, 24.0, ""),
+        ];
+        // From 5 s to 19 s there are 4 s of speech, and 5 s from 24 s on.
+        let gaps = uncovered(&voiced, 0..3000, &segments);
+        assert_eq!(gaps, [600..1100, 2400..2900]);
+        assert!(uncovered(&voiced, 0..700, &segments).is_empty());
+        assert_eq!(uncovered(&voiced, 0..3000, &[]), [0..2900]);
+    }
+}
