@@ -48,6 +48,7 @@ impl Engine {
             sources: AtomicU64::new(0),
             warnings: base.warnings.clone(),
             alignment_heads: base.alignment_heads.clone(),
+            level: base.level,
         })))
     }
 }

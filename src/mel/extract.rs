@@ -169,7 +169,7 @@ impl LogMel {
     pub fn mute_but(&mut self, stretches: &[Range<usize>]) {
         let mut from = 0;
         let end = self.log.len() / self.n_mels;
-        for stretch in stretches.iter().cloned().chain([end..end]) {
+        for stretch in stretches.iter().cloned().chain(std::iter::once(end..end)) {
             let silent = from..stretch.start.clamp(from, end);
             self.log[silent.start * self.n_mels..silent.end * self.n_mels].fill(FLOOR_LOG);
             from = stretch.end.min(end);
