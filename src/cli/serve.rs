@@ -27,7 +27,7 @@ pub fn serve(args: &ServeArgs) -> Result<u8> {
     let config = Config {
         keys: keys(args)?,
         grace: seconds("--grace", args.grace)?,
-        cors: args.cors.clone(),
+        cors: origins(&args.cors)?,
         idle_unload: args
             .idle_unload
             .map(|s| seconds("--idle-unload", s))
@@ -136,6 +136,20 @@ fn seconds(option: &str, value: f64) -> Result<Duration> {
         true => Ok(Duration::from_secs_f64(value)),
         false => usage(format!(
             "{option}: {value} is not a number of seconds from 0 on"
+        )),
+    }
+}
+
+/// Origins as browsers send them; another spelling would let nobody in.
+fn origins(named: &[String]) -> Result<Vec<String>> {
+    let is_one = |origin: &str| {
+        let host = origin.split_once("://").map(|(_, host)| host);
+        host.is_some_and(|host| !host.is_empty() && !host.contains(['/', ' ']))
+    };
+    match named.iter().find(|name| *name != "*" && !is_one(name)) {
+        None => Ok(named.to_vec()),
+        Some(name) => usage(format!(
+            "--cors: {name} is no origin, as https://example.org or http://localhost:3000, nor *"
         )),
     }
 }
@@ -287,6 +301,9 @@ mod tests {
         assert_eq!(bracketed("127.0.0.1"), "127.0.0.1");
         assert!(seconds("--grace", -1.0).is_err() && seconds("--grace", f64::NAN).is_err());
         assert!(positive("--max-upload-mb", 0.0).is_err());
+        let is_origin = |name: &str| origins(&[name.to_owned()]).is_ok();
+        assert!(is_origin("*") && is_origin("http://localhost:3000"));
+        assert!(!is_origin("a.example") && !is_origin("https://a.example/"));
         assert_eq!(seconds("--grace", 0.5).unwrap(), Duration::from_millis(500));
     }
 }

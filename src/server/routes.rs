@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Path, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -20,7 +22,7 @@ use super::form::drain;
 use super::models::{Served, is_ready};
 use super::request_id::{REQUEST_ID, RequestId};
 use super::speech::speech;
-use super::{App, auth, page};
+use super::{App, auth, page, stream};
 use crate::options::Task;
 
 type Shared = State<Arc<App>>;
@@ -84,28 +86,76 @@ fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
 
 /// Around every request: its id, its key, its line in the log, its place in the figures.
 async fn around(State(app): Shared, mut request: Request, next: Next) -> Response {
-    let (started, id) = (Instant::now(), RequestId::of(&request));
-    let method = request.method().clone();
+    let id = RequestId::of(&request);
     let path = request.uri().path().to_owned();
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched.map_or("none".to_owned(), |matched| matched.as_str().to_owned());
     request.extensions_mut().insert(id.clone());
+    let mut told = Told {
+        app,
+        started: Instant::now(),
+        id: id.0.clone(),
+        method: request.method().clone(),
+        path,
+        route,
+        status: 0,
+    };
+    let path = told.path.as_str();
     let guarded = path == "/v1" || path.starts_with("/v1/");
-    let mut response = match guarded && !auth::is_allowed(&app.config.keys, request.headers()) {
-        true => {
+    let is_allowed = !guarded || auth::is_allowed(&told.app.config.keys, request.headers());
+    let mut response = match is_allowed {
+        true => next.run(request).await,
+        false => {
             drain(request.into_body()).await;
             ApiError::unauthorized()
         }
-        false => next.run(request).await,
     };
-    let (status, took) = (response.status().as_u16(), started.elapsed());
-    app.metrics.answered(&route, status, took);
-    let ms = took.as_millis() as u64;
-    tracing::info!(id = id.0, %method, path, status, ms, "request");
+    told.status = response.status().as_u16();
     if let Ok(value) = HeaderValue::from_str(&id.0) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
-    response
+    match stream::is_one(&response) {
+        true => response.map(|body| told.at_the_end_of(body)),
+        false => response,
+    }
+}
+
+/// A request, told to the log and the figures when this is dropped.
+struct Told {
+    app: Arc<App>,
+    started: Instant,
+    id: String,
+    method: Method,
+    path: String,
+    route: String,
+    status: u16,
+}
+
+impl Told {
+    /// A stream takes as long as its body.
+    fn at_the_end_of(self, body: Body) -> Body {
+        let pieces = body.into_data_stream().map(move |piece| {
+            let _until_here = &self;
+            piece
+        });
+        Body::from_stream(pieces)
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        // The client left before its answer.
+        if self.status == 0 {
+            return;
+        }
+        let (status, took) = (self.status, self.started.elapsed());
+        let Self {
+            id, method, path, ..
+        } = self;
+        self.app.metrics.answered(&self.route, status, took);
+        let ms = took.as_millis() as u64;
+        tracing::info!(id, %method, path, status, ms, "request");
+    }
 }
 
 async fn health(State(app): Shared) -> StatusCode {

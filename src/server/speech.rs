@@ -16,7 +16,7 @@ use super::request_id::{RequestId, fresh_id};
 use super::schema::SpeechRequest;
 use super::stream::Messages;
 use super::work::{Event, Heard, Work};
-use super::{App, answer};
+use super::{App, answer, stream};
 use crate::batcher::Cancel;
 use crate::options::Task;
 
@@ -93,7 +93,7 @@ async fn streamed(
         .with_usage(request, config.always_usage);
     let pieces = futures_util::stream::unfold(Some((messages, events)), next_piece);
     let headers = [
-        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CONTENT_TYPE, stream::KIND),
         (header::CACHE_CONTROL, "no-cache"),
     ];
     Ok((headers, Body::from_stream(pieces)).into_response())

@@ -7,6 +7,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use axum::http::header;
+use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::answer;
@@ -18,6 +20,15 @@ use crate::options::Task;
 
 /// What ends every stream.
 pub const DONE: &str = "data: [DONE]\n\n";
+
+/// What a stream is sent as.
+pub const KIND: &str = "text/event-stream";
+
+/// Whether an answer is a stream.
+pub fn is_one(answer: &Response) -> bool {
+    let kind = answer.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind == KIND)
+}
 
 /// Turns what is found into messages.
 pub struct Messages {
