@@ -248,6 +248,17 @@ pub struct TranscribeOptions {
     /// Guard against invented and lost text, where speech is looked for or given: text where nobody speaks is
     /// dropped, and windows that were left without text although somebody does are decoded once more.
     pub guard: bool,
+    /// The languages that a detected one may be; none allows all.
+    pub languages: Vec<String>,
+    /// Tell the language of every piece of speech: a recording may change between languages. Each segment
+    /// says its own.
+    pub multilingual: bool,
+    /// Windows of 30 s that the language may be told from, where the first is not sure enough. openai/whisper
+    /// looks at the first alone.
+    pub language_detection_segments: usize,
+    /// How probable a language must be to be taken without a look at the next window, or for another one to
+    /// follow it.
+    pub language_detection_threshold: f64,
 }
 
 /// openai/whisper's default of [`TranscribeOptions::prepend_punctuations`].
@@ -275,6 +286,10 @@ impl Default for TranscribeOptions {
             vad: None,
             speech: None,
             guard: false,
+            languages: Vec::new(),
+            multilingual: false,
+            language_detection_segments: 1,
+            language_detection_threshold: 0.5,
         }
     }
 }
@@ -447,6 +462,17 @@ impl TranscribeOptions {
         }
         if let Some(vad) = &self.vad {
             vad.validate()?;
+        }
+        if self.decoding.language.is_some() && (self.multilingual || !self.languages.is_empty()) {
+            let reason =
+                "is given, so there is none to tell: leave it or languages and multilingual out";
+            return bad("language", reason);
+        }
+        if !(0.0..=1.0).contains(&self.language_detection_threshold) {
+            return bad("language_detection_threshold", "must be between 0 and 1");
+        }
+        if self.language_detection_segments == 0 {
+            return bad("language_detection_segments", "starts at 1");
         }
         if self.guard && self.vad.is_none() && self.speech.is_none() {
             return bad("guard", "needs vad, or speech");

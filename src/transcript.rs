@@ -31,6 +31,12 @@ pub struct Segment {
     /// Words with times, where they were asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub words: Option<Vec<Word>>,
+    /// Code of its language, where each segment's was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// How probable that language is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language_probability: Option<f64>,
 }
 
 /// One word with its times.

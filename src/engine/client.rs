@@ -1,5 +1,7 @@
 //! The engine as a client of its batcher: one recording's windows on their way there and back.
 
+use std::ops::Range;
+
 use super::Engine;
 use crate::batcher::{AlignmentHeads, Cancel, Inbox, WindowJob};
 use crate::decoding::DecodingResult;
@@ -8,7 +10,7 @@ use crate::error::Result;
 use crate::longform::{DecodeWindows, WindowRequest};
 use crate::mel::LogMel;
 use crate::options::{DecodingOptions, Gates};
-use crate::transcript::SegmentSink;
+use crate::transcript::LanguageProbabilities;
 
 /// One recording's windows on their way to the batcher and back.
 pub(super) struct Client<'a> {
@@ -35,24 +37,14 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// The language of the 30 s from `seek_frames` on, which the sink is told of; English where the model knows nothing
-    /// else.
-    pub fn detect_language(
-        &self,
-        seek_frames: usize,
-        sink: &mut dyn SegmentSink,
-    ) -> Result<String> {
-        if !self.engine.tokenizer().is_multilingual() {
-            return Ok("en".into());
-        }
+    /// Every language's probability in a range of frames.
+    pub fn language_of(&self, range: Range<usize>) -> Result<LanguageProbabilities> {
         let job = self.job(
-            self.mel.detection_window(seek_frames),
+            self.mel.detection_window(range),
             DecodingOptions::default(),
             Gates::default(),
         );
-        let found = self.engine.0.batcher.detect_language(job)?;
-        sink.language(&found)?;
-        Ok(found.best)
+        self.engine.0.batcher.detect_language(job)
     }
 
     fn job(&self, mel: Vec<f32>, options: DecodingOptions, gates: Gates) -> WindowJob {

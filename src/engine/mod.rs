@@ -4,6 +4,8 @@ mod adapted;
 mod builder;
 mod client;
 mod extras;
+mod languages;
+mod over;
 mod packed;
 mod segments;
 mod spoken;
@@ -18,7 +20,7 @@ use crate::batcher::{AlignmentHeads, Batcher, Cancel, Capacity, Counts, WindowJo
 use crate::dims::{FRAMES_PER_SECOND, ModelDimensions, N_SAMPLES};
 use crate::error::{Error, Result};
 use crate::kernels::SimdLevel;
-use crate::longform::{clips_past_the_end, transcribe_batched, transcribe_sequential};
+use crate::longform::clips_past_the_end;
 use crate::mel::{self, LogMel};
 use crate::model::{Description, Network};
 use crate::options::{DecodingOptions, Gates, Task, TranscribeOptions};
@@ -28,7 +30,6 @@ use crate::vad::{Detector, Heard};
 use crate::weights::hub::{self, ModelFiles};
 
 pub use builder::{EngineBuilder, load_tokenizer};
-use client::Client;
 pub use extras::{ct2_extras, ggml_extras, transformers_files};
 pub use packed::packed_copies;
 pub use segments::Segments;
@@ -229,35 +230,6 @@ impl Engine {
         })
     }
 
-    /// Transcribes what there is to transcribe of a recording, on its own clock.
-    fn over(
-        &self,
-        ground: &Ground,
-        mut options: TranscribeOptions,
-        sink: &mut dyn SegmentSink,
-        report: &mut dyn FnMut(f64),
-        control: &Control,
-    ) -> Result<Transcript> {
-        let Ground { mel, content, .. } = ground;
-        let mut client = Client::new(self, mel, &control.cancel, options.word_timestamps);
-        if options.decoding.language.is_none() {
-            options.decoding.language = Some(match content.spoken(0..content.frames) {
-                _ if ground.speech.is_none() => client.detect_language(0, sink)?,
-                Some(spoken) => client.detect_language(spoken.start, sink)?,
-                None => "en".into(),
-            });
-        }
-        let tokenizer = &self.0.tokenizer;
-        if options.batch_size.is_none() {
-            return transcribe_sequential(content, tokenizer, &options, &mut client, sink, report);
-        }
-        let loudness = mel.loudness();
-        let decoder = &mut client;
-        transcribe_batched(
-            content, &loudness, tokenizer, &options, decoder, sink, report,
-        )
-    }
-
     /// What [`run`](Self::run) makes of the options, before any work: every value in its bounds, the
     /// task one that the model was trained for, and the language by the code that the model's
     /// vocabulary has a token for (`None` where it is to be detected).
@@ -274,6 +246,12 @@ impl Engine {
             Some(language) => Some(self.known_language(&language)?.to_owned()),
             None => None,
         };
+        for language in &mut options.languages {
+            *language = self.known_language(language)?.to_owned();
+        }
+        if options.multilingual && !self.0.tokenizer.is_multilingual() {
+            return Err(self.cannot("knows only English, so there is nothing to tell apart"));
+        }
         Ok(options)
     }
 
@@ -441,10 +419,9 @@ impl Engine {
         options: &TranscribeOptions,
         control: &Control,
     ) -> Result<(LogMel, AudioInfo, Option<Heard>)> {
-        let mut detector = match options.vad {
-            Some(_) if options.speech.is_none() => {
-                Some(Detector::new(self.0.level)?.lifting_quiet(options.guard))
-            }
+        let looks = options.vad.is_some() || options.multilingual;
+        let mut detector = match options.speech {
+            None if looks => Some(Detector::new(self.0.level)?.lifting_quiet(options.guard)),
             _ => None,
         };
         let cancel = &control.cancel;

@@ -23,6 +23,14 @@ const VOICED: VadOptions = VadOptions {
     mode: VadMode::Mute,
 };
 
+/// What is said between two breaths, or two speakers: a language is told of one or several such pieces.
+const PIECES: VadOptions = VadOptions {
+    min_silence_duration_ms: 300,
+    max_speech_duration_s: Some(15.0),
+    speech_pad_ms: 100,
+    ..VOICED
+};
+
 /// What is transcribed.
 pub(super) struct Ground {
     pub mel: LogMel,
@@ -31,6 +39,8 @@ pub(super) struct Ground {
     pub clock: Option<Clock>,
     /// Where there is speech, if that is known.
     pub speech: Option<Vec<SpeechSpan>>,
+    /// Pieces of speech whose languages are told apart, on the content's clock.
+    pub pieces: Option<Speech>,
 }
 
 impl Ground {
@@ -41,16 +51,21 @@ impl Ground {
         heard: Option<&Heard>,
         options: &mut TranscribeOptions,
     ) -> Self {
+        let frames = mel.content_frames();
         let asked = options.vad.unwrap_or_default();
-        let Some(spans) = spans(samples, heard, &asked, options.speech.as_deref()) else {
+        let mut pieces = heard
+            .filter(|_| options.multilingual)
+            .map(|heard| Speech::of_samples(&speech_spans(heard, &PIECES), frames));
+        let looked_for = heard.filter(|_| options.vad.is_some());
+        let Some(spans) = spans(samples, looked_for, &asked, options.speech.as_deref()) else {
             return Self {
-                content: mel.content_frames().into(),
+                content: frames.into(),
                 mel,
                 clock: None,
                 speech: None,
+                pieces,
             };
         };
-        let frames = mel.content_frames();
         let spans = match heard {
             Some(_) if options.guard && options.speech.is_none() => {
                 to_edges(spans, samples, &asked)
@@ -58,6 +73,9 @@ impl Ground {
             _ => spans,
         };
         let speech = Speech::of_samples(&spans, frames);
+        if options.multilingual {
+            pieces.get_or_insert_with(|| speech.clone());
+        }
         let known = Some(seconds_of(&spans));
         let voiced = options.guard.then(|| match (heard, &options.speech) {
             (Some(heard), None) => Speech::of_samples(&speech_spans(heard, &VOICED), frames),
@@ -69,12 +87,14 @@ impl Ground {
                 frames,
                 speech: Some(speech),
                 voiced,
+                ..Content::default()
             };
             return Self {
                 mel,
                 content,
                 clock: None,
                 speech: known,
+                pieces,
             };
         }
         let clips = seek_clips(&std::mem::take(&mut options.clip_timestamps), frames);
@@ -89,6 +109,7 @@ impl Ground {
                 ..mel.content_frames().into()
             },
             mel,
+            pieces: pieces.map(|pieces| pieces.through(&kept)),
             clock: Some(Clock::new(kept)),
             speech: known,
         }

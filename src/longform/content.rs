@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::segments::WindowSpan;
 use super::speech::Speech;
 use crate::dims::N_FRAMES;
+use crate::transcript::Segment;
 
 /// A recording as the long forms see it.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +16,19 @@ pub struct Content {
     pub speech: Option<Speech>,
     /// Where somebody speaks, to the tenth of a second, if text is to be held against it.
     pub voiced: Option<Speech>,
+    /// Which language is spoken where, if segments are to say it: in order, without gaps.
+    pub runs: Vec<LanguageRun>,
+}
+
+/// A stretch of one language.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LanguageRun {
+    /// Mel frames of the recording.
+    pub frames: Range<usize>,
+    /// Its code.
+    pub language: String,
+    /// How probable it is.
+    pub probability: f64,
 }
 
 impl From<usize> for Content {
@@ -33,6 +47,35 @@ impl Content {
         match &self.speech {
             Some(speech) => speech.extent(range),
             None => (!range.is_empty()).then_some(range),
+        }
+    }
+
+    /// The parts of a range that are of one language each.
+    #[must_use]
+    pub fn parts(&self, range: Range<usize>) -> Vec<Range<usize>> {
+        if self.runs.is_empty() {
+            return vec![range];
+        }
+        let parts = self.runs.iter().map(|run| {
+            let (start, end) = (run.frames.start, run.frames.end);
+            start.max(range.start)..end.min(range.end)
+        });
+        parts.filter(|part| !part.is_empty()).collect()
+    }
+
+    /// The language at a frame, if it is known for each.
+    #[must_use]
+    pub fn run_at(&self, frame: usize) -> Option<&LanguageRun> {
+        self.runs.iter().find(|run| run.frames.contains(&frame))
+    }
+
+    /// Segments of a window say its language.
+    pub fn label(&self, span: WindowSpan, segments: &mut [Segment]) {
+        if let Some(run) = self.run_at(span.seek_frames) {
+            for segment in segments {
+                segment.language = Some(run.language.clone());
+                segment.language_probability = Some(run.probability);
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::decoding::DecodingResult;
 use crate::error::Result;
+use crate::longform::content::LanguageRun;
 use crate::longform::prompt::{History, prefix_tokens};
 use crate::longform::segments::WindowSpan;
 use crate::options::{DecodingOptions, Gates, TranscribeOptions};
@@ -70,6 +71,16 @@ impl<'a> Recording<'a> {
             options,
             history,
             transcript,
+        }
+    }
+
+    /// What follows is of this language. Text of another says nothing about it.
+    pub fn speak(&mut self, run: Option<&LanguageRun>) {
+        if let Some(run) = run
+            && self.options.language.as_deref() != Some(run.language.as_str())
+        {
+            self.options.language = Some(run.language.clone());
+            self.history.forget();
         }
     }
 

@@ -145,7 +145,7 @@ fn segment(
         avg_logprob: result.avg_logprob,
         compression_ratio: result.compression_ratio,
         no_speech_prob: result.no_speech_prob,
-        words: None,
+        ..Segment::default()
     }
 }
 

@@ -31,7 +31,9 @@ pub fn transcribe_sequential(
 ) -> Result<Transcript> {
     let mut recording = Recording::new(tokenizer, options, decoder.n_text_ctx());
     let mut words = TimedWords::new(content.frames);
-    for clip in seek_clips(&options.clip_timestamps, content.frames) {
+    let clips = seek_clips(&options.clip_timestamps, content.frames).into_iter();
+    for clip in clips.flat_map(|clip| content.parts(clip)) {
+        recording.speak(content.run_at(clip.start));
         let mut seek_frames = clip.start;
         while let Some(span) = content.window(seek_frames..clip.end) {
             seek_frames = decode_window(&mut recording, &mut words, content, span, decoder, sink)?;
@@ -86,6 +88,7 @@ fn decode_window(
         return Ok(window_end);
     }
     clear_empty(&mut cut.segments);
+    content.label(span, &mut cut.segments);
     let tokens = cut.segments.iter().flat_map(|segment| &segment.tokens);
     let condition = recording.asked.condition_on_previous_text;
     recording

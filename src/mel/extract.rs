@@ -193,13 +193,18 @@ impl LogMel {
         self.write(seek_frames, end.min(self.content_frames), window);
     }
 
-    /// The 3000 frames from `seek_frames` on with the zeros behind a short recording as they sound, which is what
-    /// `transcribe()` detects the language on: `(n_mels, 3000)`, row-major.
+    /// The frames of a range, 3000 at most, and behind it and the recording zeros as they sound, which is what
+    /// `transcribe()` detects the language on (of the first 30 s): `(n_mels, 3000)`, row-major.
     #[must_use]
-    pub fn detection_window(&self, seek_frames: usize) -> Vec<f32> {
+    pub fn detection_window(&self, range: Range<usize>) -> Vec<f32> {
         let mut window = vec![0.0; self.n_mels * N_FRAMES];
-        let end = self.total_frames.min(seek_frames + N_FRAMES);
-        self.write(seek_frames, end, &mut window);
+        let end = self.total_frames.min(range.start + N_FRAMES);
+        self.write(range.start, end, &mut window);
+        let (heard, end) = (range.len().min(N_FRAMES), end - range.start.min(end));
+        let silence = (FLOOR_LOG.max(self.max - RANGE) + 4.0) / 4.0;
+        for row in window.chunks_exact_mut(N_FRAMES) {
+            row[heard.min(end)..end].fill(silence);
+        }
         window
     }
 
@@ -230,7 +235,7 @@ pub fn log_mel_of_clip(samples: &[f32], n_mels: usize) -> Vec<f32> {
     let mut extractor = MelExtractor::new(n_mels);
     extractor.push(heard);
     if heard.len() + N_FFT <= N_SAMPLES {
-        return extractor.finish().detection_window(0);
+        return extractor.finish().detection_window(0..N_FRAMES);
     }
     extractor.take(&vec![0.0; N_SAMPLES - heard.len()]);
     // The clip's end is reflected too, and the last frame reaches this far beyond it.
@@ -247,7 +252,7 @@ pub fn log_mel_of_clip(samples: &[f32], n_mels: usize) -> Vec<f32> {
         log,
         max,
     }
-    .detection_window(0)
+    .detection_window(0..N_FRAMES)
 }
 
 /// Samples that the audio's thread hands over at once: packets are some hundred, and waking the other thread

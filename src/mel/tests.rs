@@ -65,7 +65,7 @@ fn agrees_with_a_direct_transform() {
     for n_mels in [80, 128] {
         let frames: Vec<Vec<f64>> = (0..56).map(|t| direct_frame(&samples, t, n_mels)).collect();
         let max = frames.iter().flatten().copied().fold(-10.0, f64::max);
-        let detection = whole(&samples, n_mels).detection_window(0);
+        let detection = whole(&samples, n_mels).detection_window(0..N_FRAMES);
         let error = |t: usize, mel: usize, log: f64| {
             let expected = (log.max(max - 8.0) + 4.0) / 4.0;
             (f64::from(detection[mel * N_FRAMES + t]) - expected).abs()
@@ -143,7 +143,7 @@ fn windows_are_cut_at_the_end_of_the_recording() {
     let samples = chirp(1.0);
     let mel = whole(&samples, 80);
     assert_eq!(mel.content_frames(), 100);
-    let detection = mel.detection_window(0);
+    let detection = mel.detection_window(0..N_FRAMES);
     let window = mel.window(0);
     let later = mel.window(60);
     let mut early = vec![9.0; 80 * N_FRAMES];
@@ -172,7 +172,7 @@ fn nothing_and_silence_are_at_the_floor() {
     for samples in [vec![], vec![0.0; 1], vec![0.0; 4_000]] {
         let mel = whole(&samples, 80);
         assert_eq!(mel.content_frames(), samples.len() / HOP_LENGTH);
-        assert!(mel.detection_window(0).iter().all(|&x| x == -1.5));
+        assert!(mel.detection_window(0..N_FRAMES).iter().all(|&x| x == -1.5));
     }
 }
 
@@ -201,7 +201,7 @@ fn a_full_clip_is_reflected_at_its_end() {
     let short = chirp(1.0);
     assert_eq!(
         log_mel_of_clip(&short, 80),
-        whole(&short, 80).detection_window(0)
+        whole(&short, 80).detection_window(0..N_FRAMES)
     );
 }
 
@@ -237,4 +237,18 @@ fn what_is_kept_sounds_as_it_did() {
             .iter()
             .all(|frame| row(&heard, *frame) == silent)
     );
+}
+
+#[test]
+fn a_piece_has_silence_behind_it() {
+    let mel = whole(&chirp(3.0), 80);
+    let (piece, all) = (
+        mel.detection_window(100..200),
+        mel.detection_window(100..N_FRAMES),
+    );
+    for row in 0..80 {
+        let (piece, all) = (&piece[row * 3000..][..3000], &all[row * 3000..][..3000]);
+        assert_eq!(piece[..100], all[..100]);
+        assert!(piece[100..].iter().all(|x| *x == all[2999]));
+    }
 }

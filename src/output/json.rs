@@ -53,6 +53,9 @@ fn segment(s: &Segment) -> String {
             .as_ref()
             .map(|words| ("words", list(words.iter().map(word)))),
     );
+    fields.extend(s.language.as_deref().map(|code| ("language", string(code))));
+    let probability = s.language_probability.map(float);
+    fields.extend(probability.map(|p| ("language_probability", p)));
     object(&fields)
 }
 
@@ -159,6 +162,8 @@ struct StoredSegment {
     #[serde(default)]
     no_speech_prob: f64,
     words: Option<Vec<StoredWord>>,
+    language: Option<String>,
+    language_probability: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -211,6 +216,8 @@ impl From<StoredSegment> for Segment {
             compression_ratio: s.compression_ratio,
             no_speech_prob: s.no_speech_prob,
             words: s.words.map(|words| words.into_iter().map(word).collect()),
+            language: s.language,
+            language_probability: s.language_probability,
         }
     }
 }

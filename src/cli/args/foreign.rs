@@ -67,14 +67,6 @@ const LONG: &[(&[&str], &str)] = &[
         "there are no colours; -f json has each segment's average log-probability, and -v shows each window's",
     ),
     (
-        &[
-            "multilingual",
-            "language-detection-threshold",
-            "language-detection-segments",
-        ],
-        "the language is detected from the first 30 seconds, once; --language sets it",
-    ),
-    (
         &["no-repeat-ngram-size"],
         "repetition is caught by --compression-ratio-threshold, which tries the window again warmer",
     ),

@@ -121,6 +121,18 @@ pub struct SpeechArgs {
     /// Language code or name [default: detected]
     #[arg(short, long, value_parser = parse_language, help_heading = "Speech")]
     pub language: Option<String>,
+    /// Languages that a detected one may be, for example de,en
+    #[arg(long, value_name = "LANGUAGES", value_delimiter = ',', value_parser = parse_language, help_heading = "Speech")]
+    pub languages: Vec<String>,
+    /// Tell the language of every piece of speech; JSON says each segment's
+    #[arg(long, value_name = "BOOL", value_parser = parse_bool, default_value = "false", action = ArgAction::Set, help_heading = "Speech")]
+    pub multilingual: bool,
+    /// Windows that the language may be told from, where the first is not sure enough
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Speech")]
+    pub language_detection_segments: usize,
+    /// How probable a language must be for that, and for one to follow another
+    #[arg(long, value_name = "P", default_value_t = 0.5, help_heading = "Speech")]
+    pub language_detection_threshold: f64,
     /// openai: openai/whisper's results; robust: speech is looked for first, loops are ended, text where nobody
     /// speaks is dropped, and speech without text is decoded once more
     #[arg(long, value_name = "NAME", default_value = "openai", value_parser = ["openai", "robust"], help_heading = "Speech")]

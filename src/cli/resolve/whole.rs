@@ -34,6 +34,10 @@ pub(super) fn options(args: &SpeechArgs, task: Task) -> Result<TranscribeOptions
         vad,
         speech,
         guard: robust,
+        languages: args.languages.clone(),
+        multilingual: args.multilingual,
+        language_detection_segments: args.language_detection_segments,
+        language_detection_threshold: args.language_detection_threshold,
     };
     options.validate()?;
     Ok(options)

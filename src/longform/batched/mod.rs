@@ -131,6 +131,7 @@ impl<'a> Stretches<'a> {
         let clips = seek_clips(&recording.asked.clip_timestamps, loudness.len());
         let stretches = clips
             .into_iter()
+            .flat_map(|clip| content.parts(clip))
             .flat_map(|clip| stretches_at_quiet_places(clip, loudness))
             .filter_map(|stretch| content.spoken(stretch));
         Self {
@@ -151,6 +152,7 @@ impl<'a> Stretches<'a> {
         self.under_way += 1;
         let span = self.content.window(stretch.left());
         let span = span.ok_or_else(|| Error::Engine(format!("stretch {id} has no window left")))?;
+        self.recording.speak(self.content.run_at(span.seek_frames));
         decoder.submit(id, self.recording.request(span))
     }
 
@@ -205,6 +207,7 @@ impl<'a> Stretches<'a> {
                 guard.tell_uncovered(range, &cut.segments, &mut stretch.dropped);
             }
             clear_empty(&mut cut.segments);
+            self.content.label(span, &mut cut.segments);
             stretch.segments.extend(cut.segments);
             next = cut.next_seek_frames.min(next);
             let is_open = result
