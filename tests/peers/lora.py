@@ -98,11 +98,14 @@ def save(model, folder, name):
 
 
 def features_of(recording):
-    """A recording's spectrogram as transformers makes it."""
+    """A recording's spectrogram as transformers makes it, with nothing behind its end as openai/whisper has it."""
     audio, rate = soundfile.read(recording, dtype="float32", always_2d=True)
     # One channel: the extractor would take samples of two for so many recordings.
     extractor = WhisperFeatureExtractor(feature_size=80)
-    return extractor(audio.mean(axis=1), sampling_rate=rate, return_tensors="pt").input_features
+    features = extractor(audio.mean(axis=1), sampling_rate=rate, return_tensors="pt").input_features
+    # The extractor adds silence to the recording, openai/whisper zeros to its spectrogram: texts differ by that.
+    features[:, :, len(audio) // extractor.hop_length:] = 0
+    return features
 
 
 def generated(model, recordings):
@@ -162,8 +165,8 @@ def main():
         gc.collect()
         failed |= preferred > TIE or folder < n or unchanged == n
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{name}: transformers' generate {generate}/{n} (gap {preferred:.6f}); peft's merge {folder}/{n}; {n - unchanged} texts are not "
-              f"the model's own; {peak:.0f} MiB at most", flush=True)
+        print(f"{name}: transformers' generate {generate}/{n} (gap {preferred:.6f}); peft's merge {folder}/{n}; "
+              f"{n - unchanged} texts are not the model's own; {peak:.0f} MiB at most", flush=True)
     return int(failed)
 
 
