@@ -1,0 +1,398 @@
+"""faster-whisper's interface: its names, types, defaults and lazy segments."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import _native, _options, _progress
+from ._audio import SAMPLE_RATE, AudioInput, decode_audio, native_audio
+from ._hub import hub_config, packed_dir
+
+logger = logging.getLogger("undertone")
+
+PREPEND_PUNCTUATIONS = "\"'“¿([{-"
+APPEND_PUNCTUATIONS = "\"'.。,，!！?？:：”)]}、"
+TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+_WINDOW = 30 * SAMPLE_RATE
+
+
+@dataclass
+class Word:
+    """One word, with its leading space and its punctuation; times in seconds."""
+
+    start: float
+    end: float
+    word: str
+    probability: float
+
+
+@dataclass
+class Segment:
+    """One stretch of text. ``start`` and ``end`` are seconds, ``seek`` the 10 ms frame of its window,
+    ``id`` counts from 1."""
+
+    id: int
+    seek: int
+    start: float
+    end: float
+    text: str
+    tokens: list[int]
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+    words: list[Word] | None
+    temperature: float | None
+
+
+@dataclass
+class TranscriptionOptions:
+    """What a recording was asked for."""
+
+    beam_size: int
+    best_of: int
+    patience: float
+    length_penalty: float
+    repetition_penalty: float
+    no_repeat_ngram_size: int
+    log_prob_threshold: float | None
+    no_speech_threshold: float | None
+    compression_ratio_threshold: float | None
+    condition_on_previous_text: bool
+    prompt_reset_on_temperature: float
+    temperatures: list[float]
+    initial_prompt: str | Iterable[int] | None
+    prefix: str | None
+    suppress_blank: bool
+    suppress_tokens: list[int] | None
+    without_timestamps: bool
+    max_initial_timestamp: float
+    word_timestamps: bool
+    prepend_punctuations: str
+    append_punctuations: str
+    multilingual: bool
+    max_new_tokens: int | None
+    clip_timestamps: str | list[float] | list[dict[str, float]] | None
+    hallucination_silence_threshold: float | None
+    hotwords: str | None
+
+
+@dataclass
+class TranscriptionInfo:
+    """What is known of a recording before its segments; ``duration`` in seconds."""
+
+    language: str
+    language_probability: float
+    duration: float
+    duration_after_vad: float
+    all_language_probs: list[tuple[str, float]] | None
+    transcription_options: TranscriptionOptions
+    vad_options: None
+
+
+class WhisperModel:
+    """A loaded model. Any number of threads may use it; what they transcribe at the same time shares
+    the decoder's steps.
+
+    Args:
+      model_size_or_path: A name of the catalogue (``base``), ``owner/name`` on the Hub, a folder or a
+        file of weights in any of the formats that the engine reads.
+      device: ``auto`` or ``cpu``.
+      device_index: 0, the only CPU.
+      compute_type: ``float32`` (the default: openai/whisper's tokens) or ``int8`` (two to three times
+        as fast, for a few more errors).
+      cpu_threads: Threads to compute with; 0 is one for each core.
+      num_workers: Taken and not needed: one engine serves all threads.
+      download_root: Where models are kept; by default the user's cache.
+      local_files_only: Whether nothing may be fetched.
+      use_auth_token: The Hub's key, for private repositories.
+
+    Raises:
+      RuntimeError: The model is nowhere to be had, or damaged.
+      TypeError: ``files``, ``revision`` or another argument that is not carried.
+      ValueError: A device or compute type that this build has not.
+    """
+
+    def __init__(
+        self,
+        model_size_or_path: str,
+        device: str = "auto",
+        device_index: int | list[int] = 0,
+        compute_type: str = "default",
+        cpu_threads: int = 0,
+        num_workers: int = 1,
+        download_root: str | None = None,
+        local_files_only: bool = False,
+        files: dict[str, Any] | None = None,
+        revision: str | None = None,
+        use_auth_token: str | bool | None = None,
+        **model_kwargs: Any,
+    ) -> None:
+        _options.check_device(device)
+        if device_index not in (0, [0]):
+            _options.refuse("device_index", device_index, "there is one CPU")
+        if files is not None:
+            _options.refuse("files", "...", "give the path of a folder or a file")
+        if revision is not None:
+            _options.refuse("revision", revision, "the catalogue pins what is fetched")
+        for name, value in model_kwargs.items():
+            _options.refuse(name, value, "it is an option of CTranslate2")
+        self.engine = _native.Engine(
+            str(model_size_or_path),
+            _options.compute_type(compute_type),
+            cpu_threads,
+            hub_config(download_root, local_files_only, use_auth_token),
+            packed_dir(),
+        )
+        for warning in self.engine.warnings:
+            logger.warning("%s", warning)
+
+    @property
+    def supported_languages(self) -> list[str]:
+        """Codes of the languages that the model knows."""
+        return self.engine.languages or ["en"]
+
+    @property
+    def is_multilingual(self) -> bool:
+        """Whether it knows more than English."""
+        return bool(self.engine.languages)
+
+    def transcribe(
+        self,
+        audio: AudioInput,
+        language: str | None = None,
+        task: str = "transcribe",
+        log_progress: bool = False,
+        beam_size: int = 5,
+        best_of: int = 5,
+        patience: float = 1,
+        length_penalty: float = 1,
+        repetition_penalty: float = 1,
+        no_repeat_ngram_size: int = 0,
+        temperature: float | list[float] | tuple[float, ...] = TEMPERATURES,
+        compression_ratio_threshold: float | None = 2.4,
+        log_prob_threshold: float | None = -1.0,
+        no_speech_threshold: float | None = 0.6,
+        condition_on_previous_text: bool = True,
+        prompt_reset_on_temperature: float = 0.5,
+        initial_prompt: str | Iterable[int] | None = None,
+        prefix: str | None = None,
+        suppress_blank: bool = True,
+        suppress_tokens: list[int] | None = [-1],  # noqa: B006: never changed
+        without_timestamps: bool = False,
+        max_initial_timestamp: float = 1.0,
+        word_timestamps: bool = False,
+        prepend_punctuations: str = PREPEND_PUNCTUATIONS,
+        append_punctuations: str = APPEND_PUNCTUATIONS,
+        multilingual: bool = False,
+        vad_filter: bool = False,
+        vad_parameters: Mapping[str, Any] | None = None,
+        max_new_tokens: int | None = None,
+        chunk_length: int | None = None,
+        clip_timestamps: str | list[float] = "0",
+        hallucination_silence_threshold: float | None = None,
+        hotwords: str | None = None,
+        language_detection_threshold: float | None = 0.5,
+        language_detection_segments: int = 1,
+    ) -> tuple[Iterator[Segment], TranscriptionInfo]:
+        """Writes the speech down, or translates it into English.
+
+        Args:
+          audio: A path, the bytes of a file, a file opened for bytes, or mono samples at 16 kHz of
+            shape ``(samples,)``; 32-bit floats are not copied and must not change meanwhile.
+
+        Returns:
+          The segments, which are computed as they are asked for, and what is known before them.
+
+        Raises:
+          OSError, AudioError: A recording that cannot be read or decoded.
+          TypeError: An argument that is not carried, with its name.
+          ValueError: A value that makes no sense, or that the model cannot do.
+
+        The other arguments are faster-whisper's.
+        """
+        given = {name: value for name, value in locals().items() if name not in ("self", "audio")}
+        options = _prepare(self.engine, given)
+        options["clip_timestamps"] = _options.clip_timestamps(clip_timestamps)
+        return _start(self, audio, given, options)
+
+    def detect_language(
+        self,
+        audio: AudioInput | None = None,
+        features: object = None,
+        vad_filter: bool = False,
+        vad_parameters: Mapping[str, Any] | None = None,
+        language_detection_segments: int = 1,
+        language_detection_threshold: float = 0.5,
+    ) -> tuple[str, float, list[tuple[str, float]]]:
+        """The likeliest language, its probability, and every language's, likeliest first.
+
+        Looks at up to ``language_detection_segments`` windows of 30 s and stops at one that is surer
+        than ``language_detection_threshold``; if none is, the language of most windows is taken.
+        """
+        if features is not None or audio is None:
+            _options.refuse("features", "...", "give the audio")
+            raise AssertionError
+        if vad_filter:
+            _options.refuse("vad_filter", vad_filter, "detection hears all of the audio")
+        segments, threshold = language_detection_segments, language_detection_threshold
+        return _detect(self.engine, audio, segments, threshold)
+
+
+class BatchedInferencePipeline:
+    """A model whose recordings are cut at quiet places and decoded many windows side by side."""
+
+    def __init__(self, model: WhisperModel) -> None:
+        self.model = model
+
+    def transcribe(
+        self,
+        audio: AudioInput,
+        language: str | None = None,
+        task: str = "transcribe",
+        log_progress: bool = False,
+        beam_size: int = 5,
+        best_of: int = 5,
+        patience: float = 1,
+        length_penalty: float = 1,
+        repetition_penalty: float = 1,
+        no_repeat_ngram_size: int = 0,
+        temperature: float | list[float] | tuple[float, ...] = TEMPERATURES,
+        compression_ratio_threshold: float | None = 2.4,
+        log_prob_threshold: float | None = -1.0,
+        no_speech_threshold: float | None = 0.6,
+        condition_on_previous_text: bool = True,
+        prompt_reset_on_temperature: float = 0.5,
+        initial_prompt: str | Iterable[int] | None = None,
+        prefix: str | None = None,
+        suppress_blank: bool = True,
+        suppress_tokens: list[int] | None = [-1],  # noqa: B006: never changed
+        without_timestamps: bool = True,
+        max_initial_timestamp: float = 1.0,
+        word_timestamps: bool = False,
+        prepend_punctuations: str = PREPEND_PUNCTUATIONS,
+        append_punctuations: str = APPEND_PUNCTUATIONS,
+        multilingual: bool = False,
+        vad_filter: bool = True,
+        vad_parameters: Mapping[str, Any] | None = None,
+        max_new_tokens: int | None = None,
+        chunk_length: int | None = None,
+        clip_timestamps: list[dict[str, float]] | None = None,
+        hallucination_silence_threshold: float | None = None,
+        batch_size: int = 8,
+        hotwords: str | None = None,
+        language_detection_threshold: float | None = 0.5,
+        language_detection_segments: int = 1,
+    ) -> tuple[Iterator[Segment], TranscriptionInfo]:
+        """As :meth:`WhisperModel.transcribe`, ``batch_size`` windows side by side, none knowing the
+        text before it. ``clip_timestamps`` are stretches: ``[{"start": 0.0, "end": 12.5}]``."""
+        given = {name: value for name, value in locals().items() if name not in ("self", "audio")}
+        options = _prepare(self.model.engine, given)
+        options["batch_size"] = given.pop("batch_size")
+        options["clip_timestamps"] = _options.clip_ranges(clip_timestamps)
+        # No window is given the text before it, as faster-whisper has it too.
+        options["condition_on_previous_text"] = False
+        return _start(self.model, audio, given, options)
+
+
+def _prepare(engine: _native.Engine, given: dict[str, Any]) -> dict[str, Any]:
+    _options.check_carried(given)
+    if not engine.languages and given["language"] is None:
+        given["language"] = "en"
+    return _options.faster_whisper(engine, given)
+
+
+def _start(
+    model: WhisperModel, audio: AudioInput, given: dict[str, Any], options: dict[str, Any]
+) -> tuple[Iterator[Segment], TranscriptionInfo]:
+    engine, all_probabilities = model.engine, None
+    language, probability = given["language"], 1.0
+    if language is None and given["language_detection_segments"] > 1:
+        if hasattr(audio, "read"):
+            audio = native_audio(audio)
+        segments, threshold = given["language_detection_segments"], given["language_detection_threshold"]
+        language, probability, all_probabilities = _detect(engine, audio, segments, threshold)
+        options["decoding"]["language"] = language
+    progress = _progress.bar() if given["log_progress"] else None
+    work = engine.transcribe(native_audio(audio), SAMPLE_RATE, json.dumps(options), progress)
+    duration, detected = work.info(language is None)
+    if language is None and detected is not None:
+        language, probability, found = detected
+        all_probabilities = _sorted(found)
+    info = TranscriptionInfo(
+        language=language or "en",
+        language_probability=probability,
+        duration=duration,
+        duration_after_vad=duration,
+        all_language_probs=all_probabilities,
+        transcription_options=_recorded(given),
+        vad_options=None,
+    )
+    return segments_of(work), info
+
+
+def _recorded(given: dict[str, Any]) -> TranscriptionOptions:
+    fields = TranscriptionOptions.__dataclass_fields__
+    known = {name: value for name, value in given.items() if name in fields}
+    return TranscriptionOptions(temperatures=_options.temperatures(given["temperature"]), **known)
+
+
+def segments_of(work: _native.Transcription) -> Iterator[Segment]:
+    """The segments as they come; leaving the loop early stops the work."""
+    for text in work:
+        fields = json.loads(text)
+        fields["id"] += 1
+        words = fields.pop("words", None)
+        if words is not None:
+            words = [Word(**word) for word in words]
+        yield Segment(words=words, **fields)
+    transcript = work.transcript()
+    if transcript is not None:
+        for warning in json.loads(transcript)["warnings"]:
+            logger.warning("%s", warning)
+
+
+def _sorted(probabilities: list[tuple[str, float]]) -> list[tuple[str, float]]:
+    return sorted(probabilities, key=lambda pair: -pair[1])
+
+
+def _detect(
+    engine: _native.Engine, audio: AudioInput, segments: int, threshold: float | None
+) -> tuple[str, float, list[tuple[str, float]]]:
+    if segments < 1:
+        raise ValueError(f"language_detection_segments: {segments} is less than 1")
+    if not engine.languages:
+        return "en", 1.0, [("en", 1.0)]
+    if segments == 1:
+        best, found = engine.detect_language(native_audio(audio), SAMPLE_RATE)
+        found = _sorted(found)
+        return best, dict(found)[best], found
+    samples = native_audio(audio)
+    if isinstance(samples, (str, bytes)) or hasattr(samples, "__fspath__"):
+        samples = decode_audio(samples)
+    votes: dict[str, list[float]] = {}
+    for begin in range(0, min(len(samples), segments * _WINDOW), _WINDOW):
+        best, found = engine.detect_language(samples[begin : begin + _WINDOW], SAMPLE_RATE)
+        found = _sorted(found)
+        probability = dict(found)[best]
+        if threshold is not None and probability > threshold:
+            return best, probability, found
+        votes.setdefault(best, []).append(probability)
+    language = max(votes, key=lambda code: len(votes[code]))
+    return language, max(votes[language]), found
+
+
+def format_timestamp(
+    seconds: float, always_include_hours: bool = False, decimal_marker: str = "."
+) -> str:
+    """``01:02.500``, with hours where there are any, or always."""
+    if seconds < 0:
+        raise ValueError("seconds: a time is not negative")
+    minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
+    hours, minutes = divmod(minutes, 60)
+    lead = f"{hours:02d}:" if always_include_hours or hours > 0 else ""
+    rest, milliseconds = divmod(milliseconds, 1000)
+    return f"{lead}{minutes:02d}:{rest:02d}{decimal_marker}{milliseconds:03d}"

@@ -1,0 +1,25 @@
+"""How far a recording's work is, shown where it was asked for."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+logger = logging.getLogger("undertone")
+
+
+def bar() -> Callable[[float, float], object]:
+    """A bar by tqdm where that is installed, else lines of the log."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return lambda done, total: logger.info("%.1f of %.1f s", done, total)
+    shown = tqdm(unit="s", bar_format="{l_bar}{bar}| {n:.1f}/{total:.1f} s [{elapsed}<{remaining}]")
+
+    def update(done: float, total: float) -> None:
+        shown.total = total
+        shown.update(min(done, total) - shown.n)
+        if done >= total:
+            shown.close()
+
+    return update
