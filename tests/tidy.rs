@@ -123,6 +123,7 @@ fn the_top_level_holds_nothing_unexpected() {
         "THIRD-PARTY.md",
         "examples",
         "models",
+        "python",
         "src",
         "target",
         "tests",

@@ -1,7 +1,7 @@
 //! The library's errors as Python's: what a caller would catch.
 
 use pyo3::create_exception;
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use undertone::Error;
 
@@ -30,11 +30,7 @@ pub fn raise(error: Error) -> PyErr {
 
 /// An `OSError` of the right class (`FileNotFoundError` and so on) with the whole message.
 fn unreadable(source: &std::io::Error, message: String) -> PyErr {
-    match source.raw_os_error() {
-        // Python chooses the class by the number.
-        Some(code) => PyOSError::new_err((code, message)),
-        None => PyOSError::new_err(message),
-    }
+    std::io::Error::new(source.kind(), message).into()
 }
 
 /// Options that cannot be read.

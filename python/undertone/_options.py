@@ -120,7 +120,10 @@ def whole_recording(engine: _native.Engine, given: Options) -> Options:
 
 
 def check_carried(given: Options) -> None:
-    """Refuses what faster-whisper has and this engine has not, by name."""
+    """Refuses what faster-whisper has and this engine has not, by name, and counts that are none."""
+    for name in ("beam_size", "best_of", "language_detection_segments"):
+        if given[name] < 1:
+            raise ValueError(f"{name}: {given[name]} is less than 1")
     if given["no_repeat_ngram_size"]:
         why = "repetition_penalty is"
         refuse("no_repeat_ngram_size", given["no_repeat_ngram_size"], why)

@@ -10,7 +10,7 @@ with::
     python -m undertone.ray --input s3://bucket/calls --output s3://bucket/texts --model base
 
 Each actor holds one engine and feeds it several recordings at a time, whose windows share the decoder's
-steps. A recording that cannot be read is a row with its error.
+steps; Ray does a lost actor's batch again. A recording that cannot be read is a row with its error.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def _located(path: str) -> tuple[FileSystem, str]:
     from pyarrow import fs
 
     if "://" in path:
-        return fs.FileSystem.from_uri(path)
+        files, inside = fs.FileSystem.from_uri(path)
+        return files, str(inside)
     return fs.LocalFileSystem(), os.path.abspath(path)
 
 
@@ -224,7 +225,7 @@ def transcribe(
       A row for each recording: :func:`schema`. One that cannot be transcribed has its ``error``.
     """
     settings = {"compute_type": compute_type, "cpu_threads": max(1, int(cpus)), **(model_options or {})}
-    import ray
+    import ray.data
 
     low, high = (actors, actors) if isinstance(actors, int) else actors
     return ds.map_batches(
@@ -234,9 +235,6 @@ def transcribe(
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(min_size=low, max_size=high),
         num_cpus=cpus,
-        # A node that is lost takes its batch with it: that is done again.
-        max_restarts=-1,
-        max_task_retries=-1,
     )
 
 
@@ -245,7 +243,7 @@ def run(inputs: Iterable[str], output: str, *, side_by_side: int = 8, **argument
 
     Whatever was killed before, each recording has exactly one row afterwards.
     """
-    import ray
+    import ray.data
 
     found = recordings(inputs)
     done = finished(output)

@@ -1,0 +1,153 @@
+"""The interface beside faster-whisper itself: names, defaults, types, fields."""
+
+import dataclasses
+import inspect
+import types
+
+import faster_whisper
+import pytest
+
+import undertone
+
+NOT_CARRIED = {
+    "no_repeat_ngram_size": 2,
+    "prompt_reset_on_temperature": 0.2,
+    "chunk_length": 10,
+}
+"""Arguments that are refused by name, each with a value that asks for something."""
+
+
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        ("WhisperModel", "__init__"),
+        ("WhisperModel", "transcribe"),
+        ("WhisperModel", "detect_language"),
+        ("BatchedInferencePipeline", "__init__"),
+        ("BatchedInferencePipeline", "transcribe"),
+    ],
+)
+def test_every_argument_has_its_name_place_and_default(name, method):
+    theirs = inspect.signature(getattr(getattr(faster_whisper, name), method)).parameters
+    ours = inspect.signature(getattr(getattr(undertone, name), method)).parameters
+    assert list(ours)[: len(theirs)] == list(theirs)
+    for argument, parameter in theirs.items():
+        default = parameter.default
+        if isinstance(default, list):
+            assert list(ours[argument].default) == default
+        else:
+            assert ours[argument].default == default, argument
+
+
+@pytest.mark.parametrize("name", ["decode_audio", "download_model", "format_timestamp", "available_models"])
+def test_functions_take_the_same(name):
+    theirs = inspect.signature(getattr(faster_whisper, name)).parameters
+    assert list(inspect.signature(getattr(undertone, name)).parameters) == list(theirs)
+
+
+@pytest.mark.parametrize("name", ["Segment", "Word", "TranscriptionInfo", "TranscriptionOptions"])
+def test_results_have_the_same_fields(name):
+    def fields(module):
+        return [field.name for field in dataclasses.fields(getattr(module, name))]
+
+    assert fields(undertone) == fields(faster_whisper.transcribe)
+
+
+def test_one_recording_through_both(base_folder, fox):
+    options = {"beam_size": 5, "word_timestamps": True}
+    theirs, their_info = faster_whisper.WhisperModel(base_folder, compute_type="float32").transcribe(fox, **options)
+    ours, our_info = undertone.WhisperModel(base_folder, compute_type="float32").transcribe(fox, **options)
+    assert isinstance(ours, types.GeneratorType)
+    theirs, ours = list(theirs), list(ours)
+    assert [segment.text for segment in ours] == [segment.text for segment in theirs]
+    assert [segment.tokens for segment in ours] == [segment.tokens for segment in theirs]
+    for our, their in zip(ours, theirs, strict=True):
+        for field in dataclasses.fields(their):
+            ours_is, theirs_is = getattr(our, field.name), getattr(their, field.name)
+            assert isinstance(ours_is, type(theirs_is)) or isinstance(theirs_is, float), field.name
+        assert our.id == their.id
+        assert [word.word for word in our.words] == [word.word for word in their.words]
+    assert our_info.language == their_info.language
+    assert our_info.duration == pytest.approx(their_info.duration, abs=0.01)
+    assert our_info.all_language_probs[0][0] == their_info.all_language_probs[0][0]
+
+
+def test_what_is_not_carried_is_refused_by_name(model, fox):
+    for pipeline in (model, undertone.BatchedInferencePipeline(model)):
+        for name, value in NOT_CARRIED.items():
+            with pytest.raises(TypeError, match=name):
+                pipeline.transcribe(fox, **{name: value})
+    with pytest.raises(TypeError, match="no_such_thing"):
+        model.transcribe(fox, no_such_thing=1)
+    for name, value in {"files": {}, "revision": "main", "inter_threads": 2, "device_index": 1}.items():
+        with pytest.raises(TypeError, match=name):
+            undertone.WhisperModel("base", **{name: value})
+    with pytest.raises(ValueError, match="compute_type: float16"):
+        undertone.WhisperModel("base", compute_type="float16")
+    with pytest.raises(ValueError, match="device: cuda"):
+        undertone.WhisperModel("base", device="cuda")
+    with pytest.raises(TypeError, match="split_stereo"):
+        undertone.decode_audio(fox, split_stereo=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": 9.0}, "temperature"),
+        ({"beam_size": -1}, "beam_size"),
+        ({"language": "xx"}, "xx"),
+        ({"task": "sing"}, "sing"),
+        ({"initial_prompt": [51000]}, "initial_prompt"),
+        ({"language_detection_segments": 0}, "language_detection_segments"),
+    ],
+)
+def test_values_that_make_no_sense_are_told(model, fox, options, message):
+    with pytest.raises(ValueError, match=message):
+        list(model.transcribe(fox, **options)[0])
+
+
+def test_options_act(model, fox):
+    def text(**options):
+        return "".join(segment.text for segment in model.transcribe(fox, beam_size=1, **options)[0])
+
+    plain = text()
+    assert "quick brown fox" in plain.lower()
+    # A prefix is given, so it is no part of what was written.
+    assert "fox" in plain and "fox" not in text(prefix="The quick brown fox", temperature=0)
+    assert len(text(max_new_tokens=3)) < len(plain)
+    assert text(suppress_tokens=[-1, *model.engine.encode(" fox")]) != plain
+    assert text(clip_timestamps=[0.0, 0.8]) != plain
+    tokens = model.engine.encode(" A tale of foxes")
+    assert text(initial_prompt=tokens) == text(initial_prompt="A tale of foxes")
+    segments, info = model.transcribe(fox, without_timestamps=True, language="en", temperature=0)
+    assert len(list(segments)) == 1
+    assert (info.language, info.language_probability, info.all_language_probs) == ("en", 1.0, None)
+    assert info.transcription_options.temperatures == [0.0]
+
+
+def test_languages(model, examples):
+    [french] = [path for path in examples if "fr_pangrama" in path]
+    language, probability, found = model.detect_language(french)
+    assert language == "fr" and found[0] == ("fr", probability)
+    assert sum(p for _, p in found) == pytest.approx(1, abs=1e-3)
+    assert model.detect_language(undertone.decode_audio(french), language_detection_segments=3)[0] == "fr"
+    segments, info = model.transcribe(french, language_detection_segments=2)
+    assert info.language == "fr" and list(segments)
+    assert "fr" in model.supported_languages and model.is_multilingual
+
+
+def test_batches(model, fox):
+    pipeline = undertone.BatchedInferencePipeline(model)
+    segments, info = pipeline.transcribe(fox, batch_size=4)
+    assert "fox" in "".join(segment.text for segment in segments)
+    assert info.duration > 1
+    clips = [{"start": 0.0, "end": 1.0}]
+    clipped = "".join(s.text for s in pipeline.transcribe(fox, clip_timestamps=clips)[0])
+    assert "dog" not in clipped
+
+
+def test_times_in_words():
+    theirs = faster_whisper.format_timestamp
+    for seconds in (0, 0.0004, 1.9996, 59.9999, 61.5, 3599.9996, 3600, 86400.25):
+        for hours in (False, True):
+            assert undertone.format_timestamp(seconds, hours, ",") == theirs(seconds, hours, ",")
