@@ -5,6 +5,7 @@ import inspect
 import types
 
 import faster_whisper
+import numpy as np
 import pytest
 
 import undertone
@@ -13,6 +14,8 @@ NOT_CARRIED = {
     "no_repeat_ngram_size": 2,
     "prompt_reset_on_temperature": 0.2,
     "chunk_length": 10,
+    "hotwords": "fox",
+    "multilingual": True,
 }
 """Arguments that are refused by name, each with a value that asks for something."""
 
@@ -151,3 +154,22 @@ def test_times_in_words():
     for seconds in (0, 0.0004, 1.9996, 59.9999, 61.5, 3599.9996, 3600, 86400.25):
         for hours in (False, True):
             assert undertone.format_timestamp(seconds, hours, ",") == theirs(seconds, hours, ",")
+
+
+def test_speech_is_looked_for(model, fox):
+    samples = undertone.decode_audio(fox)
+    pause = np.zeros(16_000 * 40, np.float32)
+    segments, info = model.transcribe(np.concatenate([pause, samples]), vad_filter=True, word_timestamps=True)
+    [segment] = segments
+    assert "fox" in segment.text and segment.start > 39 and segment.words[0].start > 39
+    assert info.duration > 42 and info.duration_after_vad < 4
+    assert info.vad_options == undertone.VadOptions()
+    parameters = {"threshold": 0.6, "min_silence_duration_ms": 500}
+    _, info = model.transcribe(fox, vad_filter=True, vad_parameters=parameters)
+    assert info.vad_options.threshold == 0.6
+    ours, theirs = undertone.VadOptions(), faster_whisper.vad.VadOptions()
+    assert dataclasses.asdict(ours) == dataclasses.asdict(theirs)
+    with pytest.raises(TypeError, match="no_such"):
+        model.transcribe(fox, vad_filter=True, vad_parameters={"no_such": 1})
+    with pytest.raises(ValueError, match="vad_threshold"):
+        model.transcribe(fox, vad_filter=True, vad_parameters={"threshold": 7})

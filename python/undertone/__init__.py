@@ -22,6 +22,7 @@ from ._model import (
     Word,
     format_timestamp,
 )
+from ._options import VadOptions
 from ._native import AudioError, __version__
 from ._openai import Whisper, load_model
 
@@ -31,6 +32,7 @@ __all__ = [
     "Segment",
     "TranscriptionInfo",
     "TranscriptionOptions",
+    "VadOptions",
     "Whisper",
     "WhisperModel",
     "Word",

@@ -11,6 +11,7 @@ from typing import Any
 from . import _native, _options, _progress
 from ._audio import SAMPLE_RATE, AudioInput, decode_audio, native_audio
 from ._hub import hub_config, packed_dir
+from ._options import VadOptions
 
 logger = logging.getLogger("undertone")
 
@@ -90,7 +91,7 @@ class TranscriptionInfo:
     duration_after_vad: float
     all_language_probs: list[tuple[str, float]] | None
     transcription_options: TranscriptionOptions
-    vad_options: None
+    vad_options: VadOptions | None
 
 
 class WhisperModel:
@@ -189,7 +190,7 @@ class WhisperModel:
         append_punctuations: str = APPEND_PUNCTUATIONS,
         multilingual: bool = False,
         vad_filter: bool = False,
-        vad_parameters: Mapping[str, Any] | None = None,
+        vad_parameters: Mapping[str, Any] | VadOptions | None = None,
         max_new_tokens: int | None = None,
         chunk_length: int | None = None,
         clip_timestamps: str | list[float] = "0",
@@ -224,7 +225,7 @@ class WhisperModel:
         audio: AudioInput | None = None,
         features: object = None,
         vad_filter: bool = False,
-        vad_parameters: Mapping[str, Any] | None = None,
+        vad_parameters: Mapping[str, Any] | VadOptions | None = None,
         language_detection_segments: int = 1,
         language_detection_threshold: float = 0.5,
     ) -> tuple[str, float, list[tuple[str, float]]]:
@@ -277,7 +278,7 @@ class BatchedInferencePipeline:
         append_punctuations: str = APPEND_PUNCTUATIONS,
         multilingual: bool = False,
         vad_filter: bool = True,
-        vad_parameters: Mapping[str, Any] | None = None,
+        vad_parameters: Mapping[str, Any] | VadOptions | None = None,
         max_new_tokens: int | None = None,
         chunk_length: int | None = None,
         clip_timestamps: list[dict[str, float]] | None = None,
@@ -291,7 +292,7 @@ class BatchedInferencePipeline:
         text before it. ``clip_timestamps`` are stretches: ``[{"start": 0.0, "end": 12.5}]``."""
         given = {name: value for name, value in locals().items() if name not in ("self", "audio")}
         options = _prepare(self.model.engine, given)
-        options["batch_size"] = given.pop("batch_size")
+        options["batch_size"] = batch_size
         options["clip_timestamps"] = _options.clip_ranges(clip_timestamps)
         # No window is given the text before it, as faster-whisper has it too.
         options["condition_on_previous_text"] = False
@@ -329,7 +330,7 @@ def _start(
         duration_after_vad=duration,
         all_language_probs=all_probabilities,
         transcription_options=_recorded(given),
-        vad_options=None,
+        vad_options=_options.vad_options(given),
     )
     return segments_of(work), info
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from . import _native
@@ -18,6 +20,18 @@ COMPUTE_TYPES: Mapping[str, str] = {
 """CTranslate2's names, as far as a CPU has them, and ours."""
 
 Options = dict[str, Any]
+
+
+@dataclass
+class VadOptions:
+    """How speech is told from what is none: Silero's model, and faster-whisper's rules and defaults."""
+
+    threshold: float = 0.5
+    neg_threshold: float | None = None
+    min_speech_duration_ms: int = 0
+    max_speech_duration_s: float = float("inf")
+    min_silence_duration_ms: int = 2000
+    speech_pad_ms: int = 400
 
 
 def compute_type(name: str) -> str:
@@ -93,8 +107,30 @@ def faster_whisper(engine: _native.Engine, given: Options) -> Options:
     return {
         "decoding": decoding,
         "gates": gates(given, "log_prob_threshold"),
+        "vad": vad(vad_options(given)),
         **whole_recording(engine, given),
     }
+
+
+def vad_options(given: Options) -> VadOptions | None:
+    """How speech is looked for, where it is: the defaults of a batched pipeline are others."""
+    asked = given["vad_parameters"]
+    if not given["vad_filter"]:
+        return None
+    if isinstance(asked, Mapping):
+        return VadOptions(**asked)
+    if asked is None and "batch_size" in given:
+        return VadOptions(max_speech_duration_s=30, min_silence_duration_ms=160)
+    return asked or VadOptions()
+
+
+def vad(options: VadOptions | None) -> Options | None:
+    if options is None:
+        return None
+    fields = vars(options).copy()
+    if math.isinf(options.max_speech_duration_s):
+        fields["max_speech_duration_s"] = None
+    return fields
 
 
 def gates(given: Options, logprob_threshold: str) -> Options:
@@ -130,5 +166,9 @@ def check_carried(given: Options) -> None:
     if given["prompt_reset_on_temperature"] != 0.5:
         why = "the text before is dropped above 0.5, as openai/whisper does"
         refuse("prompt_reset_on_temperature", given["prompt_reset_on_temperature"], why)
+    if given["hotwords"] is not None:
+        refuse("hotwords", given["hotwords"], "initial_prompt is")
+    if given["multilingual"]:
+        refuse("multilingual", True, "a recording has one language")
     if given["chunk_length"] not in (None, 30):
         refuse("chunk_length", given["chunk_length"], "windows are 30 s")
