@@ -65,7 +65,7 @@ def main() -> int:
     look_at(built, tools)
     pip = [tools / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     run(*pip, "--force-reinstall", "--no-deps", built)
-    run(tools / "mypy", "--strict", "-p", "undertone", cwd=BUILT)
+    run(tools / "mypy", "--config-file", PACKAGE / "pyproject.toml", cwd=BUILT)
     run(tools / "pyright", "--pythonpath", tools / "python", PACKAGE / "undertone", cwd=BUILT)
     environ = {**os.environ, "UNDERTONE_BINARY": str(Path(sys.argv[1]).resolve()), "PYTHONDONTWRITEBYTECODE": "1"}
     tests = [tools / "python", "-m", "pytest", "-p", "no:cacheprovider", "-q", HERE, *sys.argv[2:]]

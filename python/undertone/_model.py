@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -371,11 +372,11 @@ def _detect(
         best, found = engine.detect_language(native_audio(audio), SAMPLE_RATE)
         found = _sorted(found)
         return best, dict(found)[best], found
-    samples = native_audio(audio)
-    if isinstance(samples, (str, bytes)) or hasattr(samples, "__fspath__"):
-        samples = decode_audio(samples)
+    handed = native_audio(audio)
+    samples = decode_audio(handed) if isinstance(handed, (str, bytes, os.PathLike)) else handed
     votes: dict[str, list[float]] = {}
-    for begin in range(0, min(len(samples), segments * _WINDOW), _WINDOW):
+    found: list[tuple[str, float]] = []
+    for begin in range(0, max(1, min(len(samples), segments * _WINDOW)), _WINDOW):
         best, found = engine.detect_language(samples[begin : begin + _WINDOW], SAMPLE_RATE)
         found = _sorted(found)
         probability = dict(found)[best]
