@@ -28,9 +28,9 @@ def base_folder(binary):
     """The folder of base, fetched if it is nowhere."""
     pulled = subprocess.run([binary, "models", "pull", "base"], capture_output=True, text=True)
     assert pulled.returncode == 0, pulled.stderr
-    return subprocess.run(
-        [binary, "models", "path", "base"], check=True, capture_output=True, text=True
-    ).stdout.strip()
+    path = [binary, "models", "path", "base"]
+    weights = subprocess.run(path, check=True, capture_output=True, text=True).stdout.strip()
+    return str(Path(weights).parent)
 
 
 @pytest.fixture(scope="session")

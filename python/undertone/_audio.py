@@ -29,8 +29,9 @@ def native_audio(audio: AudioInput) -> _native.Audio:
         return audio
     if isinstance(audio, (bytearray, memoryview)):
         return bytes(audio)
-    if hasattr(audio, "read"):
-        data = audio.read()
+    read = getattr(audio, "read", None)
+    if callable(read):
+        data = read()
         if not isinstance(data, bytes):
             raise TypeError("audio: a file that is opened for text; open it with mode 'rb'")
         return data

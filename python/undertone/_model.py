@@ -369,16 +369,15 @@ def _detect(
     if not engine.languages:
         return "en", 1.0, [("en", 1.0)]
     if segments == 1:
-        best, found = engine.detect_language(native_audio(audio), SAMPLE_RATE)
-        found = _sorted(found)
-        return best, dict(found)[best], found
+        best, only = engine.detect_language(native_audio(audio), SAMPLE_RATE)
+        return best, dict(only)[best], _sorted(only)
     handed = native_audio(audio)
     samples = decode_audio(handed) if isinstance(handed, (str, bytes, os.PathLike)) else handed
     votes: dict[str, list[float]] = {}
     found: list[tuple[str, float]] = []
     for begin in range(0, max(1, min(len(samples), segments * _WINDOW)), _WINDOW):
-        best, found = engine.detect_language(samples[begin : begin + _WINDOW], SAMPLE_RATE)
-        found = _sorted(found)
+        best, window = engine.detect_language(samples[begin : begin + _WINDOW], SAMPLE_RATE)
+        found = _sorted(window)
         probability = dict(found)[best]
         if threshold is not None and probability > threshold:
             return best, probability, found
