@@ -200,12 +200,13 @@ pub trait SegmentSink {
     /// Whatever the receiver cannot go on after; it is handed to the caller unchanged.
     fn segment(&mut self, segment: &Segment) -> Result<()>;
 
-    /// Called once, when the recording has been read: its seconds.
+    /// Called once, when the recording has been read: its seconds, and where there is speech, if that was
+    /// looked for or given.
     ///
     /// # Errors
     /// As [`segment`](Self::segment).
-    fn heard(&mut self, duration_s: f64) -> Result<()> {
-        let _ = duration_s;
+    fn heard(&mut self, duration_s: f64, speech: Option<&[SpeechSpan]>) -> Result<()> {
+        let _ = (duration_s, speech);
         Ok(())
     }
 

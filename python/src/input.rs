@@ -48,7 +48,9 @@ pub fn from_python(audio: &Bound<'_, PyAny>, sample_rate: u32) -> PyResult<Input
 
 fn samples(array: &Bound<'_, PyArray1<f32>>, sample_rate: u32) -> PyResult<Input> {
     if !array.is_contiguous() {
-        return Err(PyValueError::new_err("audio: its samples are not contiguous"));
+        return Err(PyValueError::new_err(
+            "audio: its samples are not contiguous",
+        ));
     }
     let samples = Samples {
         begin: array.data(),

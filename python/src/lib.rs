@@ -135,7 +135,8 @@ fn decode_audio<'py>(
 }
 
 fn decoded(input: Input) -> undertone::Result<(Vec<f32>, Vec<String>)> {
-    let mut stream = internals::audio::open_with(input, &internals::audio::AudioOptions::default())?;
+    let mut stream =
+        internals::audio::open_with(input, &internals::audio::AudioOptions::default())?;
     let samples = stream.read_to_end()?;
     Ok((samples, stream.into_info().warnings))
 }
@@ -151,7 +152,10 @@ fn fetch_model(py: Python<'_>, model: &str, hub: Hub) -> PyResult<PathBuf> {
 /// The names of the catalogue.
 #[pyfunction]
 fn model_names() -> Vec<String> {
-    hub::catalog().iter().map(|entry| entry.name.clone()).collect()
+    hub::catalog()
+        .iter()
+        .map(|entry| entry.name.clone())
+        .collect()
 }
 
 #[pymodule]

@@ -8,8 +8,8 @@ use std::time::Duration;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use undertone::{
-    Control, Engine, Error, Input, LanguageProbabilities, Segment, SegmentSink, TranscribeOptions,
-    Transcript,
+    Control, Engine, Error, Input, LanguageProbabilities, Segment, SegmentSink, SpeechSpan,
+    TranscribeOptions, Transcript,
 };
 
 use crate::errors::raise;
@@ -21,7 +21,8 @@ const PATIENCE: Duration = Duration::from_millis(50);
 
 /// What the thread says.
 enum Event {
-    Heard(f64),
+    /// The recording's seconds, and those with speech.
+    Heard(f64, f64),
     Language(LanguageProbabilities),
     Segment(Box<Segment>),
     Ended(Box<undertone::Result<Transcript>>),
@@ -39,6 +40,7 @@ struct State {
     /// Segments that came while something else was waited for.
     early: Vec<Segment>,
     duration_s: f64,
+    speech_s: f64,
     language: Option<LanguageProbabilities>,
     transcript: Option<Transcript>,
     is_over: bool,
@@ -53,8 +55,9 @@ impl Sender {
 }
 
 impl SegmentSink for Sender {
-    fn heard(&mut self, duration_s: f64) -> undertone::Result<()> {
-        self.send(Event::Heard(duration_s))
+    fn heard(&mut self, duration_s: f64, speech: Option<&[SpeechSpan]>) -> undertone::Result<()> {
+        let spoken = |spans: &[SpeechSpan]| spans.iter().map(|span| span.end - span.start).sum();
+        self.send(Event::Heard(duration_s, speech.map_or(duration_s, spoken)))
     }
 
     fn language(&mut self, found: &LanguageProbabilities) -> undertone::Result<()> {
@@ -101,6 +104,7 @@ impl Transcription {
                 events,
                 early: Vec::new(),
                 duration_s: 0.0,
+                speech_s: 0.0,
                 language: None,
                 transcript: None,
                 is_over: false,
@@ -134,7 +138,9 @@ impl Transcription {
     fn take(&self, event: Event) -> PyResult<Option<Segment>> {
         let mut state = self.state();
         match event {
-            Event::Heard(seconds) => state.duration_s = seconds,
+            Event::Heard(seconds, spoken) => {
+                (state.duration_s, state.speech_s) = (seconds, spoken);
+            }
             Event::Language(found) => state.language = Some(found),
             Event::Segment(segment) => return Ok(Some(*segment)),
             Event::Ended(ended) => {
@@ -148,9 +154,9 @@ impl Transcription {
 
 #[pymethods]
 impl Transcription {
-    /// Waits until the recording was read and its language is known: its seconds, and the language where
-    /// it was detected.
-    fn info(&self, py: Python<'_>, detects: bool) -> PyResult<(f64, Option<Language>)> {
+    /// Waits until the recording was read and its language is known: its seconds, those with
+    /// speech, and the language where it was detected.
+    fn info(&self, py: Python<'_>, detects: bool) -> PyResult<(f64, f64, Option<Language>)> {
         loop {
             {
                 let state = self.state();
@@ -160,7 +166,7 @@ impl Transcription {
                         let probability = found.probability(&found.best);
                         (found.best.clone(), probability, found.all.clone())
                     });
-                    return Ok((state.duration_s, language));
+                    return Ok((state.duration_s, state.speech_s, language));
                 }
             }
             let event = self.wait(py)?;

@@ -24,13 +24,14 @@ def binary():
 
 
 @pytest.fixture(scope="session")
-def base_folder(binary):
-    """The folder of base, fetched if it is nowhere."""
+def base_folder(binary, tmp_path_factory):
+    """Base as CTranslate2 loads it: the folder that was fetched lacks the vocabulary."""
     pulled = subprocess.run([binary, "models", "pull", "base"], capture_output=True, text=True)
     assert pulled.returncode == 0, pulled.stderr
-    path = [binary, "models", "path", "base"]
-    weights = subprocess.run(path, check=True, capture_output=True, text=True).stdout.strip()
-    return str(Path(weights).parent)
+    folder = tmp_path_factory.mktemp("base") / "ct2"
+    command = [binary, "models", "convert", "base", str(folder), "--format", "ctranslate2"]
+    subprocess.run(command, check=True, capture_output=True)
+    return str(folder)
 
 
 @pytest.fixture(scope="session")

@@ -320,7 +320,7 @@ def _start(
         options["decoding"]["language"] = language
     progress = _progress.bar() if given["log_progress"] else None
     work = engine.transcribe(native_audio(audio), SAMPLE_RATE, json.dumps(options), progress)
-    duration, detected = work.info(language is None)
+    duration, spoken, detected = work.info(language is None)
     if language is None and detected is not None:
         language, probability, found = detected
         all_probabilities = _sorted(found)
@@ -328,7 +328,7 @@ def _start(
         language=language or "en",
         language_probability=probability,
         duration=duration,
-        duration_after_vad=duration,
+        duration_after_vad=spoken,
         all_language_probs=all_probabilities,
         transcription_options=_recorded(given),
         vad_options=_options.vad_options(given),

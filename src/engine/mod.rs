@@ -198,7 +198,6 @@ impl Engine {
         let mut options = self.check(options)?;
         let (mel, heard, listened) = self.log_mel(input, &options, control)?;
         let duration_s = heard.duration_s();
-        sink.heard(duration_s)?;
         let mut warnings = heard.warnings;
         let content_frames = mel.content_frames();
         warnings.extend(clips_past_the_end(&options.clip_timestamps, content_frames));
@@ -210,6 +209,7 @@ impl Engine {
         };
         report(0.0);
         let ground = Ground::new(mel, heard.samples, listened.as_ref(), &mut options);
+        sink.heard(duration_s, ground.speech.as_deref())?;
         let transcript = match &ground.clock {
             None => self.over(&ground, options, sink, &mut { report }, control),
             Some(clock) => {

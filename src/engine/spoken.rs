@@ -194,8 +194,8 @@ impl SegmentSink for OnClock<'_> {
         self.sink.segment(&segment)
     }
 
-    fn heard(&mut self, duration_s: f64) -> Result<()> {
-        self.sink.heard(duration_s)
+    fn heard(&mut self, duration_s: f64, speech: Option<&[SpeechSpan]>) -> Result<()> {
+        self.sink.heard(duration_s, speech)
     }
 
     fn language(&mut self, found: &LanguageProbabilities) -> Result<()> {
