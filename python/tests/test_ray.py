@@ -19,7 +19,7 @@ OPTIONS = ["--option", "beam_size=1", "--option", "language=en"]
 @pytest.fixture
 def cluster(tmp_path):
     """Runs the command in a session of its own, so that all of it can be killed."""
-    environ = {**os.environ, "RAY_TMPDIR": f"/tmp/ray-{os.getpid()}", "RAY_AUTH_MODE": "disabled"}
+    environ = {**os.environ, "RAY_TMPDIR": temporary_folder(), "RAY_AUTH_MODE": "disabled"}
     started = []
 
     def start(inputs, output):
@@ -34,6 +34,7 @@ def cluster(tmp_path):
     yield start
     for child in started:
         kill(child)
+    kill_cluster()
     shutil.rmtree(environ["RAY_TMPDIR"], ignore_errors=True)
 
 
@@ -46,14 +47,34 @@ def kill(child):
     child.wait()
 
 
+def kill_cluster():
+    for pid in of_the_cluster():
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
 def rows(output):
     parts = sorted(output.glob("part-*.parquet"))
     return [row for part in parts for row in pq.read_table(part).to_pylist()]
 
 
-def workers():
-    found = subprocess.run(["pgrep", "-f", "MapWorker"], capture_output=True, text=True)
-    return [int(pid) for pid in found.stdout.split()]
+def of_the_cluster(name=b""):
+    """Processes of the test's own cluster, whatever else of Ray runs on this machine."""
+    marked = f"RAY_TMPDIR={temporary_folder()}\0".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if marked in (process / "environ").read_bytes() and name in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+def temporary_folder():
+    return f"/tmp/ray-{os.getpid()}"
 
 
 def wait_for(condition, seconds):
@@ -77,12 +98,12 @@ def test_every_recording_once_after_kills(cluster, recordings, transcribed, tmp_
     driver = cluster(inputs, output)
     wait_for(lambda: len(rows(output)) >= 4, 120)
     # A worker is lost: Ray makes another, and the work goes on.
-    os.kill(wait_for(workers, 10)[0], signal.SIGKILL)
+    os.kill(wait_for(lambda: of_the_cluster(b"MapWorker"), 10)[0], signal.SIGKILL)
     before = len(rows(output))
     wait_for(lambda: len(rows(output)) >= before + 4, 120)
     # Everything is lost.
     kill(driver)
-    subprocess.run(["pkill", "-9", "-f", "MapWorker|raylet|gcs_server"], check=False)
+    kill_cluster()
     done = len(rows(output))
     assert done < len(files)
 
