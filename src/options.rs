@@ -453,6 +453,14 @@ impl TranscribeOptions {
         if !self.clip_timestamps.iter().all(makes_sense) {
             return bad("clip_timestamps", "must be seconds from 0 on");
         }
+        let is_back = |clip: &[f64]| clip[1] <= clip[0];
+        if let Some(clip) = self.clip_timestamps.chunks_exact(2).find(|c| is_back(c)) {
+            let (start, end) = (clip[0], clip[1]);
+            return bad(
+                "clip_timestamps",
+                format!("has a clip from {start} to {end} s, which must end after it begins"),
+            );
+        }
         let threshold = self.hallucination_silence_threshold;
         if threshold.is_some_and(|s| !makes_sense(&s)) {
             return bad(

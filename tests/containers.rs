@@ -30,7 +30,7 @@ pub fn samples(bytes: Vec<u8>) -> Vec<f32> {
     samples
 }
 
-fn refused(bytes: Vec<u8>) -> String {
+pub fn refused(bytes: Vec<u8>) -> String {
     match audio::open(bytes, &Limits::default()) {
         Ok(_) => panic!("it opened"),
         Err(error) => error.to_string(),
@@ -205,7 +205,13 @@ fn words(words: &[u32]) -> Vec<u8> {
 
 /// A QuickTime file without `ftyp`: one mono track of plain samples at 16 kHz, `edits` in
 /// milliseconds and samples.
-fn mov(format: &[u8; 4], bits: u16, atoms: &[u8], data: &[u8], edits: &[(u32, i32)]) -> Vec<u8> {
+pub fn mov(
+    format: &[u8; 4],
+    bits: u16,
+    atoms: &[u8],
+    data: &[u8],
+    edits: &[(u32, i32)],
+) -> Vec<u8> {
     let block = if format == b"ima4" {
         34
     } else {
@@ -350,6 +356,25 @@ fn every_entry_of_an_edit_list_counts() {
         range(12_000, 12_800),
     ];
     assert_eq!(numbers(&late, Gaps::Keep), kept.concat());
+}
+
+#[test]
+fn blocks_of_adpcm_in_caf() {
+    let wav = golden("ima.wav");
+    let at = wav.windows(4).position(|bytes| bytes == b"data").unwrap();
+    let u16_at = |at: usize| u32::from(u16::from_le_bytes([wav[at], wav[at + 1]]));
+    let (channels, block) = (u16_at(22), u16_at(32));
+    let frames = (block - 4 * channels) * 2 / channels + 1;
+    let rate = u32::from_le_bytes(wav[24..28].try_into().unwrap());
+    let mut file = b"caff\0\x01\0\0desc\0\0\0\0\0\0\0\x20".to_vec();
+    file.extend(f64::from(rate).to_be_bytes());
+    file.extend(b"ms\0\x11");
+    file.extend(words(&[0, block, frames, channels, 4]));
+    let size = u32::from_le_bytes(wav[at + 4..at + 8].try_into().unwrap());
+    file.extend(b"data");
+    file.extend(words(&[0, size + 4, 0]));
+    file.extend(&wav[at + 8..]);
+    assert!(samples(file) == samples(wav));
 }
 
 #[test]

@@ -35,6 +35,12 @@ fn joined_recordings_are_heard_to_the_end() {
 /// A FLAC file of another rate and its samples, made of frames that hold their values as they are:
 /// a constant block of 192 values, whose frame's checksums are right.
 fn flac_of_constants(values: &[u16]) -> Vec<u8> {
+    let frames: Vec<[u16; 1]> = values.iter().map(|value| [*value]).collect();
+    flac_of_frames(&frames)
+}
+
+/// The same with the value of each channel in each frame.
+pub fn flac_of_frames<const N: usize>(frames: &[[u16; N]]) -> Vec<u8> {
     let crc = |bytes: &[u8], bits: u32, polynomial: u32| {
         let top = 1 << (bits - 1);
         bytes.iter().fold(0u32, |crc, byte| {
@@ -50,14 +56,17 @@ fn flac_of_constants(values: &[u16]) -> Vec<u8> {
     };
     let mut file = b"fLaC\x80\0\0\x22".to_vec();
     file.extend([0, 192, 0, 192, 0, 0, 0, 0, 0, 0]);
-    // 8,000 Hz, one channel, 16 bits, no count.
-    file.extend([0x01, 0xf4, 0x00, 0xf0, 0, 0, 0, 0]);
+    let others = N as u8 - 1;
+    // 8,000 Hz, 16 bits, no count.
+    file.extend([0x01, 0xf4, others << 1, 0xf0, 0, 0, 0, 0]);
     file.extend([0; 16]);
-    for (number, value) in values.iter().enumerate() {
-        let mut frame = vec![0xff, 0xf8, 0x14, 0x08, number as u8];
+    for (number, values) in frames.iter().enumerate() {
+        let mut frame = vec![0xff, 0xf8, 0x14, others << 4 | 0x08, number as u8];
         frame.push(crc(&frame, 8, 0x07) as u8);
-        frame.push(0);
-        frame.extend(value.to_be_bytes());
+        for value in values {
+            frame.push(0);
+            frame.extend(value.to_be_bytes());
+        }
         let check = crc(&frame, 16, 0x8005) as u16;
         frame.extend(check.to_be_bytes());
         file.extend(frame);

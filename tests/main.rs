@@ -8,6 +8,7 @@ mod cli;
 #[cfg(all(feature = "cli", feature = "hub", feature = "eval"))]
 mod cli_tools;
 mod containers;
+mod contradictions;
 mod dependencies;
 #[cfg(feature = "hub")]
 mod fuzz;

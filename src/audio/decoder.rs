@@ -51,6 +51,8 @@ pub(super) enum Decoder {
         decoder: Box<dyn AudioDecoder>,
         /// It drops priming and padding itself, since it knows of overlaps (Vorbis).
         trims: bool,
+        /// Where the channels stand, where the container says it and the stream can't (FLAC).
+        places: Option<Channels>,
     },
     Opus(Box<OpusPackets>),
 }
@@ -77,7 +79,11 @@ impl Decoder {
         let trims = params.codec == codecs::CODEC_ID_VORBIS;
         registry
             .make_audio_decoder(params, &AudioDecoderOptions::default().gapless(trims))
-            .map(|decoder| Self::Library { decoder, trims })
+            .map(|decoder| Self::Library {
+                decoder,
+                trims,
+                places: places(params),
+            })
             .map_err(|error| error.to_string())
     }
 
@@ -96,7 +102,11 @@ impl Decoder {
     /// Puts the frames of a packet into `frames`, whose samples are empty.
     pub(super) fn decode(&mut self, packet: &Packet, frames: &mut Frames) -> Result<(), String> {
         match self {
-            Self::Library { decoder, trims } => {
+            Self::Library {
+                decoder,
+                trims,
+                places,
+            } => {
                 let lasts = Duration::from(packet.frames);
                 let mut bytes = PacketRef::new(0, Timestamp::ZERO, lasts, &packet.data);
                 if *trims {
@@ -106,8 +116,11 @@ impl Decoder {
                 let buffer = decoder.decode_ref(&bytes).map_err(|e| e.to_string())?;
                 let spec = buffer.spec();
                 frames.rate = spec.rate();
-                if frames.channels != *spec.channels() {
-                    frames.channels.clone_from(spec.channels());
+                let count = spec.channels().count();
+                let places = places.as_ref().filter(|places| places.count() == count);
+                let channels = places.unwrap_or(spec.channels());
+                if frames.channels != *channels {
+                    frames.channels.clone_from(channels);
                 }
                 buffer.copy_to_vec_interleaved(&mut frames.samples);
             }
@@ -123,6 +136,14 @@ impl Decoder {
     }
 }
 
+fn places(params: &AudioCodecParameters) -> Option<Channels> {
+    let are_named = |channels: &&Channels| !matches!(channels, Channels::Discrete(_));
+    let channels = params.channels.as_ref().filter(are_named);
+    channels
+        .filter(|_| params.codec == codecs::CODEC_ID_FLAC)
+        .cloned()
+}
+
 /// The parameters that a packet asks for, where they are not those that its decoder was made with:
 /// frames of MPEG audio say them.
 pub(super) fn changed(params: &AudioCodecParameters, data: &[u8]) -> Option<AudioCodecParameters> {
@@ -136,13 +157,20 @@ pub(super) fn changed(params: &AudioCodecParameters, data: &[u8]) -> Option<Audi
     (of(&found) != of(params)).then_some(found)
 }
 
-/// Refuses headers that would make a decoder allocate or compute absurd amounts.
+/// Refuses headers that would make a decoder allocate or compute absurd amounts. A container may leave
+/// out the rate and the channels of what says them itself.
 fn check(params: &AudioCodecParameters) -> Result<(), String> {
-    if let Some(rate) = params.sample_rate.filter(|rate| !RATES.contains(rate)) {
+    let says_itself = matches!(
+        params.codec,
+        codecs::CODEC_ID_MP1 | codecs::CODEC_ID_MP2 | codecs::CODEC_ID_MP3 | codecs::CODEC_ID_ALAC
+    );
+    let rate = params.sample_rate.filter(|rate| *rate > 0 || !says_itself);
+    if let Some(rate) = rate.filter(|rate| !RATES.contains(rate)) {
         return Err(format!("a sample rate of {rate} Hz makes no sense"));
     }
     let channels = params.channels.as_ref().map(Channels::count);
-    if let Some(channels) = channels.filter(|&n| n == 0 || n > MAX_CHANNELS) {
+    let is_odd = |n: &usize| *n == 0 && !says_itself || *n > MAX_CHANNELS;
+    if let Some(channels) = channels.filter(is_odd) {
         return Err(format!("{channels} channels make no sense"));
     }
     let alac_frames = (params.codec == codecs::CODEC_ID_ALAC)

@@ -1,6 +1,6 @@
 //! Any channel layout to mono, with the gains of ffmpeg's swresample.
 
-use symphonia::core::audio::{Channels, Position};
+use symphonia::core::audio::{ChannelLabel, Channels, Position};
 
 /// Gain of a side of a pair at the front before normalisation: 1/√2.
 const FRONT: f32 = std::f32::consts::FRAC_1_SQRT_2;
@@ -86,6 +86,7 @@ impl Downmix {
         let count = channels.count();
         let mut gains: Vec<f32> = match channels {
             Channels::Positioned(positions) => positions.iter().map(gain).collect(),
+            Channels::Custom(labels) => labels.iter().map(label_gain).collect(),
             Channels::Discrete(_) if (1..=DEFAULT_LAYOUTS.len()).contains(&count) => {
                 DEFAULT_LAYOUTS[count - 1]
                     .iter()
@@ -153,6 +154,13 @@ fn gain(position: Position) -> f32 {
         .map_or(0.0, |(_, gain)| *gain)
 }
 
+fn label_gain(label: &ChannelLabel) -> f32 {
+    match label {
+        ChannelLabel::Positioned(position) => gain(*position),
+        _ => 0.0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,6 +198,15 @@ mod tests {
             ("5.1", Channels::Positioned(p51), surround.clone()),
             ("six channels", Channels::Discrete(6), surround),
             ("ten channels", Channels::Discrete(10), vec![0.1; 10]),
+            (
+                "centre first",
+                Channels::Custom(
+                    [Position::FRONT_CENTER, Position::LFE1, Position::REAR_LEFT]
+                        .map(ChannelLabel::Positioned)
+                        .into(),
+                ),
+                vec![2.0 / 3.0, 0.0, 1.0 / 3.0],
+            ),
         ];
         let mut failures = Vec::new();
         for (name, channels, expected) in cases {

@@ -20,6 +20,7 @@ mod input;
 mod language;
 mod names;
 mod opus;
+mod places;
 mod probe;
 mod recognise;
 mod resample;

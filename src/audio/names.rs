@@ -164,14 +164,16 @@ const MATROSKA: [(&str, Coded); 29] = [
     ("A_SPEEX", No("Speex")),
 ];
 
-/// First bytes of Ogg streams that are audio and not decoded, and where they stand.
-pub(super) const OGG_STREAMS: [(&[u8], &str); 6] = [
+/// First bytes of Ogg streams that are not decoded.
+pub(super) const OGG_STREAMS: [(&[u8], &str); 8] = [
     (b"Speex   ", "Speex"),
     (b"\x80theora", "Theora video"),
     (b"CELT    ", "CELT"),
     (b"PCM     ", "OggPCM"),
     (b"OggMIDI\0", "MIDI"),
     (b"BBCD\0", "Dirac video"),
+    (b"\x01vorbis", "Vorbis of an unknown kind"),
+    (b"fLaC", "FLAC in the old way"),
 ];
 
 /// What a wav format tag stands for.

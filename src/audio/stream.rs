@@ -210,7 +210,12 @@ impl AudioStream {
         if let Some(format) = self.format.take() {
             format.finish(&mut self.block);
         } else {
-            let reason = "it holds no audio samples".to_owned();
+            let mut reason = "it holds no audio samples".to_owned();
+            if let Origin::File(container) = &self.origin {
+                let why = container.warnings(0.0);
+                let why = why.first().map(|why| format!(": {why}"));
+                reason.push_str(&why.unwrap_or_default());
+            }
             return Err(Error::Audio {
                 input: self.info.name.clone(),
                 reason,

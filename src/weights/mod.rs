@@ -185,7 +185,15 @@ fn reader(bytes: &[u8]) -> Option<Reader> {
         .map(|(_, reader)| reader)
 }
 
+/// What Git leaves in the place of a file whose content it keeps elsewhere.
+const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
+
 fn unknown(file: &Mapped) -> crate::error::Error {
+    if file.bytes().starts_with(LFS_POINTER) {
+        let reason =
+            "is a Git LFS pointer, not the file itself; `git lfs pull` in its folder gets that";
+        return bad(file.path(), None, reason.to_owned());
+    }
     let reason = match pt::is_legacy(file.bytes()) {
         true => "is in PyTorch's format from before torch 1.6; torch.save(torch.load(file), file) \
                  writes it in today's"

@@ -190,7 +190,7 @@ fn numbers_that_a_format_has_not_are_refused() {
 #[test]
 fn what_is_no_model_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let cases: [(&str, &[u8], &str); 7] = [
+    let cases: [(&str, &[u8], &str); 8] = [
         ("empty", b"", "is empty"),
         (
             "text",
@@ -206,6 +206,11 @@ fn what_is_no_model_is_named() {
             "short.bin",
             b"\x06\0\0\0\x0c\0WhisperSpec\0\x03\0\0\0",
             "number of variables",
+        ),
+        (
+            "pointer.safetensors",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+            "git lfs pull",
         ),
         ("zip.pt", b"PK\x03\x04 and no more", "zip archive"),
         ("new.gguf", b"GGUF\x09\0\0\0", "version 9 is not supported"),

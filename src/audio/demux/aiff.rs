@@ -3,6 +3,7 @@
 use std::io::Result as IoResult;
 
 use super::blocks::{self, Block, Blocks, Extent, Pcm, PcmKind};
+use super::caf::MAX_LAYOUT_BYTES;
 use super::{Demuxer, Track};
 use crate::audio::names::{self, Coded};
 use crate::audio::source::Source;
@@ -20,7 +21,7 @@ pub(super) const IMA4: Block = Block {
 
 /// Opens an AIFF file; an error says what it lacks.
 pub(in crate::audio) fn open(mut source: Source) -> IoResult<Result<Box<dyn Demuxer>, String>> {
-    let (mut common, mut sound) = (None, None);
+    let (mut common, mut sound, mut layout) = (None, None, Vec::new());
     let mut at = 12;
     for _ in 0..MAX_CHUNKS {
         let Some(head) = source.array::<8>(at)? else {
@@ -30,6 +31,7 @@ pub(in crate::audio) fn open(mut source: Source) -> IoResult<Result<Box<dyn Demu
         let start = at + HEADER_BYTES;
         match &head[..4] {
             b"COMM" => common = Some(source.upto(start, size.min(64))?),
+            b"CHAN" => layout = source.upto(start, size.min(MAX_LAYOUT_BYTES))?,
             b"SSND" if sound.is_none() => {
                 let offset = source.array(start)?.map_or(0, u32::from_be_bytes);
                 sound = Some((start + SOUND_HEADER_BYTES + u64::from(offset), start, size));
@@ -47,7 +49,8 @@ pub(in crate::audio) fn open(mut source: Source) -> IoResult<Result<Box<dyn Demu
     let Some((first, start, size)) = sound else {
         return Ok(Err("it has no SSND chunk".to_owned()));
     };
-    let (track, block) = common.track();
+    let (mut track, block) = common.track();
+    blocks::place(&mut track.params, &layout);
     let is_open = size <= SOUND_HEADER_BYTES || size >= u64::from(u32::MAX) - 1;
     // A stream may say 0 frames too, or be cut off: then all that is there counts.
     let by_count = (common.frames > 0).then(|| u64::from(common.frames) * block.bytes);
@@ -139,7 +142,7 @@ impl Common {
             }
         };
         track.params.sample_rate = Some(self.rate);
-        track.params.channels = Some(blocks::places(self.channels));
+        track.params.channels = Some(blocks::unplaced(self.channels));
         (track, block)
     }
 }

@@ -1,10 +1,13 @@
 //! Samples and blocks of equal size, one after another: what wav, aiff and caf hold.
 
+use std::collections::VecDeque;
+
 use symphonia::core::audio::Channels;
 use symphonia::core::codecs::audio::well_known as codecs;
 use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters};
 
 use super::{Demuxer, Ending, Fault, Packet, Track};
+use crate::audio::places;
 use crate::audio::source::Source;
 
 /// Frames that are handed on at once.
@@ -18,6 +21,8 @@ pub(super) struct Blocks {
     /// Where the blocks begin, and where they end as far as the file goes.
     at: u64,
     end: u64,
+    /// Begins and ends of more blocks behind these.
+    more: VecDeque<(u64, u64)>,
     block: Block,
     is_cut: bool,
 }
@@ -60,8 +65,26 @@ impl Blocks {
             source,
             container,
             tracks: [track],
+            more: VecDeque::new(),
             block,
         }
+    }
+
+    /// Goes on with the blocks of other extents.
+    pub(super) fn followed_by(mut self, extents: &[Extent]) -> Self {
+        let rate = f64::from(self.tracks[0].params.sample_rate.unwrap_or(0).max(1));
+        for extent in extents {
+            let left = self.source.len().saturating_sub(extent.start);
+            let promised = extent.promised.unwrap_or(left);
+            let blocks = promised / self.block.bytes.max(1);
+            let seconds = blocks as f64 * self.block.frames as f64 / rate;
+            let duration_s = &mut self.tracks[0].duration_s;
+            *duration_s = duration_s.map(|before| before + seconds);
+            self.is_cut |= promised > left;
+            let end = extent.start + promised.min(left);
+            self.more.push_back((extent.start, end));
+        }
+        self
     }
 }
 
@@ -81,11 +104,15 @@ impl Demuxer for Blocks {
         if bytes == 0 || frames == 0 {
             return Ok(None);
         }
-        let left = self.end.saturating_sub(self.at) / bytes;
-        let n = left.min((PACKET_FRAMES / frames).max(1));
-        if n == 0 {
-            return Ok(None);
+        let mut left = self.end.saturating_sub(self.at) / bytes;
+        while left == 0 {
+            let Some(next) = self.more.pop_front() else {
+                return Ok(None);
+            };
+            (self.at, self.end) = next;
+            left = self.end.saturating_sub(self.at) / bytes;
         }
+        let n = left.min((PACKET_FRAMES / frames).max(1));
         let data = self.source.upto(self.at, n * bytes)?;
         self.at += n * bytes;
         Ok(Some(Packet {
@@ -148,7 +175,7 @@ pub(super) fn params(codec: AudioCodecId, rate: u32, channels: u32) -> AudioCode
     params
         .for_codec(codec)
         .with_sample_rate(rate)
-        .with_channels(places(channels));
+        .with_channels(unplaced(channels));
     params
 }
 
@@ -167,8 +194,25 @@ pub(super) fn pcm_params(
 }
 
 /// `count` channels of which nothing is said; the fold to mono assumes what ffmpeg assumes.
-pub(super) fn places(count: u32) -> Channels {
+pub(super) fn unplaced(count: u32) -> Channels {
     Channels::Discrete(u16::try_from(count).unwrap_or(u16::MAX))
+}
+
+/// Gives the channels the places that Core Audio's layout names; the streams of other codecs than
+/// PCM, its logarithmic kinds and FLAC say themselves where theirs stand.
+pub(super) fn place(params: &mut AudioCodecParameters, layout: &[u8]) {
+    let count = params.channels.as_ref().map_or(0, Channels::count);
+    let is_plain = params.bits_per_coded_sample.is_some();
+    let others = [
+        codecs::CODEC_ID_PCM_ALAW,
+        codecs::CODEC_ID_PCM_MULAW,
+        codecs::CODEC_ID_FLAC,
+    ];
+    if let Some(places) = places::core_audio(layout, count)
+        && (is_plain || others.contains(&params.codec))
+    {
+        params.with_channels(places);
+    }
 }
 
 /// Bytes and frames of a block of ADPCM with a header of `header` bytes a channel that holds

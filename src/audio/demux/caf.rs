@@ -21,11 +21,14 @@ const EDIT_COUNT_BYTES: u64 = 4;
 const DESCRIPTION_BYTES: usize = 32;
 /// Most bytes of a table or a configuration.
 const MAX_TABLE_BYTES: u64 = 256 << 20;
+/// Most bytes of what is said of the channels.
+pub(super) const MAX_LAYOUT_BYTES: u64 = 64 << 10;
 const PACKET_TABLE_HEADER_BYTES: usize = 24;
 
 /// Opens a CAF file; an error says what it lacks.
 pub(in crate::audio) fn open(mut source: Source) -> IoResult<Result<Box<dyn Demuxer>, String>> {
-    let (mut description, mut data, mut table, mut cookie) = (None, None, None, Vec::new());
+    let (mut description, mut data, mut table) = (None, None, None);
+    let (mut cookie, mut layout) = (Vec::new(), Vec::new());
     let mut at = 8;
     for _ in 0..MAX_CHUNKS {
         let Some(head) = source.array::<12>(at)? else {
@@ -37,6 +40,7 @@ pub(in crate::audio) fn open(mut source: Source) -> IoResult<Result<Box<dyn Demu
         match &[a, b, c, d] {
             b"desc" => description = source.array::<DESCRIPTION_BYTES>(start)?,
             b"kuki" => cookie = source.upto(start, size.min(MAX_TABLE_BYTES))?,
+            b"chan" => layout = source.upto(start, size.min(MAX_LAYOUT_BYTES))?,
             b"pakt" => table = Some(source.upto(start, size.min(MAX_TABLE_BYTES))?),
             b"data" => data = Some((start + EDIT_COUNT_BYTES, size)),
             _ => {}
@@ -57,7 +61,8 @@ pub(in crate::audio) fn open(mut source: Source) -> IoResult<Result<Box<dyn Demu
         start,
         promised: (!is_open).then(|| size - EDIT_COUNT_BYTES),
     };
-    let track = description.track(&cookie);
+    let mut track = description.track(&cookie);
+    blocks::place(&mut track.params, &layout);
     if let Some(block) = description.block() {
         return Ok(Ok(Box::new(Blocks::new(
             source, "caf", track, block, extent,
@@ -105,12 +110,22 @@ impl Description {
                 bytes: IMA4.bytes * channels,
                 ..IMA4
             }),
-            _ if self.bytes_per_packet > 0 && self.frames_per_packet == 1 => Some(Block {
+            _ if self.bytes_per_packet > 0 && self.has_blocks() => Some(Block {
                 bytes: u64::from(self.bytes_per_packet),
-                frames: 1,
+                frames: u64::from(self.frames_per_packet),
             }),
             _ => None,
         }
+    }
+
+    fn has_blocks(&self) -> bool {
+        let is_adpcm = matches!(
+            names::fourcc(self.format),
+            Some(Coded::As(
+                codecs::CODEC_ID_ADPCM_MS | codecs::CODEC_ID_ADPCM_IMA_WAV
+            ))
+        );
+        self.frames_per_packet == 1 || is_adpcm && self.frames_per_packet > 0
     }
 
     fn track(&self, cookie: &[u8]) -> Track {

@@ -8,6 +8,7 @@
 use std::io::{ErrorKind, Read, Result as IoResult, Seek, SeekFrom};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use symphonia::core::audio::Channels;
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::AudioCodecParameters;
 use symphonia::core::errors::Error as MediaError;
@@ -17,6 +18,7 @@ use symphonia::default::formats::FlacReader;
 
 use super::seeking::sought;
 use super::{Change, Demuxer, Ending, Fault, Packet, Track};
+use crate::audio::places;
 use crate::audio::source::Source;
 use crate::audio::tags::tag_bytes;
 
@@ -27,6 +29,8 @@ const BEGIN_BYTES: usize = 8;
 /// Blocks before the first frame that are looked at.
 const MAX_BLOCKS: usize = 4096;
 const STREAM_INFO_BYTES: usize = 34;
+/// Most bytes of comments that are searched for the places of the channels.
+const MAX_COMMENT_BYTES: u64 = 64 << 10;
 /// Tags behind a stream that are looked at.
 const MAX_TAGS: usize = 8;
 
@@ -57,6 +61,7 @@ struct Stream {
     reader: Result<FlacReader<'static>, String>,
     seam: Arc<OnceLock<Seam>>,
     duration_s: Option<f64>,
+    places: Option<Channels>,
 }
 
 /// Opens a FLAC file; an error says what it lacks.
@@ -68,7 +73,7 @@ pub(in crate::audio) fn open(source: Source) -> IoResult<Result<Box<dyn Demuxer>
     };
     Ok(first.reader.map(|reader| {
         let track = Track {
-            params: params(&reader).cloned().unwrap_or_default(),
+            params: params(&reader, first.places).unwrap_or_default(),
             duration_s: first.duration_s,
             ..Track::default()
         };
@@ -86,8 +91,12 @@ pub(in crate::audio) fn open(source: Source) -> IoResult<Result<Box<dyn Demuxer>
 
 /// The stream that begins at `begin`; an error says what it lacks.
 fn stream(source: &Arc<Mutex<Source>>, begin: u64) -> IoResult<Result<Stream, String>> {
-    let blocks = blocks(&mut lock(source), begin)?;
-    let (Some(mut info), frames) = blocks else {
+    let Blocks {
+        info,
+        comments,
+        frames,
+    } = blocks(&mut lock(source), begin)?;
+    let Some(mut info) = info else {
         return Ok(Err("the description of its stream is missing".to_owned()));
     };
     let rate = u32::from_be_bytes([0, info[10], info[11], info[12]]) >> 4;
@@ -108,14 +117,28 @@ fn stream(source: &Arc<Mutex<Source>>, begin: u64) -> IoResult<Result<Stream, St
         reader: FlacReader::try_new(bytes, FormatOptions::default())
             .map_err(|error| error.to_string()),
         seam,
+        places: places::commented(&comments, usize::from(info[12] >> 1 & 7) + 1),
         duration_s: Some(total as f64 / f64::from(rate.max(1))).filter(|_| total > 0),
     }))
 }
 
-/// The description among the blocks of the stream at `begin`, and where its frames begin.
-fn blocks(source: &mut Source, begin: u64) -> IoResult<(Option<[u8; STREAM_INFO_BYTES]>, u64)> {
+/// What the blocks in front of a stream hold.
+#[derive(Default)]
+struct Blocks {
+    /// The description of the stream.
+    info: Option<[u8; STREAM_INFO_BYTES]>,
+    comments: Vec<u8>,
+    /// Where its frames begin.
+    frames: u64,
+}
+
+/// The blocks of the stream at `begin`.
+fn blocks(source: &mut Source, begin: u64) -> IoResult<Blocks> {
     let mut at = begin + MARKER.len() as u64;
-    let (mut info, mut frames) = (None, at);
+    let mut found = Blocks {
+        frames: at,
+        ..Blocks::default()
+    };
     for _ in 0..MAX_BLOCKS {
         let Some([kind, size @ ..]) = source.array::<4>(at)? else {
             break;
@@ -124,30 +147,37 @@ fn blocks(source: &mut Source, begin: u64) -> IoResult<(Option<[u8; STREAM_INFO_
             break;
         }
         let size = u64::from(u32::from_be_bytes([0, size[0], size[1], size[2]]));
-        if kind & 0x7f == 0 && info.is_none() {
-            info = source.array::<STREAM_INFO_BYTES>(at + 4)?;
+        match kind & 0x7f {
+            0 if found.info.is_none() => found.info = source.array(at + 4)?,
+            4 => found.comments = source.upto(at + 4, size.min(MAX_COMMENT_BYTES))?,
+            _ => {}
         }
         at += 4 + size;
         if at > source.len() {
             break;
         }
-        frames = at;
+        found.frames = at;
         if kind & 0x80 != 0 {
             break;
         }
     }
-    Ok((info, frames))
+    Ok(found)
 }
 
 fn lock(source: &Mutex<Source>) -> std::sync::MutexGuard<'_, Source> {
     source.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn params<'a>(reader: &'a FlacReader<'_>) -> Option<&'a AudioCodecParameters> {
-    match &reader.tracks().first()?.codec_params {
-        Some(CodecParameters::Audio(params)) => Some(params),
-        _ => None,
+/// The parameters of a stream, its channels at the places that its comments name.
+fn params(reader: &FlacReader<'_>, places: Option<Channels>) -> Option<AudioCodecParameters> {
+    let Some(CodecParameters::Audio(params)) = &reader.tracks().first()?.codec_params else {
+        return None;
+    };
+    let mut params = params.clone();
+    if let Some(places) = places {
+        params.with_channels(places);
     }
+    Some(params)
 }
 
 impl Flac {
@@ -163,9 +193,9 @@ impl Flac {
         let stream = stream(&self.source, begin)?.map_err(damaged)?;
         self.seam = stream.seam;
         self.reader = stream.reader.map_err(damaged)?;
-        self.change = params(&self.reader).map(|params| {
+        self.change = params(&self.reader, stream.places).map(|params| {
             Box::new(Change {
-                params: params.clone(),
+                params,
                 skip_frames: None,
             })
         });
@@ -181,7 +211,7 @@ impl Flac {
         if missing <= 0 {
             return Ok(packet);
         }
-        let rate = params(&self.reader).and_then(|params| params.sample_rate);
+        let rate = params(&self.reader, None).and_then(|params| params.sample_rate);
         let seconds = |samples| samples as f64 / f64::from(rate.unwrap_or(1).max(1));
         self.held = Some(packet);
         Err(Fault::Damaged(format!(

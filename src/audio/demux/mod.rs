@@ -7,6 +7,7 @@
 pub(super) mod adts;
 pub(super) mod aiff;
 mod blocks;
+mod bursts;
 pub(super) mod caf;
 pub(super) mod flac;
 pub(super) mod matroska;

@@ -9,6 +9,7 @@ use symphonia::core::audio::{Channels, Position};
 use symphonia::core::codecs::audio::well_known as codecs;
 
 use super::blocks::{self, Block, Blocks, Extent, Pcm, PcmKind};
+use super::bursts;
 use super::mpeg::Mpeg;
 use super::{Demuxer, Track};
 use crate::audio::names::{self, Coded};
@@ -19,6 +20,8 @@ const MAX_CHUNKS: usize = 4096;
 /// Bytes searched for `data` where the sizes of chunks before it are wrong.
 const SEARCH_BYTES: u64 = 1 << 20;
 const HEADER_BYTES: u64 = 8;
+/// The tag of AAC without frames around it.
+const AAC: u16 = 0xff;
 /// The rest of the identifier that an extensible format has behind its tag.
 const GUID: [u8; 14] = *b"\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71";
 const AMBISONIC: [u8; 14] = *b"\0\0\x21\x07\xd3\x11\x86\x44\xc8\xc1\xca\0\0\0";
@@ -45,7 +48,30 @@ pub(in crate::audio) fn open(mut source: Source) -> IoResult<Result<Box<dyn Demu
         start,
         promised: (!is_open).then_some(size),
     };
-    Ok(Ok(format.blocks(source, extent)?))
+    let more = match extent.promised {
+        Some(size) => more_data(&mut source, start + size + size % 2)?,
+        None => Vec::new(),
+    };
+    Ok(Ok(format.blocks(source, extent, &more)?))
+}
+
+/// The samples that stand in chunks of their own from `at` on.
+fn more_data(source: &mut Source, mut at: u64) -> IoResult<Vec<Extent>> {
+    let mut found = Vec::new();
+    for _ in 0..MAX_CHUNKS {
+        let Some([a, b, c, d, size @ ..]) = source.array::<8>(at)? else {
+            break;
+        };
+        let (start, size) = (at + HEADER_BYTES, u64::from(u32::from_le_bytes(size)));
+        if [a, b, c, d] == *b"data" && size > 0 {
+            found.push(Extent {
+                start,
+                promised: (!is_open(size)).then_some(size),
+            });
+        }
+        at = start + size + size % 2;
+    }
+    Ok(found)
 }
 
 #[derive(Default)]
@@ -106,7 +132,7 @@ pub(super) struct Format {
 impl Format {
     pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let (mut tag, count) = (u16_at(bytes, 0)?, u16_at(bytes, 2)?);
-        let mut channels = blocks::places(u32::from(count));
+        let mut channels = blocks::unplaced(u32::from(count));
         if tag == 0xfffe {
             let (sub, kind) = (u16_at(bytes, 24)?, bytes.get(26..40)?);
             if kind == GUID || kind == AMBISONIC {
@@ -133,7 +159,8 @@ impl Format {
     fn sample_bytes(&self) -> u32 {
         let least = self.bits.div_ceil(8).max(1);
         let by_block = u32::try_from(self.align / self.count().max(1)).unwrap_or(0);
-        match self.bits == 0 || !self.bits.is_multiple_of(8) {
+        let is_wider = self.bits == 24 && by_block == 4;
+        match is_wider || self.bits == 0 || !self.bits.is_multiple_of(8) {
             true if (least..=4).contains(&by_block) => by_block,
             _ => least,
         }
@@ -197,15 +224,33 @@ impl Format {
         (track, block.unwrap_or(plain))
     }
 
-    fn blocks(&self, source: Source, extent: Extent) -> IoResult<Box<dyn Demuxer>> {
+    /// Its blocks in a file, in one chunk and more behind it.
+    fn blocks(
+        &self,
+        mut source: Source,
+        extent: Extent,
+        more: &[Extent],
+    ) -> IoResult<Box<dyn Demuxer>> {
         if let Some(Coded::As(codecs::CODEC_ID_MP3 | codecs::CODEC_ID_MP2)) = names::wave(self.tag)
         {
             let end = extent.promised.map_or(u64::MAX, |n| extent.start + n);
             return Ok(Box::new(Mpeg::open(source, extent.start, end, "wave")?));
         }
-        let (track, block) = self.track();
-        Ok(Box::new(Blocks::new(source, "wave", track, block, extent)))
+        let (mut track, block) = self.track();
+        if track.params.codec == codecs::CODEC_ID_PCM_S16LE && self.count() == 2 {
+            let first = source.upto(extent.start, bursts::SEARCH_BYTES)?;
+            track.codec = bursts::name(&first).map(str::to_owned);
+        }
+        let first = Blocks::new(source, "wave", track, block, extent);
+        Ok(Box::new(first.followed_by(more)))
     }
+}
+
+/// The configuration of AAC behind a format that says it is that; Matroska has it so.
+pub(super) fn aac_config(format: &[u8]) -> Option<&[u8]> {
+    let size = usize::from(u16_at(format, 16)?);
+    let config = format.get(18..18 + size)?;
+    (u16_at(format, 0)? == AAC && size >= 2).then_some(config)
 }
 
 /// The places of a mask; with too few bits set, those above the highest are added, with too many
@@ -252,6 +297,8 @@ mod tests {
             ((1, 2, 6, 20), codecs::CODEC_ID_PCM_S24LE, 6),
             ((1, 1, 4, 20), codecs::CODEC_ID_PCM_S32LE, 4),
             ((1, 1, 0, 16), codecs::CODEC_ID_PCM_S16LE, 2),
+            ((1, 2, 8, 24), codecs::CODEC_ID_PCM_S32LE, 8),
+            ((1, 1, 3, 24), codecs::CODEC_ID_PCM_S24LE, 3),
             ((3, 1, 8, 64), codecs::CODEC_ID_PCM_F64LE, 8),
         ];
         for ((tag, channels, align, bits), codec, bytes) in cases {
@@ -260,6 +307,17 @@ mod tests {
         }
         let (track, _) = format(3, 1, 2, 16).track();
         assert_eq!(track.codec.as_deref(), Some("PCM of 16 bits"));
+    }
+
+    #[test]
+    fn the_configuration_of_aac() {
+        let mut bytes = vec![0xff, 0];
+        bytes.extend([0; 14]);
+        bytes.extend([2, 0, 0x12, 0x10]);
+        assert_eq!(aac_config(&bytes), Some(&[0x12, 0x10][..]));
+        assert_eq!(aac_config(&bytes[..19]), None);
+        bytes[0] = 1;
+        assert_eq!(aac_config(&bytes), None);
     }
 
     #[test]

@@ -102,7 +102,8 @@ pub(in crate::audio) fn open(source: Source) -> IoResult<Result<Box<dyn Demuxer>
     if !has_tracks {
         return Ok(Err("it ends before its tracks are described".to_owned()));
     }
-    file.at = first_cluster.unwrap_or(file.source.len());
+    // Without one the row was broken off, and is searched from there.
+    file.at = first_cluster.unwrap_or(file.at);
     let seconds = duration.map(|ticks| ticks * file.tick_ns as f64 / 1e9);
     for track in &mut file.tracks {
         track.duration_s = seconds.filter(|s| s.is_finite() && *s > 0.0);

@@ -92,7 +92,10 @@ fn track(entry: &[u8]) -> (Track, Media) {
 /// Puts the codec and its configuration into the track.
 fn configure(track: &mut Track, media: &mut Media, id: &str, bits: u32, private: &[u8]) {
     if id == "A_MS/ACM" {
-        if let Some(format) = wave::Format::read(private) {
+        if let Some(config) = wave::aac_config(private) {
+            track.params.for_codec(codecs::CODEC_ID_AAC);
+            track.codec = aac::apply(config, &mut track.params).err();
+        } else if let Some(format) = wave::Format::read(private) {
             let (found, block) = format.track();
             track.params = found.params;
             (track.codec, track.obstacle) = (found.codec, found.obstacle);
@@ -106,6 +109,11 @@ fn configure(track: &mut Track, media: &mut Media, id: &str, bits: u32, private:
     }
     match names::matroska(id) {
         Some(Coded::Pcm) => {
+            let bits = match (id, bits) {
+                ("A_PCM/FLOAT/IEEE", 0) => 32,
+                (_, 0) => 16,
+                _ => bits,
+            };
             let pcm = Pcm {
                 bytes: bits.div_ceil(8),
                 kind: match (id, bits) {

@@ -25,6 +25,7 @@ pub(super) struct Edits {
     /// Seconds presented in all, if the list says so.
     duration_s: Option<f64>,
     is_trivial: bool,
+    is_blank: bool,
 }
 
 impl Edits {
@@ -47,6 +48,7 @@ impl Edits {
             at_s += seconds;
         }
         let is_trivial = stretches.is_empty();
+        let is_blank = is_trivial && at_s > 0.0;
         if is_trivial {
             stretches.push(Stretch {
                 start: i64::try_from(priming).unwrap_or(0),
@@ -60,12 +62,18 @@ impl Edits {
             timescale,
             duration_s: (!is_trivial && !is_open).then_some(at_s),
             is_trivial: is_trivial && priming == 0,
+            is_blank,
         }
     }
 
     /// Nothing is cut: what the codec says of priming counts.
     pub(super) fn is_trivial(&self) -> bool {
         self.is_trivial
+    }
+
+    /// There is a list, and nothing but pauses in it.
+    pub(super) fn is_blank(&self) -> bool {
+        self.is_blank
     }
 
     pub(super) fn duration_s(&self) -> Option<f64> {
@@ -162,6 +170,9 @@ mod tests {
         assert_eq!(edits.advance(), Some(0));
         assert_eq!((edits.stretch(), edits.presented_s(0)), ((0, 96_000), 1.75));
         assert_eq!(edits.advance(), None);
+        let blank = |entries: &[_]| Edits::new(&list(entries), 1000, 48_000, 0).is_blank();
+        assert!(blank(&[(500, -1)]) && !edits.is_blank());
+        assert!(!blank(&[(0, -1)]) && !blank(&[]));
     }
 
     #[test]

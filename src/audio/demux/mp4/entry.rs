@@ -44,6 +44,8 @@ struct Fields<'b> {
     rate: u32,
     /// Whether the second version says: float, big-endian, signed.
     flags: Option<u32>,
+    /// Bytes and frames of a block of all channels, where the first version says.
+    block: Option<Block>,
     is_encrypted: bool,
 }
 
@@ -55,12 +57,17 @@ impl<'b> Fields<'b> {
         let atoms = body.get(fixed.unwrap_or(FIXED_BYTES[0])..);
         let atoms = atoms.unwrap_or_default();
         let (mut channels, mut bits, mut rate) = (be16(16), be16(18), be16(24));
-        let mut flags = None;
+        let (mut flags, mut block) = (None, None);
         match version {
             1 => {
                 // Bytes of a sample supersede the older field, which says 16 for all.
                 let bytes = be32(body, 32).filter(|bytes| (1..=8).contains(bytes));
                 bits = bytes.map_or(bits, |bytes| 8 * bytes);
+                let known = be32(body, 36).zip(be32(body, 28));
+                block = known.map(|(bytes, frames)| Block {
+                    bytes: u64::from(bytes),
+                    frames: u64::from(frames),
+                });
             }
             2 => {
                 let hertz = be64(body, 32).map_or(0.0, f64::from_bits);
@@ -82,6 +89,7 @@ impl<'b> Fields<'b> {
             bits,
             rate,
             flags,
+            block,
             is_encrypted,
         }
     }
@@ -121,7 +129,14 @@ impl<'b> Fields<'b> {
                         entry.track.params.max_frames_per_packet = Some(1152);
                     }
                     codecs::CODEC_ID_ADPCM_MS | codecs::CODEC_ID_ADPCM_IMA_WAV => {
-                        entry.track.obstacle = Some("in QuickTime it is not read".to_owned());
+                        entry.block = self.block.filter(|block| block.frames > 0);
+                        let frames = self.block.map_or(0, |block| block.frames);
+                        entry.track.params.frames_per_block = Some(frames);
+                        entry.track.params.max_frames_per_packet = Some(frames.max(1152));
+                        if entry.block.is_none() {
+                            let lack = "the size of its blocks is missing";
+                            entry.track.obstacle = Some(lack.to_owned());
+                        }
                     }
                     _ => self.configure(&mut entry),
                 }
@@ -129,6 +144,8 @@ impl<'b> Fields<'b> {
             Some(Coded::Undecoded(name)) => entry.track.codec = Some(name.to_owned()),
             None => entry.track.codec = Some(names::unknown(&self.format)),
         }
+        let layout = self.atom(*b"chan").and_then(|body| body.get(4..));
+        blocks::place(&mut entry.track.params, layout.unwrap_or_default());
         if self.is_encrypted {
             entry.track.obstacle = Some("it is encrypted".to_owned());
         }
@@ -299,6 +316,24 @@ mod tests {
             assert_eq!(entry.track.params.codec, codec, "{format:?} {bits}");
             assert!(entry.block.is_some());
         }
+    }
+
+    #[test]
+    fn blocks_of_adpcm_have_the_size_that_the_first_version_says() {
+        let mut body = vec![0; 28];
+        body[9] = 1;
+        (body[17], body[25]) = (2, 64);
+        for field in [1017u32, 512, 1024, 2] {
+            body.extend(field.to_be_bytes());
+        }
+        let entry = Fields::read(*b"ms\0\x11", &body).entry();
+        let block = Block {
+            bytes: 1024,
+            frames: 1017,
+        };
+        assert_eq!((entry.block, entry.track.obstacle), (Some(block), None));
+        let without = described(b"ms\0\x11", 16, b"");
+        assert!(without.block.is_none() && without.track.obstacle.is_some());
     }
 
     #[test]

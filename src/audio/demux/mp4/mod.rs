@@ -110,6 +110,13 @@ impl Mp4 {
                 continue;
             };
             media.defaults = Defaults::read(extends, media.id);
+            if media.edits.is_blank() && extends.is_empty() {
+                track.obstacle = Some("its edit list presents none of it".to_owned());
+            }
+            if media.table.is_empty() && !mp4.fragments.are_there() {
+                let lack = "its table of samples is empty or cut off";
+                track.obstacle = track.obstacle.or(Some(lack.to_owned()));
+            }
             if mp4.fragments.are_there() && track.duration_s.is_none() {
                 let ticks = extended.max(movie.duration);
                 let seconds = ticks as f64 / f64::from(movie.timescale.max(1));
@@ -178,6 +185,8 @@ impl Mp4 {
             frames: block.map_or(0, |block| piece.bytes / block.bytes * block.frames),
             at_s: Some(media.edits.presented_s(start.max(piece.ticks))),
             trim_start: match start >= piece.ticks + piece.duration {
+                // Nothing says when a sample of this track is to be heard.
+                true if piece.duration == 0 && !media.table.is_timed => 0,
                 true => u64::MAX,
                 false => frames(start - piece.ticks),
             },

@@ -30,6 +30,8 @@ pub(super) struct Table {
     size_bits: usize,
     size: u64,
     count: u64,
+    /// Whether any sample lasts.
+    pub(super) is_timed: bool,
     place: Place,
 }
 
@@ -71,7 +73,16 @@ impl Table {
             table.sizes = sizes;
         }
         table.count = u64::from(be32(&table.sizes, 8).unwrap_or(0));
+        let durations = table.durations.get(8..).unwrap_or_default();
+        let mut durations = durations.chunks_exact(8);
+        table.is_timed = durations.any(|entry| entry[4..] != [0; 4]);
         table
+    }
+
+    /// No sample can be found by it.
+    pub(super) fn is_empty(&self) -> bool {
+        let has_entry = |table: &[u8], bytes: usize| table.len() >= 8 + bytes;
+        self.count == 0 || !has_entry(&self.chunks, 12) || !has_entry(&self.offsets, 4)
     }
 
     pub(super) fn rewind(&mut self) {

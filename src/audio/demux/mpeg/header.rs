@@ -33,6 +33,7 @@ pub(in crate::audio) struct Header {
     pub(super) layer: u32,
     pub(super) rate: u32,
     channels: u32,
+    kbps: u32,
     is_version_1: bool,
     pub(super) has_crc: bool,
     /// Samples of each channel in a frame.
@@ -75,6 +76,7 @@ impl Header {
             layer,
             rate,
             channels: if word >> 6 & 3 == 3 { 1 } else { 2 },
+            kbps: bits / 1000,
             is_version_1,
             has_crc: word >> 16 & 1 == 0,
             samples,
@@ -102,6 +104,18 @@ impl Header {
             _ => codecs::CODEC_ID_MP3,
         };
         blocks::params(codec, self.rate, self.channels)
+    }
+
+    /// Why the decoder does not take such frames: in layer II not every bit rate goes with every
+    /// number of channels (ISO 11172-3, 2.4.2.3).
+    pub(super) fn obstacle(&self) -> Option<String> {
+        let (refused, channels): (&[u32], _) = match self.channels {
+            1 => (&[224, 256, 320, 384], "one channel"),
+            _ => (&[32, 48, 56, 80], "two channels"),
+        };
+        let kbps = self.kbps;
+        (self.layer == 2 && refused.contains(&kbps))
+            .then(|| format!("{kbps} kbit/s in {channels} is no layer II that can be decoded"))
     }
 
     pub(super) fn side_bytes(&self) -> usize {
@@ -139,5 +153,16 @@ mod tests {
         ] {
             assert_eq!(Header::read(word), None, "{word:x}");
         }
+    }
+
+    #[test]
+    fn bit_rates_that_layer_2_does_not_have() {
+        let said = |word| Header::read(word).unwrap().obstacle();
+        // 384 and 192 kbit/s in one channel, 384 and 48 in two; the latter in layer III.
+        let mono = "384 kbit/s in one channel is no layer II that can be decoded";
+        assert_eq!(said(0xfffd_e0c4).as_deref(), Some(mono));
+        assert_eq!((said(0xfffd_a0c4), said(0xfffd_e004)), (None, None));
+        assert!(said(0xfffd_2004).unwrap().contains("two channels"));
+        assert_eq!(said(0xfffb_3004), None);
     }
 }

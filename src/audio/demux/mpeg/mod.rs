@@ -106,6 +106,7 @@ impl Mpeg {
         };
         let track = &mut self.tracks[0];
         track.params = first.params();
+        track.obstacle = first.obstacle();
         track.duration_s = Some(samples as f64 / f64::from(first.rate));
         if self.container == "mp3" {
             self.container = match first.layer {
@@ -273,6 +274,10 @@ impl Demuxer for Mpeg {
                     let (trim_start, trim_end) = self.trim(&header);
                     self.song.done += 1;
                     self.current = Some(header);
+                    if let Some(reason) = header.obstacle().filter(|_| is_new) {
+                        let codec = "MP2".to_owned();
+                        return Err(Fault::Undecodable { codec, reason });
+                    }
                     return Ok(Some(Packet {
                         data,
                         frames: header.samples,
