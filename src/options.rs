@@ -453,12 +453,12 @@ impl TranscribeOptions {
         if !self.clip_timestamps.iter().all(makes_sense) {
             return bad("clip_timestamps", "must be seconds from 0 on");
         }
-        let is_back = |clip: &[f64]| clip[1] <= clip[0];
+        let is_back = |clip: &[f64]| clip[1] < clip[0];
         if let Some(clip) = self.clip_timestamps.chunks_exact(2).find(|c| is_back(c)) {
             let (start, end) = (clip[0], clip[1]);
             return bad(
                 "clip_timestamps",
-                format!("has a clip from {start} to {end} s, which must end after it begins"),
+                format!("has a clip from {start} to {end} s, which ends before it begins"),
             );
         }
         let threshold = self.hallucination_silence_threshold;
@@ -495,5 +495,34 @@ impl TranscribeOptions {
             return bad("hallucination_silence_threshold", "needs word_timestamps");
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clips_end_behind_their_begin() {
+        let with = |clips: &[f64]| {
+            let options = TranscribeOptions {
+                clip_timestamps: clips.to_vec(),
+                ..TranscribeOptions::default()
+            };
+            options.validate().map_err(|error| error.to_string())
+        };
+        let told = with(&[0.0, 2.0, 3.0, 1.0]).unwrap_err();
+        assert!(
+            told.contains("clip_timestamps") && told.contains("from 3 to 1 s"),
+            "{told}"
+        );
+        // Clips in any order, ones of no length, and the last up to the recording's end.
+        for clips in [
+            &[60.0, 70.0, 5.0, 15.0, 15.0, 15.0][..],
+            &[3.0],
+            &[0.0, 1.0, 0.5],
+        ] {
+            assert_eq!(with(clips), Ok(()));
+        }
     }
 }
