@@ -93,7 +93,9 @@ fn positions_that_make_no_sense_cut_nothing() {
     for name in OGG {
         let whole = samples(golden(name));
         for (case, position) in cases {
-            for each in [2, 100] {
+            // A page that is the only one may say that its end is padding.
+            let is_none = [0, u64::MAX].contains(&position(0));
+            for each in [2, 100].into_iter().filter(|each| *each == 2 || is_none) {
                 let (samples, info) = heard(paged(name, each, position).concat());
                 assert_eq!(info.warnings, [""; 0], "{name} {case}");
                 // Padding is heard where no position says that it is some.
