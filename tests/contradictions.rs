@@ -81,10 +81,11 @@ const OGG: [&str; 3] = ["speech.opus", "vorbis.ogg", "flac.ogg"];
 #[test]
 fn positions_that_make_no_sense_cut_nothing() {
     type Position = fn(u64) -> u64;
-    let cases: [(&str, Position); 4] = [
+    let cases: [(&str, Position); 5] = [
         ("all zero", |_| 0),
         ("none", |_| u64::MAX),
         ("back", |page| 3_000 - page * 5),
+        ("too slow", |page| 1_000 + page),
         ("none but in the middle", |page| {
             if page == 1 { 9_000 } else { u64::MAX }
         }),

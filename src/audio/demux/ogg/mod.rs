@@ -40,8 +40,10 @@ struct Ogg {
     /// Parameters since a chained stream began.
     change: Option<Box<Change>>,
     found: Arc<Mutex<Found>>,
-    /// Packets with padding, which is heard where a packet without any follows.
+    /// Packets with padding, which is heard where something that is none follows.
     padded: VecDeque<Packet>,
+    /// Something did: the positions of this stream say nothing of padding.
+    has_false_padding: bool,
     ready: VecDeque<Packet>,
 }
 
@@ -103,6 +105,7 @@ impl Ogg {
             change: None,
             found,
             padded: VecDeque::new(),
+            has_false_padding: false,
             ready: VecDeque::new(),
         };
         for (track, params, id) in ogg.streams() {
@@ -148,6 +151,25 @@ impl Ogg {
             params,
             skip_frames,
         }));
+    }
+
+    /// Hands a packet on, or keeps it back if its padding may be that of the stream's end.
+    fn queue(&mut self, mut packet: Packet) {
+        let has_sound = packet.trim_end == 0 || packet.trim_end < packet.frames;
+        self.has_false_padding |= has_sound && !self.padded.is_empty();
+        if self.has_false_padding {
+            packet.trim_end = 0;
+            let padded = self.padded.drain(..);
+            let unpadded = |packet| Packet {
+                trim_end: 0,
+                ..packet
+            };
+            self.ready.extend(padded.map(unpadded));
+        }
+        match packet.trim_end {
+            0 => self.ready.push_back(packet),
+            _ => self.padded.push_back(packet),
+        }
     }
 
     /// Pages that were damaged since this was asked last.
@@ -240,18 +262,10 @@ impl Demuxer for Ogg {
                 return Err(damage);
             }
             match self.step()? {
-                Step::Packet(packet) if packet.trim_end > 0 => self.padded.push_back(packet),
-                Step::Packet(packet) => {
-                    let padded = self.padded.drain(..);
-                    let unpadded = |packet| Packet {
-                        trim_end: 0,
-                        ..packet
-                    };
-                    self.ready.extend(padded.map(unpadded));
-                    self.ready.push_back(packet);
-                }
+                Step::Packet(packet) => self.queue(packet),
                 Step::Seam => {
                     self.ready.append(&mut self.padded);
+                    self.has_false_padding = false;
                     self.restart();
                 }
                 // The last page may be the damaged one.
