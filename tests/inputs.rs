@@ -167,7 +167,6 @@ fn what_the_catalogue_knows_costs_no_download() {
         ("a.wav -m base --language germna", "did you mean german?"),
         ("translate a.wav --task transcribe", "the opposite"),
         ("a.wav -o - -m base", "standard output takes one format"),
-        ("a.wav --vad_filter True -m base", "no voice detection yet"),
         ("a.wav -osrt", "-osrt: -f FORMAT"),
         ("a.wav --compute_type float16", "the CPU computes in f32"),
     ];

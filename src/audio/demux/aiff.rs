@@ -2,8 +2,7 @@
 
 use std::io::Result as IoResult;
 
-use super::blocks::{self, Block, Blocks, Extent, Pcm, PcmKind};
-use super::caf::MAX_LAYOUT_BYTES;
+use super::blocks::{self, Block, Blocks, Extent, MAX_LAYOUT_BYTES, Pcm, PcmKind};
 use super::{Demuxer, Track};
 use crate::audio::names::{self, Coded};
 use crate::audio::source::Source;

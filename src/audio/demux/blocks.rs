@@ -10,6 +10,9 @@ use super::{Demuxer, Ending, Fault, Packet, Track};
 use crate::audio::places;
 use crate::audio::source::Source;
 
+/// Most bytes of what is said of the channels.
+pub(super) const MAX_LAYOUT_BYTES: u64 = 64 << 10;
+
 /// Frames that are handed on at once.
 const PACKET_FRAMES: u64 = 1152;
 

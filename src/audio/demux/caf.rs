@@ -7,7 +7,7 @@ use std::io::Result as IoResult;
 use symphonia::core::codecs::audio::well_known as codecs;
 
 use super::aiff::IMA4;
-use super::blocks::{self, Block, Blocks, Extent, Pcm, PcmKind};
+use super::blocks::{self, Block, Blocks, Extent, MAX_LAYOUT_BYTES, Pcm, PcmKind};
 use super::{Demuxer, Ending, Fault, Packet, Track};
 use crate::audio::aac::{self, Descriptor};
 use crate::audio::names::{self, Coded};
@@ -21,8 +21,6 @@ const EDIT_COUNT_BYTES: u64 = 4;
 const DESCRIPTION_BYTES: usize = 32;
 /// Most bytes of a table or a configuration.
 const MAX_TABLE_BYTES: u64 = 256 << 20;
-/// Most bytes of what is said of the channels.
-pub(super) const MAX_LAYOUT_BYTES: u64 = 64 << 10;
 const PACKET_TABLE_HEADER_BYTES: usize = 24;
 
 /// Opens a CAF file; an error says what it lacks.

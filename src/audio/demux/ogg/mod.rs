@@ -3,6 +3,7 @@
 //! Frames that come count: only the last page of a stream may say that its end is none of the
 //! recording.
 
+mod page;
 mod pages;
 mod positions;
 
@@ -22,7 +23,8 @@ use super::{Change, Demuxer, Ending, Fault, Packet, Track};
 use crate::audio::names::OGG_STREAMS;
 use crate::audio::opus::OpusHead;
 use crate::audio::source::Source;
-use pages::{Found, Page, Pages};
+use page::Page;
+use pages::{Found, Pages};
 
 /// First bytes of an Ogg file that are searched for the names of its streams.
 const OGG_HEAD_BYTES: u64 = 8 << 10;

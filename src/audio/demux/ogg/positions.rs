@@ -1,7 +1,7 @@
 //! Where an Ogg stream's pages say that they end. A page that says so wrongly would cut the frames in
 //! it, or those of every page behind it.
 
-use super::pages::Page;
+use super::page::Page;
 
 /// More frames than any packet has.
 const PACKET_FRAMES: u64 = 1 << 16;
