@@ -24,51 +24,52 @@ MAX_BYTES = 15 << 20
 
 
 def environment() -> Path:
+    """The Python of an environment with the tools, which are run as its modules: it may have been moved."""
     wanted = (HERE / "requirements.txt").read_text()
     folder = BUILT / ("venv-" + hashlib.sha256(wanted.encode()).hexdigest()[:12])
     if not (folder / "complete").exists():
         venv.create(folder, with_pip=True, clear=True)
         run(folder / "bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check", *wanted.split())
         (folder / "complete").touch()
-    return folder / "bin"
+    return folder / "bin/python"
 
 
 def run(*command, **options) -> None:
     subprocess.run([str(word) for word in command], check=True, **options)
 
 
-def wheel(tools: Path) -> Path:
+def wheel(python: Path) -> Path:
     folder = BUILT / "wheels"
     shutil.rmtree(folder, ignore_errors=True)
     environ = {**os.environ, "CARGO_TARGET_DIR": str(TARGET)}
-    command = [tools / "maturin", "build", "--release", "--locked", "-q", "-o", folder]
+    command = [python, "-m", "maturin", "build", "--release", "--locked", "-q", "-o", folder]
     run(*command, cwd=PACKAGE, env=environ)
     [built] = folder.glob("*.whl")
     return built
 
 
-def look_at(built: Path, tools: Path) -> None:
+def look_at(built: Path, python: Path) -> None:
     assert "abi3" in built.name, built.name
     assert built.stat().st_size <= MAX_BYTES, f"{built.stat().st_size} bytes"
     with zipfile.ZipFile(built) as files:
         names = files.namelist()
     assert "undertone/py.typed" in names and "undertone/_native.pyi" in names, names
     assert not any("libpython" in name or ".libs/" in name for name in names), names
-    run(tools / "twine", "check", "--strict", built)
+    run(python, "-m", "twine", "check", "--strict", built)
 
 
 def main() -> int:
     if len(sys.argv) < 2 or not Path(sys.argv[1]).is_file():
         sys.exit(__doc__)
-    tools = environment()
-    built = wheel(tools)
-    look_at(built, tools)
-    pip = [tools / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    python = environment()
+    built = wheel(python)
+    look_at(built, python)
+    pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     run(*pip, "--force-reinstall", "--no-deps", built)
-    run(tools / "mypy", "--config-file", PACKAGE / "pyproject.toml", cwd=BUILT)
-    run(tools / "pyright", "--pythonpath", tools / "python", PACKAGE / "undertone", cwd=BUILT)
+    run(python, "-m", "mypy", "--config-file", PACKAGE / "pyproject.toml", cwd=BUILT)
+    run(python, "-m", "pyright", "--pythonpath", python, PACKAGE / "undertone", cwd=BUILT)
     environ = {**os.environ, "UNDERTONE_BINARY": str(Path(sys.argv[1]).resolve()), "PYTHONDONTWRITEBYTECODE": "1"}
-    tests = [tools / "python", "-m", "pytest", "-p", "no:cacheprovider", "-q", HERE, *sys.argv[2:]]
+    tests = [python, "-m", "pytest", "-p", "no:cacheprovider", "-q", HERE, *sys.argv[2:]]
     return subprocess.run([str(word) for word in tests], env=environ, cwd=BUILT).returncode
 
 
