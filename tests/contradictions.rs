@@ -3,20 +3,7 @@
 use undertone::internals::audio::{self, AudioOptions};
 
 use crate::containers::{golden, heard, mov, refused, samples};
-use crate::joined::flac_of_frames;
-
-fn crc(page: &[u8]) -> u32 {
-    page.iter().fold(0u32, |crc, byte| {
-        (0..8).fold(crc ^ (u32::from(*byte) << 24), |crc, _| {
-            let next = crc << 1;
-            if crc >> 31 == 1 {
-                next ^ 0x04c1_1db7
-            } else {
-                next
-            }
-        })
-    })
-}
+use crate::joined::{OGG_CRC, crc, flac_of_frames};
 
 /// The whole packets of an Ogg file, and the number of its stream.
 fn packets(file: &[u8]) -> (Vec<Vec<u8>>, u32) {
@@ -55,7 +42,7 @@ fn page(packets: &[Vec<u8>], flags: u8, position: u64, serial: u32, number: u32)
     page.push(u8::try_from(lens.len()).unwrap());
     page.extend(lens);
     page.extend(packets.concat());
-    let sum = crc(&page).to_le_bytes();
+    let sum = crc(&page, 32, OGG_CRC).to_le_bytes();
     page[22..26].copy_from_slice(&sum);
     page
 }

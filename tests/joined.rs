@@ -32,6 +32,26 @@ fn joined_recordings_are_heard_to_the_end() {
     }
 }
 
+/// What an Ogg page's checksum is made with.
+pub const OGG_CRC: u32 = 0x04c1_1db7;
+
+/// A checksum of `bits` bits, highest first, from zero.
+pub fn crc(bytes: &[u8], bits: u32, polynomial: u32) -> u32 {
+    let (top, polynomial) = (1u64 << (bits - 1), u64::from(polynomial));
+    let sum = bytes.iter().fold(0u64, |crc, byte| {
+        (0..8).fold(crc ^ (u64::from(*byte) << (bits - 8)), |crc, _| {
+            let next = crc << 1;
+            let next = if crc & top != 0 {
+                next ^ polynomial
+            } else {
+                next
+            };
+            next & ((top << 1) - 1)
+        })
+    });
+    sum as u32
+}
+
 /// A FLAC file of another rate and its samples, made of frames that hold their values as they are:
 /// a constant block of 192 values, whose frame's checksums are right.
 fn flac_of_constants(values: &[u16]) -> Vec<u8> {
@@ -41,19 +61,6 @@ fn flac_of_constants(values: &[u16]) -> Vec<u8> {
 
 /// The same with the value of each channel in each frame.
 pub fn flac_of_frames<const N: usize>(frames: &[[u16; N]]) -> Vec<u8> {
-    let crc = |bytes: &[u8], bits: u32, polynomial: u32| {
-        let top = 1 << (bits - 1);
-        bytes.iter().fold(0u32, |crc, byte| {
-            (0..8).fold(crc ^ (u32::from(*byte) << (bits - 8)), |crc, _| {
-                let next = crc << 1;
-                (if crc & top != 0 {
-                    next ^ polynomial
-                } else {
-                    next
-                }) & ((top << 1) - 1)
-            })
-        })
-    };
     let mut file = b"fLaC\x80\0\0\x22".to_vec();
     file.extend([0, 192, 0, 192, 0, 0, 0, 0, 0, 0]);
     let others = N as u8 - 1;
@@ -124,17 +131,8 @@ fn with_comments(mut file: Vec<u8>, n: usize, bytes: &[u8]) -> Vec<u8> {
         .sum();
     let page = begin..begin + 27 + segments + body;
     file[begin + 22..begin + 26].fill(0);
-    let crc = file[page].iter().fold(0u32, |crc, byte| {
-        (0..8).fold(crc ^ (u32::from(*byte) << 24), |crc, _| {
-            let next = crc << 1;
-            if crc >> 31 == 1 {
-                next ^ 0x04c1_1db7
-            } else {
-                next
-            }
-        })
-    });
-    file[begin + 22..begin + 26].copy_from_slice(&crc.to_le_bytes());
+    let sum = crc(&file[page], 32, OGG_CRC);
+    file[begin + 22..begin + 26].copy_from_slice(&sum.to_le_bytes());
     file
 }
 
