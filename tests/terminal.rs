@@ -90,14 +90,15 @@ impl Session {
         }
     }
 
-    /// A line of progress that went on in the next row lacks its end.
+    /// A line of progress that went on in the next row lacks its end. The terminal's own echo of a typed
+    /// Ctrl-C, which may fall behind a full line, makes no line of the program too wide.
     fn look_for_wide_lines(&mut self) {
         const ENDS: [&str; 4] = ["left", "reading", "first window", "finishing"];
         let screen = self.screen.screen();
         let rows = self.rows();
         let wrapped = (0..ROWS).filter(|row| screen.row_wrapped(*row));
         let wrapped = wrapped.map(|row| rows[usize::from(row)].clone());
-        let wide = wrapped.filter(|row| row.contains(['█', '░']));
+        let wide = wrapped.filter(|row| row.contains(['█', '░']) && !row.contains("^C"));
         let wide: Vec<String> = wide
             .filter(|row| !ENDS.iter().any(|end| row.ends_with(end)))
             .collect();
