@@ -29,8 +29,9 @@ pub(super) fn start_positions(alignment: &Alignment, positions: usize) -> Vec<us
     let positions = positions.min(alignment.positions);
     let rows = alignment.rows - alignment.lead - 1;
     let mut matrix = vec![0.0; rows * positions];
+    let mut scratch = Vec::new();
     for head in 0..alignment.heads {
-        add_head(alignment, head, positions, &mut matrix);
+        add_head(alignment, head, positions, &mut scratch, &mut matrix);
     }
     let scale = 1.0 / alignment.heads as f32;
     matrix.iter_mut().for_each(|x| *x *= scale);
@@ -38,17 +39,23 @@ pub(super) fn start_positions(alignment: &Alignment, positions: usize) -> Vec<us
 }
 
 /// Adds one head's weights: softmax over the audio's own positions, normalised over the tokens, smoothed
-/// over time; without the rows of the start sequence and of the end.
-fn add_head(alignment: &Alignment, head: usize, positions: usize, matrix: &mut [f32]) {
+/// over time; without the rows of the start sequence and of the end. `weights` is memory to work in.
+fn add_head(
+    alignment: &Alignment,
+    head: usize,
+    positions: usize,
+    weights: &mut Vec<f32>,
+    matrix: &mut [f32],
+) {
     let (all, rows) = (alignment.positions, alignment.rows);
     let plane = &alignment.weights[head * rows * all..][..rows * all];
-    let mut weights = Vec::with_capacity(rows * positions);
+    weights.clear();
     for row in plane.chunks_exact(all) {
         // The softmax was over padding, too.
         let sum: f32 = row[..positions].iter().sum();
         weights.extend(row[..positions].iter().map(|x| x / sum));
     }
-    normalise(&mut weights, rows, positions);
+    normalise(weights, rows, positions);
     let kept = weights.chunks_exact(positions).skip(alignment.lead);
     let mut smooth = vec![0.0; positions];
     for (to, row) in matrix.chunks_exact_mut(positions).zip(kept) {

@@ -14,9 +14,11 @@ mod scheme;
 #[cfg(test)]
 mod tests;
 mod tile;
+mod weights;
 
 pub use cache::{CrossKv, GroupKv, GrowingDtype, Lineage};
 pub use panels::{PackedDtype, Rows};
+pub use weights::cross_weights;
 
 use std::marker::PhantomData;
 use std::ops::Range;

@@ -142,6 +142,36 @@ impl PackedKv {
         })
     }
 
+    /// One head's panels of keys as f32: where they lie, or in `scratch`.
+    pub(super) fn key_panels<'a>(&'a self, head: usize, scratch: &'a mut Vec<f32>) -> &'a [f32] {
+        let head = &self.heads[head];
+        if self.dtype == PackedDtype::F32 {
+            return head.keys.items::<f32>();
+        }
+        let bytes = head.keys.items::<u8>();
+        scratch.clear();
+        scratch.resize(lanes(self.positions) * depth(self.head_dim), 0.0);
+        let panels = scratch.chunks_mut(PANEL * depth(self.head_dim));
+        for (panel, (to, from)) in panels
+            .zip(bytes.chunks(PANEL * depth(self.head_dim)))
+            .enumerate()
+        {
+            let width = panel_width(self.positions, panel);
+            let scales = &head.key_scale[panel * PANEL..][..width];
+            for (dims, words) in from.chunks_exact(4 * width).enumerate() {
+                for dim in 4 * dims..(4 * dims + 4).min(self.head_dim) {
+                    let mean = head.key_mean[dim];
+                    let to = &mut to[dim * width..][..width];
+                    for ((to, word), scale) in to.iter_mut().zip(words.chunks_exact(4)).zip(scales)
+                    {
+                        *to = f32::from(word[dim % 4].wrapping_sub(128) as i8) * scale + mean;
+                    }
+                }
+            }
+        }
+        scratch
+    }
+
     /// The values again, `(heads, positions, head_dim)`, as far as the dtype kept them.
     pub(super) fn values(&self) -> Vec<f32> {
         self.unpacked(|head, position, dim| {

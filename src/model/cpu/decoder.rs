@@ -148,17 +148,15 @@ impl Decoder {
     }
 
     /// Logits `(wanted, n_vocab)` of some of the rows of x, which are ascending.
-    pub fn logits<'a>(&self, cpu: &'a Cpu, x: Matrix<'a>, wanted: &[usize]) -> Matrix<'a> {
-        let x = if wanted.len() == x.rows() {
-            x
-        } else {
-            let mut kept = Matrix::new(cpu, wanted.len(), self.width);
-            let rows = kept.data_mut().chunks_exact_mut(self.width);
-            rows.zip(wanted)
-                .for_each(|(to, &i)| to.copy_from_slice(x.row(i)));
-            kept
-        };
-        project(cpu, Some(&self.norm), &self.logits, &x)
+    pub fn logits<'a>(&self, cpu: &'a Cpu, x: &Matrix<'_>, wanted: &[usize]) -> Matrix<'a> {
+        if wanted.len() == x.rows() {
+            return project(cpu, Some(&self.norm), &self.logits, x);
+        }
+        let mut kept = Matrix::new(cpu, wanted.len(), self.width);
+        let rows = kept.data_mut().chunks_exact_mut(self.width);
+        rows.zip(wanted)
+            .for_each(|(to, &i)| to.copy_from_slice(x.row(i)));
+        project(cpu, Some(&self.norm), &self.logits, &kept)
     }
 
     fn embed<'a>(&self, cpu: &'a Cpu, windows: &[StepRows<'_>]) -> Matrix<'a> {

@@ -162,7 +162,12 @@ impl Network for CpuNetwork {
         text: &TextState,
         beam: usize,
     ) -> Result<CrossWeights> {
-        Ok(step::cross_weights(audio.memory()?, text.memory()?, beam))
+        Ok(step::cross_weights(
+            &self.cpu,
+            audio.memory()?,
+            text.memory()?,
+            beam,
+        ))
     }
 
     fn encoder_stages(&self, mel: &[f32]) -> Result<EncoderStages> {
