@@ -13,7 +13,7 @@ pub mod attention {
 
 /// Windows of the caller's own making.
 pub mod batcher {
-    pub use crate::batcher::{Batcher, Capacity, Inbox, WindowJob};
+    pub use crate::batcher::{AlignmentHeads, Batcher, Capacity, Inbox, WindowJob};
     pub use crate::decoding::DecodingResult;
 }
 

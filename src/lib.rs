@@ -96,6 +96,8 @@ pub mod guides {
     pub mod speech {}
     #[doc = include_str!("docs/testing.md")]
     pub mod testing {}
+    #[doc = include_str!("docs/words.md")]
+    pub mod words {}
 }
 
 /// What tests compare with and how, shared with those in `tests/`.

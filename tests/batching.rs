@@ -8,8 +8,13 @@ use undertone::attention::{
     Attended, AttentionBackend, AttentionCall, AttentionQuery, Kv, Objection, Request,
 };
 use undertone::internals::attention::Naive;
-use undertone::internals::batcher::{Batcher, Capacity, DecodingResult, Inbox, WindowJob};
-use undertone::{Cancel, ComputeType, DecodingOptions, Engine, EngineBuilder, Error, Gates, Task};
+use undertone::internals::batcher::{
+    AlignmentHeads, Batcher, Capacity, DecodingResult, Inbox, WindowJob,
+};
+use undertone::{
+    Cancel, ComputeType, DecodingOptions, Engine, EngineBuilder, Error, Gates, ModelDimensions,
+    Task,
+};
 
 #[cfg(feature = "hub")]
 use crate::support;
@@ -64,7 +69,9 @@ fn pico() -> EngineBuilder {
 }
 
 /// Windows of every kind: task, language, temperature ladder, beams, samples, prompt.
-fn jobs(n_mels: usize, mels: &[Vec<f32>], count: usize) -> Vec<WindowJob> {
+fn jobs(dims: &ModelDimensions, mels: &[Vec<f32>], count: usize) -> Vec<WindowJob> {
+    let last = (dims.n_text_layer - 1, dims.n_text_head - 1);
+    let heads: AlignmentHeads = [(0, 0), last].into();
     let languages = ["en", "de", "fr", "es"];
     let ladders: [&[f64]; 4] = [&[0.0], &[0.7], &[0.0, 0.4], &[0.0, 0.2, 1.0]];
     let job = |i: usize| {
@@ -105,30 +112,33 @@ fn jobs(n_mels: usize, mels: &[Vec<f32>], count: usize) -> Vec<WindowJob> {
             ..Gates::default()
         };
         let mel = mels.get(i % mels.len().max(1)).cloned();
-        let mel = mel.unwrap_or_else(|| invented_mel(n_mels, i as u64));
+        let mel = mel.unwrap_or_else(|| invented_mel(dims.n_mels, i as u64));
         WindowJob {
             mel,
             options,
             gates,
             source: (i % 5) as u64,
             cancel: Cancel::default(),
-            align: None,
+            align: (i % 3 < 2).then(|| heads.clone()),
         }
     };
     (0..count).map(job).collect()
 }
 
 /// Everything of a result, to the bit.
-fn bits(result: &DecodingResult) -> (Vec<u32>, [u64; 3], String) {
+fn bits(result: &DecodingResult) -> (Vec<u32>, [u64; 3], String, Vec<u32>) {
     let numbers = [
         result.avg_logprob,
         result.no_speech_prob,
         result.temperature,
     ];
+    let aligned = result.alignment.iter();
+    let aligned = aligned.flat_map(|found| found.weights.iter().chain(&found.probabilities));
     (
         result.tokens.clone(),
         numbers.map(f64::to_bits),
         result.text.clone(),
+        aligned.map(|x| x.to_bits()).collect(),
     )
 }
 
@@ -154,7 +164,7 @@ fn run(batcher: &Batcher, jobs: &[WindowJob], order: &[usize]) -> Vec<DecodingRe
 const WINDOWS: usize = 40;
 
 fn batches_do_not_matter(engine: &Engine, mels: &[Vec<f32>]) {
-    let jobs = jobs(engine.network().dims().n_mels, mels, WINDOWS);
+    let jobs = jobs(engine.network().dims(), mels, WINDOWS);
     let mut order: Vec<usize> = (0..jobs.len()).collect();
     let alone = run(&batcher(engine, 1), &jobs, &order);
     let tokens: usize = alone.iter().map(|result| result.tokens.len()).sum();
@@ -235,9 +245,7 @@ fn real_weights_decode_each_window_the_same_in_any_batch() {
 static PICO: LazyLock<Engine> = LazyLock::new(|| pico().build().unwrap());
 
 fn pico_job(i: usize) -> WindowJob {
-    jobs(PICO.network().dims().n_mels, &[], i + 1)
-        .pop()
-        .unwrap()
+    jobs(PICO.network().dims(), &[], i + 1).pop().unwrap()
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use undertone::{ComputeType, Engine, Executor, Task, TranscribeOptions};
+use undertone::{ComputeType, Engine, Executor, Task, TranscribeOptions, Word};
 
 use crate::support::{self, Recording};
 
@@ -296,5 +296,45 @@ fn words_and_their_times_are_openais() {
             let off = (word.probability - number("probability")).abs();
             assert!(off < 2e-3, "{file} {word:?}: {off}");
         }
+    }
+}
+
+/// Every word of a transcript.
+fn words_of(engine: &Engine, audio: &Path, options: &TranscribeOptions) -> Vec<Word> {
+    let made = engine.transcribe(audio, options).unwrap();
+    let words = made.segments.into_iter().filter_map(|s| s.words);
+    words.flatten().collect()
+}
+
+#[test]
+fn int8s_words_are_where_f32s_are() {
+    let (Some(folder), Some(floats), Some(bytes)) = (
+        support::reference(),
+        support::engine("base", ComputeType::F32),
+        support::engine("base", ComputeType::Int8),
+    ) else {
+        return;
+    };
+    for beams in [None, Some(5)] {
+        let (mut apart, mut files) = (Vec::new(), 0);
+        for (file, language) in WITH_WORDS {
+            let mut options = GREEDY.options(language);
+            options.word_timestamps = true;
+            options.decoding.beam_size = beams;
+            let audio = folder.join("audio").join(file);
+            let [due, got] = [floats, bytes].map(|engine| words_of(engine, &audio, &options));
+            // Where a word was heard otherwise, what follows it has no partner.
+            let alike = due.iter().zip(&got).take_while(|(a, b)| a.word == b.word);
+            let before = apart.len();
+            apart.extend(alike.map(|(a, b)| (a.start - b.start).abs()));
+            files += usize::from(apart.len() > before + 5);
+        }
+        apart.sort_by(f64::total_cmp);
+        let (median, most) = (apart[apart.len() / 2], apart[apart.len() * 9 / 10]);
+        assert!(files >= 4, "{beams:?}: words of {files} files alike");
+        assert!(
+            median <= 0.02 && most <= 0.06,
+            "{beams:?}: {median} s, {most} s"
+        );
     }
 }

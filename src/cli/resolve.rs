@@ -119,6 +119,7 @@ pub fn speech(args: &SpeechArgs, task: Task, files: usize) -> Result<Job> {
             max_line_count: args.output.max_line_count.0,
             max_words_per_line: args.output.max_words_per_line.0,
             highlight_words: args.output.highlight_words,
+            readable: args.output.subtitles == "readable",
         },
         speech_map: args.vad.speech_map.clone(),
         quiet: args.output.quiet,
@@ -153,7 +154,13 @@ fn words_are_timed(args: &SpeechArgs) -> Result<()> {
             args.gates.hallucination_silence_threshold.0.is_some(),
         ),
     ];
-    let timed = args.words.word_timestamps;
+    let cuts = needs_words.iter().take(4).find(|(_, asked)| *asked);
+    if let (Some((option, _)), "readable") = (cuts, &*args.output.subtitles) {
+        return usage(format!(
+            "{option}: --subtitles readable cuts cues by rules of its own"
+        ));
+    }
+    let timed = args.words.word_timestamps || args.output.subtitles == "readable";
     match needs_words.iter().find(|(_, asked)| *asked && !timed) {
         Some((option, _)) => usage(format!("{option}: needs --word-timestamps True")),
         None => Ok(()),

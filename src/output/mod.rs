@@ -1,9 +1,15 @@
-//! Transcripts as files: txt, srt, vtt, tsv and json, byte for byte what openai/whisper's writers make of the same segments.
+//! Transcripts as files: txt, srt, vtt, tsv and json, byte for byte what openai/whisper's writers make of the same segments;
+//! lrc, csv and ass beside them.
 //!
 //! In: a [`Transcript`]. Out: bytes, or a file that is either whole or not there. Times and texts are written as they are;
 //! whoever made the segments answers for their order.
 
+mod ass;
 mod json;
+mod lyrics;
+#[cfg(test)]
+mod properties;
+mod readable;
 mod speech_map;
 mod subtitles;
 #[cfg(test)]
@@ -37,18 +43,26 @@ pub enum OutputFormat {
     Tsv,
     /// Everything that is known about each segment.
     Json,
+    /// Lyrics: lines with the time at which they begin.
+    Lrc,
+    /// Start and end in milliseconds and the text, as RFC 4180 has it.
+    Csv,
+    /// Advanced SubStation Alpha: subtitles with a style.
+    Ass,
 }
 
 impl OutputFormat {
-    /// Every format, in the order in which openai/whisper writes them.
+    /// openai/whisper's formats, in the order in which it writes them.
     pub const ALL: [Self; 5] = [Self::Txt, Self::Vtt, Self::Srt, Self::Tsv, Self::Json];
 
     /// The format of this name, in any case.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         let wanted = name.to_ascii_lowercase();
+        let beside = [Self::Lrc, Self::Csv, Self::Ass];
         Self::ALL
             .into_iter()
+            .chain(beside)
             .find(|format| format.extension() == wanted)
     }
 
@@ -61,6 +75,9 @@ impl OutputFormat {
             Self::Srt => "srt",
             Self::Tsv => "tsv",
             Self::Json => "json",
+            Self::Lrc => "lrc",
+            Self::Csv => "csv",
+            Self::Ass => "ass",
         }
     }
 }
@@ -76,6 +93,9 @@ pub struct WriterOptions {
     pub max_words_per_line: Option<usize>,
     /// Whether each word is underlined in its own cue as it is spoken.
     pub highlight_words: bool,
+    /// Whether cues are cut to be read rather than as the options above say: at most two lines of a width that
+    /// the language's readers are used to, cut at clauses and pauses, no faster than they are read.
+    pub readable: bool,
 }
 
 /// Writes a transcript in one format.
@@ -94,6 +114,9 @@ pub fn write_transcript(
         OutputFormat::Vtt => subtitles::write(transcript, options, SubtitleStyle::Vtt, out),
         OutputFormat::Srt => subtitles::write(transcript, options, SubtitleStyle::Srt, out),
         OutputFormat::Json => json::write(transcript, out),
+        OutputFormat::Lrc => lyrics::write(transcript, options, out),
+        OutputFormat::Csv => text::write_csv(transcript, out),
+        OutputFormat::Ass => ass::write(transcript, options, out),
     }
 }
 

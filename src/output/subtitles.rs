@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 
 use super::WriterOptions;
-use super::text::{format_timestamp, is_space, strip};
+use super::readable;
+use super::text::{format_timestamp, is_space, milliseconds, strip};
 use crate::transcript::{Segment, Transcript, Word};
 
 /// A longer silence between two words starts a new cue, where cues don't follow the segments.
@@ -27,11 +28,36 @@ impl SubtitleStyle {
     }
 }
 
-/// A cue with its times as they are printed.
-struct Cue {
-    start: String,
-    end: String,
-    text: String,
+/// A cue as it is printed.
+pub(super) struct Cue {
+    pub start: f64,
+    pub end: f64,
+    pub text: String,
+}
+
+/// A cue with its words, as far as they have times.
+pub(super) struct TimedCue {
+    pub start: f64,
+    pub end: f64,
+    /// Its text where there are no words.
+    whole: String,
+    pub words: Vec<CueWord>,
+}
+
+impl TimedCue {
+    pub fn text(&self) -> String {
+        let words = self.words.iter().map(|word| word.text.as_str());
+        [&*self.whole].into_iter().chain(words).collect()
+    }
+
+    fn of_words(words: Vec<CueWord>) -> Option<Self> {
+        Some(Self {
+            start: words.first()?.start,
+            end: words.last()?.end,
+            whole: String::new(),
+            words,
+        })
+    }
 }
 
 pub(super) fn write(
@@ -43,8 +69,8 @@ pub(super) fn write(
     if style == SubtitleStyle::Vtt {
         out.write_all(b"WEBVTT\n\n")?;
     }
-    for (Cue { start, end, text }, number) in cues(transcript, options, style).into_iter().zip(1..)
-    {
+    for (Cue { start, end, text }, number) in cues(transcript, options).into_iter().zip(1..) {
+        let (start, end) = (style.time(start), style.time(end));
         if style == SubtitleStyle::Srt {
             writeln!(out, "{number}")?;
         }
@@ -53,62 +79,56 @@ pub(super) fn write(
     Ok(())
 }
 
-fn cues(transcript: &Transcript, options: &WriterOptions, style: SubtitleStyle) -> Vec<Cue> {
+/// The cues as they are printed; with `highlight_words` one for each word.
+pub(super) fn cues(transcript: &Transcript, options: &WriterOptions) -> Vec<Cue> {
+    let timed = timed_cues(transcript, options);
+    if options.highlight_words {
+        return timed.iter().flat_map(highlighted_cues).collect();
+    }
+    let plain = |cue: TimedCue| Cue {
+        text: cue.text(),
+        start: cue.start,
+        end: cue.end,
+    };
+    timed.into_iter().map(plain).collect()
+}
+
+/// The cues, cut as the options say.
+pub(super) fn timed_cues(transcript: &Transcript, options: &WriterOptions) -> Vec<TimedCue> {
     let segments = &transcript.segments;
-    if segments
-        .first()
-        .is_none_or(|segment| segment.words.is_none())
-    {
-        return segments
-            .iter()
-            .map(|segment| segment_cue(segment, style))
-            .collect();
+    if options.readable {
+        let cues = readable::cues(transcript).into_iter();
+        return cues.map(|c| whole_cue(c.start, c.end, &c.text)).collect();
+    }
+    let untimed = |segment: &Segment| segment.words.is_none();
+    if segments.first().is_none_or(untimed) {
+        let cue = |s: &Segment| whole_cue(s.start, s.end, strip(&s.text));
+        return segments.iter().map(cue).collect();
     }
     let cut = cut_into_cues(segments, options);
-    if options.highlight_words {
-        cut.iter()
-            .flat_map(|words| highlighted_cues(words, style))
-            .collect()
-    } else {
-        cut.iter()
-            .filter_map(|words| word_cue(words, style))
-            .collect()
-    }
+    cut.into_iter().filter_map(TimedCue::of_words).collect()
 }
 
-fn segment_cue(segment: &Segment, style: SubtitleStyle) -> Cue {
-    let text = strip(&segment.text).replace("-->", "->");
-    Cue {
-        start: style.time(segment.start),
-        end: style.time(segment.end),
-        text,
+/// A cue without words; an arrow in it would end it.
+fn whole_cue(start: f64, end: f64, text: &str) -> TimedCue {
+    TimedCue {
+        start,
+        end,
+        whole: text.replace("-->", "->"),
+        words: Vec::new(),
     }
-}
-
-fn word_cue(words: &[CueWord], style: SubtitleStyle) -> Option<Cue> {
-    let (first, last) = (words.first()?, words.last()?);
-    let text = words.iter().map(|word| word.text.as_str()).collect();
-    Some(Cue {
-        start: style.time(first.start),
-        end: style.time(last.end),
-        text,
-    })
 }
 
 /// One cue per word with the word underlined, and one without between words that don't touch.
-fn highlighted_cues(words: &[CueWord], style: SubtitleStyle) -> Vec<Cue> {
-    let plain: String = words.iter().map(|word| word.text.as_str()).collect();
+fn highlighted_cues(cue: &TimedCue) -> Vec<Cue> {
+    let (plain, words) = (cue.text(), &cue.words);
     let mut cues = Vec::new();
-    let mut last = words
-        .first()
-        .map(|word| style.time(word.start))
-        .unwrap_or_default();
+    let mut last = cue.start;
     for (i, word) in words.iter().enumerate() {
-        let (start, end) = (style.time(word.start), style.time(word.end));
-        if last != start {
+        if milliseconds(last) != milliseconds(word.start) {
             cues.push(Cue {
                 start: last,
-                end: start.clone(),
+                end: word.start,
                 text: plain.clone(),
             });
         }
@@ -119,13 +139,19 @@ fn highlighted_cues(words: &[CueWord], style: SubtitleStyle) -> Vec<Cue> {
                 word.text.clone()
             }
         };
-        let text = words.iter().enumerate().map(spoken).collect();
         cues.push(Cue {
-            start,
-            end: end.clone(),
-            text,
+            start: word.start,
+            end: word.end,
+            text: words.iter().enumerate().map(spoken).collect(),
         });
-        last = end;
+        last = word.end;
+    }
+    if words.is_empty() {
+        cues.push(Cue {
+            start: cue.start,
+            end: cue.end,
+            text: plain,
+        });
     }
     cues
 }
@@ -145,9 +171,9 @@ fn underlined(word: &str) -> String {
 }
 
 /// A word in its place in a cue: at the start of a line without its space, but with the line break.
-struct CueWord {
-    text: String,
-    start: f64,
+pub(super) struct CueWord {
+    pub text: String,
+    pub start: f64,
     end: f64,
 }
 

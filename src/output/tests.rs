@@ -21,6 +21,7 @@ impl From<Options> for WriterOptions {
             max_line_count: o.max_line_count,
             max_words_per_line: o.max_words_per_line,
             highlight_words: o.highlight_words,
+            readable: false,
         }
     }
 }

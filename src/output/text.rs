@@ -15,7 +15,7 @@ pub(super) fn strip(text: &str) -> &str {
 }
 
 /// Whole milliseconds, halves to even as Python rounds. Times below zero, and what is no number, count as zero.
-fn milliseconds(seconds: f64) -> u64 {
+pub(super) fn milliseconds(seconds: f64) -> u64 {
     (seconds * 1000.0).round_ties_even() as u64
 }
 
@@ -45,6 +45,17 @@ pub(super) fn write_txt(transcript: &Transcript, out: &mut dyn Write) -> io::Res
         .segments
         .iter()
         .try_for_each(|segment| writeln!(out, "{}", strip(&segment.text)))
+}
+
+/// Rows of start and end in milliseconds and the text, as RFC 4180 has it.
+pub(super) fn write_csv(transcript: &Transcript, out: &mut dyn Write) -> io::Result<()> {
+    write!(out, "start,end,text\r\n")?;
+    for segment in &transcript.segments {
+        let [start, end] = [segment.start, segment.end].map(milliseconds);
+        let text = strip(&segment.text).replace('"', "\"\"");
+        write!(out, "{start},{end},\"{text}\"\r\n")?;
+    }
+    Ok(())
 }
 
 pub(super) fn write_tsv(transcript: &Transcript, out: &mut dyn Write) -> io::Result<()> {

@@ -195,9 +195,10 @@ pub struct OutputArgs {
     /// output, for one format
     #[arg(short, long, value_name = "DIR")]
     pub output_dir: Option<PathBuf>,
-    /// txt, vtt, srt, tsv, json or all; may repeat, or be several with commas between them
+    /// txt, vtt, srt, tsv, json, lrc, csv, ass, or all (the first five); may repeat, or be several
+    /// with commas between them
     /// [default: all, if a folder is given]
-    #[arg(short = 'f', long, value_name = "FORMAT", value_delimiter = ',', ignore_case = true, value_parser = ["txt", "vtt", "srt", "tsv", "json", "all"])]
+    #[arg(short = 'f', long, value_name = "FORMAT", value_delimiter = ',', ignore_case = true, value_parser = ["txt", "vtt", "srt", "tsv", "json", "lrc", "csv", "ass", "all"])]
     pub output_format: Vec<String>,
     /// Show segments with their times as they are found, and on stderr how each window was decoded
     /// [default: segments alone, and none where files are written]
@@ -212,6 +213,10 @@ pub struct OutputArgs {
     /// Underline each word as it is spoken, in srt and vtt
     #[arg(long, value_name = "BOOL", value_parser = parse_bool, default_value = "false", action = ArgAction::Set)]
     pub highlight_words: bool,
+    /// How srt, vtt and ass are cut: as openai/whisper does, or readable: at clauses and pauses, two
+    /// lines at most, long enough to be read (finds word times)
+    #[arg(long, value_name = "WAY", default_value = "openai", value_parser = ["openai", "readable"])]
+    pub subtitles: String,
     /// Longest line in srt and vtt, in characters
     #[arg(long, value_name = "N", default_value = "none")]
     pub max_line_width: Setting<usize>,

@@ -23,7 +23,7 @@ pub(super) fn options(args: &SpeechArgs, task: Task) -> Result<TranscribeOptions
         initial_prompt: d.initial_prompt.clone(),
         carry_initial_prompt: d.carry_initial_prompt,
         prefix: d.prefix.clone(),
-        word_timestamps: args.words.word_timestamps,
+        word_timestamps: args.words.word_timestamps || args.output.subtitles == "readable",
         prepend_punctuations: args.words.prepend_punctuations.clone(),
         append_punctuations: args.words.append_punctuations.clone(),
         hallucination_silence_threshold: args.gates.hallucination_silence_threshold.0,
