@@ -39,7 +39,7 @@ const WIDE: [&str; 7] = ["私", "は、", "学校", "に", "行く。", "「そ�
 fn transcript(seed: u64) -> Transcript {
     let mut random = Random(seed);
     let (mut at, mut segments) = (random.seconds(3), Vec::new());
-    let wide = seed % 4 == 0;
+    let wide = seed.is_multiple_of(4);
     for id in 0..random.below(6) as usize {
         let mut words = Vec::new();
         for _ in 0..1 + random.below(25) {
@@ -63,7 +63,7 @@ fn transcript(seed: u64) -> Transcript {
             start: words[0].start,
             end: at,
             text: words.iter().map(|word| word.word.as_str()).collect(),
-            words: (seed % 5 > 0).then_some(words),
+            words: (!seed.is_multiple_of(5)).then_some(words),
             ..Segment::default()
         });
     }
