@@ -98,6 +98,9 @@ pub struct DecodingOptions {
     pub length_exponent: Option<f64>,
     /// Text of earlier windows, as tokens, for the decoder to continue.
     pub prompt: Vec<u32>,
+    /// Words to expect, as tokens: before the earlier text, as faster-whisper has them. At most half of the text
+    /// context less one are used, and none beside a prefix.
+    pub hotwords: Vec<u32>,
     /// Tokens that the window's own text must begin with.
     pub prefix: Vec<u32>,
     /// Tokens that are never sampled.
@@ -132,6 +135,7 @@ impl Default for DecodingOptions {
             length_penalty: None,
             length_exponent: None,
             prompt: Vec::new(),
+            hotwords: Vec::new(),
             prefix: Vec::new(),
             suppress_tokens: SuppressTokens::default(),
             suppress_blank: true,
@@ -173,7 +177,7 @@ impl Default for Gates {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TranscribeOptions {
-    /// How each window is decoded; its `temperature`, `prompt` and `seed` are set per window.
+    /// How each window is decoded; its `temperature`, `prompt`, `hotwords`, `prefix` and `seed` are set per window.
     pub decoding: DecodingOptions,
     /// Temperatures and thresholds.
     pub gates: Gates,
@@ -183,6 +187,8 @@ pub struct TranscribeOptions {
     pub initial_prompt: Option<String>,
     /// Whether the initial prompt is put before every window.
     pub carry_initial_prompt: bool,
+    /// Words to expect, put before every window and the text before it: faster-whisper's. No effect beside a prefix.
+    pub hotwords: Option<String>,
     /// Text that each window's text must begin with.
     pub prefix: Option<String>,
     /// Start and end seconds of the stretches to process; the last end may be missing.
@@ -238,6 +244,7 @@ impl Default for TranscribeOptions {
             condition_on_previous_text: true,
             initial_prompt: None,
             carry_initial_prompt: false,
+            hotwords: None,
             prefix: None,
             clip_timestamps: Vec::new(),
             batch_size: None,

@@ -14,7 +14,6 @@ NOT_CARRIED = {
     "no_repeat_ngram_size": 2,
     "prompt_reset_on_temperature": 0.2,
     "chunk_length": 10,
-    "hotwords": "fox",
     "multilingual": True,
 }
 """Arguments that are refused by name, each with a value that asks for something."""
@@ -73,6 +72,23 @@ def test_one_recording_through_both(base_folder, fox):
     assert our_info.language == their_info.language
     assert our_info.duration == pytest.approx(their_info.duration, abs=0.01)
     assert our_info.all_language_probs[0][0] == their_info.all_language_probs[0][0]
+
+
+def test_hotwords_are_faster_whispers(base_folder, fox):
+    """What is heard behind the same prompt, window by window."""
+    options = {"hotwords": "Reynard, Zacinto", "beam_size": 5, "language": "en", "vad_filter": False}
+    their_model = faster_whisper.WhisperModel(base_folder, compute_type="float32")
+    our_model = undertone.WhisperModel(base_folder, compute_type="float32")
+    theirs, _ = their_model.transcribe(fox, **options)
+    ours, info = our_model.transcribe(fox, **options)
+    assert [segment.tokens for segment in ours] == [segment.tokens for segment in theirs]
+    assert info.transcription_options.hotwords == "Reynard, Zacinto"
+    batched = undertone.BatchedInferencePipeline(our_model)
+    without, given = (
+        [segment.avg_logprob for segment in batched.transcribe(fox, **{**options, "hotwords": words})[0]]
+        for words in (None, options["hotwords"])
+    )
+    assert without != given
 
 
 def test_what_is_not_carried_is_refused_by_name(model, fox):

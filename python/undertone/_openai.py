@@ -78,7 +78,7 @@ class Whisper:
           ValueError: A value that makes no sense, or that the model cannot do.
         """
         given = {k: v for k, v in locals().items() if k not in ("self", "audio", "decode_options")}
-        given["prefix"] = decode_options.pop("prefix", None)
+        given |= {"prefix": decode_options.pop("prefix", None), "hotwords": None}
         options: dict[str, Any] = {
             "decoding": _decoding(decode_options),
             "gates": _options.gates(given, "logprob_threshold"),

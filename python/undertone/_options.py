@@ -147,6 +147,7 @@ def whole_recording(engine: _native.Engine, given: Options) -> Options:
     return {
         "condition_on_previous_text": given["condition_on_previous_text"],
         "initial_prompt": prompt_text(engine, given["initial_prompt"]),
+        "hotwords": given["hotwords"],
         "prefix": given["prefix"],
         "word_timestamps": given["word_timestamps"],
         "prepend_punctuations": given["prepend_punctuations"],
@@ -166,8 +167,6 @@ def check_carried(given: Options) -> None:
     if given["prompt_reset_on_temperature"] != 0.5:
         why = "the text before is dropped above 0.5, as openai/whisper does"
         refuse("prompt_reset_on_temperature", given["prompt_reset_on_temperature"], why)
-    if given["hotwords"] is not None:
-        refuse("hotwords", given["hotwords"], "initial_prompt is")
     if given["multilingual"]:
         refuse("multilingual", True, "a recording has one language")
     if given["chunk_length"] not in (None, 30):

@@ -65,7 +65,7 @@ impl DecodingTask {
             .sample_len
             .filter(|n| *n > 0)
             .unwrap_or(n_text_ctx / 2);
-        let mut prompt = previous_text(vocabulary, &options.prompt, n_text_ctx);
+        let mut prompt = previous_text(vocabulary, options, sot_sequence.len(), n_text_ctx);
         let sot_index = prompt.len();
         prompt.extend_from_slice(sot_sequence);
         // By default no room is set aside for a prefix, and then all of it is kept.
@@ -263,14 +263,33 @@ fn token_decoder(options: &DecodingOptions, group: usize, eot: u32) -> Result<To
     Ok(TokenDecoder::Beam(decoder))
 }
 
-/// The end of the earlier text that half the context has room for, opened by its token.
-fn previous_text(vocabulary: &Vocabulary, prompt: &[u32], n_text_ctx: usize) -> Vec<u32> {
-    if prompt.is_empty() {
-        return Vec::new();
-    }
+/// What stands before the start sequence: hotwords and the end of the earlier text that half the context has
+/// room for, opened by their token. A window begins as faster-whisper's does, save that there both together may
+/// fill the context: here the earlier text gives way, so that a quarter is left for the window's own.
+fn previous_text(
+    vocabulary: &Vocabulary,
+    options: &DecodingOptions,
+    start_len: usize,
+    n_text_ctx: usize,
+) -> Vec<u32> {
+    let half = n_text_ctx / 2;
+    let hotwords = match options.prefix.is_empty() {
+        true => &options.hotwords[..options.hotwords.len().min(half.saturating_sub(1))],
+        false => &[],
+    };
     let mut tokens = vec![vocabulary.sot_prev];
-    tokens.extend_from_slice(last_tokens(prompt, (n_text_ctx / 2) as isize - 1));
-    tokens
+    tokens.extend_from_slice(hotwords);
+    let left = (n_text_ctx - n_text_ctx / 4).saturating_sub(tokens.len() + start_len);
+    let text = last_tokens(&options.prompt, half as isize - 1);
+    let skipped = match hotwords {
+        [] => 0,
+        _ => text.len().saturating_sub(left),
+    };
+    tokens.extend_from_slice(&text[skipped..]);
+    match tokens.len() {
+        1 => Vec::new(),
+        _ => tokens,
+    }
 }
 
 /// Python's `tokens[-n:]`: the last `n`; all of them where `n` is 0; without the first `-n` where

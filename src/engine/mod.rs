@@ -20,7 +20,7 @@ use crate::batcher::{AlignmentHeads, Batcher, Cancel, Capacity, Counts, WindowJo
 use crate::dims::{FRAMES_PER_SECOND, ModelDimensions, N_SAMPLES};
 use crate::error::{Error, Result};
 use crate::kernels::SimdLevel;
-use crate::longform::clips_past_the_end;
+use crate::longform::{clips_past_the_end, unused_hotwords};
 use crate::mel::{self, LogMel};
 use crate::model::{Description, Network};
 use crate::options::{DecodingOptions, Gates, Task, TranscribeOptions};
@@ -201,6 +201,8 @@ impl Engine {
         let mut warnings = heard.warnings;
         let content_frames = mel.content_frames();
         warnings.extend(clips_past_the_end(&options.clip_timestamps, content_frames));
+        let n_text_ctx = self.0.network.dims().n_text_ctx;
+        warnings.extend(unused_hotwords(&self.0.tokenizer, &options, n_text_ctx));
         let total_s = content_frames as f64 / FRAMES_PER_SECOND as f64;
         let report = |done_s| {
             if let Some(progress) = &control.progress {

@@ -24,6 +24,7 @@ mod words;
 pub use batched::transcribe_batched;
 pub use clips::{clips_past_the_end, seek_clips};
 pub use content::{Content, LanguageRun};
+pub use prompt::unused_hotwords;
 pub use recording::{DecodeWindows, WindowRequest};
 pub use sequential::transcribe_sequential;
 pub use speech::{Clock, Speech, samples_of, seconds_of};

@@ -3,7 +3,7 @@
 use crate::decoding::DecodingResult;
 use crate::error::Result;
 use crate::longform::content::LanguageRun;
-use crate::longform::prompt::{History, prefix_tokens};
+use crate::longform::prompt::{History, leading_tokens};
 use crate::longform::segments::WindowSpan;
 use crate::options::{DecodingOptions, Gates, TranscribeOptions};
 use crate::tokenizer::Tokenizer;
@@ -58,7 +58,10 @@ impl<'a> Recording<'a> {
         let mut options = asked.decoding.clone();
         options.prompt = history.prompt();
         if let Some(prefix) = asked.prefix.as_deref() {
-            options.prefix = prefix_tokens(tokenizer, prefix);
+            options.prefix = leading_tokens(tokenizer, prefix);
+        }
+        if let Some(hotwords) = asked.hotwords.as_deref() {
+            options.hotwords = leading_tokens(tokenizer, hotwords);
         }
         let language = options.language.clone().unwrap_or_else(|| "en".into());
         let transcript = Transcript {

@@ -58,11 +58,6 @@ const LONG: &[(&[&str], &str)] = &[
          `arecord -d 30 -f cd -t wav | undertone -`",
     ),
     (
-        &["hotwords"],
-        "names and terms go into --initial-prompt \"NAME, TERM\"; --carry-initial-prompt puts them \
-         before every window",
-    ),
-    (
         &["print-colors", "print-confidence", "log-score"],
         "there are no colours; -f json has each segment's average log-probability, and -v shows each window's",
     ),

@@ -281,6 +281,9 @@ pub struct DecodingArgs {
     /// Put the initial prompt before every window
     #[arg(long, value_name = "BOOL", value_parser = parse_bool, default_value = "false", action = ArgAction::Set)]
     pub carry_initial_prompt: bool,
+    /// Words and names to expect, put before every window, as faster-whisper does; no effect beside a prefix
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub hotwords: Option<String>,
     /// Text that every window's text begins with
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub prefix: Option<String>,

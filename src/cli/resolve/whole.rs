@@ -22,6 +22,7 @@ pub(super) fn options(args: &SpeechArgs, task: Task) -> Result<TranscribeOptions
         condition_on_previous_text: d.condition_on_previous_text,
         initial_prompt: d.initial_prompt.clone(),
         carry_initial_prompt: d.carry_initial_prompt,
+        hotwords: d.hotwords.clone(),
         prefix: d.prefix.clone(),
         word_timestamps: args.words.word_timestamps || args.output.subtitles == "readable",
         prepend_punctuations: args.words.prepend_punctuations.clone(),
