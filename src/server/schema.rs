@@ -55,7 +55,6 @@ pub struct SpeechRequest {
     pub language: Option<String>,
     pub to_language: Option<String>,
     pub prompt: String,
-    pub hotwords: Option<String>,
     pub format: Format,
     /// `None` where it was not given: then it is 0 and rises where a window fails.
     pub temperature: Option<f64>,
@@ -85,7 +84,6 @@ impl SpeechRequest {
             language: fields.text("language"),
             to_language: fields.text("to_language"),
             prompt: fields.text("prompt").unwrap_or_default(),
-            hotwords: fields.text("hotwords"),
             format: Format::read(&fields)?,
             temperature: fields.maybe_number("temperature", 0.0..=2.0)?,
             word_times: fields.granularities()?,
@@ -195,7 +193,6 @@ impl SpeechRequest {
             },
             gates,
             initial_prompt: (!self.prompt.is_empty()).then(|| self.prompt.clone()),
-            hotwords: self.hotwords.clone(),
             word_timestamps: self.word_times,
             ..TranscribeOptions::default()
         }

@@ -117,17 +117,11 @@ impl Work {
     /// The decoder's prompt: the tokens of the start, and the request's own with theirs.
     fn prompt_tokens(&self, engine: &Engine) -> usize {
         let start = if engine.languages().len() > 1 { 3 } else { 1 };
-        let request = &self.request;
-        let texts = [
-            request.prompt.as_str(),
-            request.hotwords.as_deref().unwrap_or_default(),
-        ];
-        let tokens = |text: &str| engine.encode_text(&format!(" {}", text.trim())).len();
-        let given = texts.iter().filter(|text| !text.is_empty());
-        match given.map(|text| tokens(text)).sum() {
-            0 => start,
-            prompt => start + 1 + prompt,
-        }
+        let prompt = match self.request.prompt.as_str() {
+            "" => 0,
+            prompt => 1 + engine.encode_text(&format!(" {}", prompt.trim())).len(),
+        };
+        start + prompt
     }
 }
 

@@ -27,7 +27,6 @@ fn fields_are_acted_on() {
     let fields = [
         ("language", "de"),
         ("prompt", "Foscolo"),
-        ("hotwords", "Zacinto, Ugo"),
         ("temperature", "0.8"),
         ("seed", "-1"),
         ("top_k", "12"),
@@ -59,7 +58,6 @@ fn fields_are_acted_on() {
     assert_eq!(penalties, [1.9, 1.8, 2.0]);
     assert_eq!(options.gates.temperatures, [0.8]);
     assert_eq!(options.initial_prompt.as_deref(), Some("Foscolo"));
-    assert_eq!(options.hotwords.as_deref(), Some("Zacinto, Ugo"));
     assert!(options.word_timestamps);
     options.validate().unwrap();
 }
