@@ -12,6 +12,7 @@ mod contradictions;
 mod dependencies;
 #[cfg(feature = "hub")]
 mod fuzz;
+mod gpu;
 mod imports;
 #[cfg(all(feature = "cli", feature = "hub"))]
 mod inputs;
