@@ -125,6 +125,14 @@ pub enum Error {
     /// The engine's worker failed or has stopped: a defect of this crate or of a custom backend.
     #[error("the engine failed: {0}")]
     Engine(String),
+    /// A graphics card, or its driver, is missing or cannot do what is needed.
+    #[error("{device}: {reason}")]
+    Device {
+        /// The card: `cuda:0`; or `cuda`, where it is all of them.
+        device: String,
+        /// What is missing, or what went wrong.
+        reason: String,
+    },
     /// The work was cancelled by its caller.
     #[error("cancelled")]
     Cancelled,

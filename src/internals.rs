@@ -17,6 +17,12 @@ pub mod batcher {
     pub use crate::decoding::DecodingResult;
 }
 
+/// Cards, and one that is none.
+pub mod device {
+    pub use crate::device::recording::{Recording, card};
+    pub use crate::device::{Card, CardInfo, Driver, Launch};
+}
+
 /// The sizes that every Whisper shares.
 pub mod dims {
     pub use crate::dims::N_FRAMES;
@@ -35,6 +41,7 @@ pub mod mel {
 /// The seam for executors.
 pub mod model {
     pub use crate::model::cpu::CpuNetwork;
+    pub use crate::model::gpu::{GpuNetwork, Share};
     pub use crate::model::reference::ReferenceNetwork;
     pub use crate::model::{
         AudioState, CrossWeights, EncoderStages, Feeding, Network, Pending, StepWindow, TextMemory,

@@ -42,7 +42,7 @@
 //! # Features
 //!
 //! All are on by default and only add: `cli` is the program, `hub` finds and fetches models by name
-//! (without it a model is a folder or a file), `eval` measures error rates. With
+//! (without it a model is a folder or a file), `eval` measures error rates, `gpu` looks for NVIDIA's driver. With
 //! `default-features = false` the crate is the engine alone, for embedders.
 //!
 //! # The flow
@@ -90,6 +90,8 @@ pub mod guides {
     pub mod attention_selection {}
     #[doc = include_str!("docs/audio.md")]
     pub mod audio {}
+    #[doc = include_str!("docs/gpu.md")]
+    pub mod gpu {}
     #[doc = include_str!("docs/kernels.md")]
     pub mod kernels {}
     #[doc = include_str!("docs/speech.md")]
@@ -112,6 +114,7 @@ mod batcher;
 #[doc(hidden)]
 pub mod cli;
 mod decoding;
+mod device;
 mod dims;
 mod engine;
 mod error;
@@ -137,6 +140,7 @@ pub mod weights;
 
 pub use audio::{Gaps, Input, Limits, TrackChoice};
 pub use batcher::Cancel;
+pub use device::DeviceChoice;
 pub use dims::ModelDimensions;
 pub use engine::{
     Control, Engine, EngineBuilder, Progress, Segments, ct2_extras, ggml_extras, transformers_files,

@@ -12,7 +12,7 @@ use crate::support::skipped;
 use crate::tidy::root;
 
 /// A C++ compiler of this machine.
-fn compiler() -> Option<&'static str> {
+pub fn compiler() -> Option<&'static str> {
     let works = |name: &&str| {
         let version = Command::new(name).arg("--version").output();
         version.is_ok_and(|output| output.status.success())

@@ -1,8 +1,20 @@
 #!/usr/bin/env bash
 # On a machine with an NVIDIA GPU: every kernel of the shipped code object against its twin in double precision, then its time
 # at large-v3's shapes. Needs the driver, a C++ compiler and Python, nothing of CUDA; with compute-sanitizer in reach and
-# --sanitize, memory is checked too. Usage: tests/gpu.sh [--sanitize]
+# --sanitize, memory is checked too. With a built program, a model and recordings, the program's tokens on the card in f32
+# are compared with those on the CPU, and `bench` tells what it does. Usage:
+#   tests/gpu.sh [--sanitize] [PROGRAM MODEL RECORDING...]
 set -euo pipefail
+sanitize=
+if [[ ${1:-} == --sanitize ]]; then
+  sanitize=yes
+  shift
+fi
+product=()
+for argument in "$@"; do
+  [[ -e $argument ]] && argument=$(realpath "$argument")
+  product+=("$argument")
+done
 cd "$(dirname "$0")"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -22,6 +34,25 @@ c++ -std=c++17 -O2 -fno-strict-aliasing -U_FORTIFY_SOURCE -Wno-unknown-pragmas g
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
 echo "code object $object"
 "$work/kernels" "$work/$object"
-if [[ ${1:-} == --sanitize ]]; then
+if [[ -n $sanitize ]]; then
   compute-sanitizer --error-exitcode 1 "$work/kernels" "$work/$object" --checks-only
 fi
+if ((${#product[@]} < 3)); then
+  exit 0
+fi
+program=${product[0]} model=${product[1]} recordings=("${product[@]:2}")
+for device in cpu cuda; do
+  "$program" "${recordings[@]}" -m "$model" --device $device --language en --beam_size 1 --temperature 0 \
+    --temperature_increment_on_fallback none -f json -o "$work/$device" -q
+done
+python3 - "$work/cpu" "$work/cuda" <<'COMPARE'
+import json, os, sys
+tokens = lambda folder, name: [s["tokens"] for s in json.load(open(os.path.join(folder, name)))["segments"]]
+names = sorted(os.listdir(sys.argv[1]))
+other = [name for name in names if tokens(sys.argv[1], name) != tokens(sys.argv[2], name)]
+print(f"f32 on the card: {len(names) - len(other)} of {len(names)} recordings have the CPU's tokens", *other)
+sys.exit(len(other) > 0)
+COMPARE
+for compute in f32 f16; do
+  "$program" bench "${recordings[0]}" -m "$model" --device cuda --compute-type $compute
+done

@@ -69,7 +69,7 @@ const FRONTS: &[&str] = &[
 ];
 const FREE: &[&str] = &["error", "options", "dims", "transcript"];
 /// Rooms of the law that are still to be built.
-const NOT_BUILT: &[&str] = &["device"];
+const NOT_BUILT: &[&str] = &[];
 
 /// Imports that close a circle inside a room, and why they may.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[];

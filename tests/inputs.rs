@@ -168,7 +168,7 @@ fn what_the_catalogue_knows_costs_no_download() {
         ("translate a.wav --task transcribe", "the opposite"),
         ("a.wav -o - -m base", "standard output takes one format"),
         ("a.wav -osrt", "-osrt: -f FORMAT"),
-        ("a.wav --compute_type float16", "the CPU computes in f32"),
+        ("a.wav --compute_type bfloat16", "the CPU computes in f32"),
     ];
     for (line, part) in table {
         let output = run(folder.path(), line);

@@ -44,6 +44,15 @@ const INT8: Errors = Errors {
     weights: 0.071,
 };
 
+/// What half floats may differ by.
+const F16: Errors = Errors {
+    stem: 2e-3,
+    block0: 4e-3,
+    output: 6e-3,
+    logits: 6e-3,
+    weights: 1e-2,
+};
+
 impl std::fmt::Display for Errors {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names = ["stem", "block0", "output", "logits", "weights"];
@@ -109,7 +118,7 @@ const SCRIPT: [[Part; 2]; 4] = [
 ];
 
 /// What a network makes of two windows and the script.
-struct Run {
+pub struct Run {
     stages: EncoderStages,
     logits: Vec<f32>,
     greedy: Vec<u32>,
@@ -124,7 +133,7 @@ fn noise(n_mels: usize, frames: usize) -> Vec<f32> {
         .collect()
 }
 
-fn run(network: &dyn Network, frames: [usize; 2]) -> Run {
+pub fn run(network: &dyn Network, frames: [usize; 2]) -> Run {
     let dims = network.dims();
     let mels = frames.map(|frames| noise(dims.n_mels, frames));
     let mut audio = [
@@ -236,7 +245,12 @@ fn shapes() -> Vec<(ModelDimensions, Vec<&'static str>)> {
 }
 
 /// Runs an executor and says what is beyond its bars.
-fn judged(name: &str, network: &dyn Network, frames: [usize; 2], judge: &Run) -> Option<String> {
+pub fn judged(
+    name: &str,
+    network: &dyn Network,
+    frames: [usize; 2],
+    judge: &Run,
+) -> Option<String> {
     let compute = network.describe().compute;
     let run = run(network, frames);
     let errors = run.errors(judge);
@@ -245,6 +259,7 @@ fn judged(name: &str, network: &dyn Network, frames: [usize; 2], judge: &Run) ->
     eprintln!("{line}");
     let fine = match compute {
         ComputeType::F32 => errors.within(&F32) && same,
+        ComputeType::F16 => errors.within(&F16),
         _ => errors.within(&INT8),
     };
     (!fine).then_some(line)

@@ -13,6 +13,7 @@ mod dependencies;
 #[cfg(feature = "hub")]
 mod fuzz;
 mod gpu;
+mod gpu_network;
 mod imports;
 #[cfg(all(feature = "cli", feature = "hub"))]
 mod inputs;

@@ -86,10 +86,15 @@ impl Capacity {
 }
 
 impl Capacity {
-    /// No more windows than an executor has memory for.
+    /// No more windows, and rows of them, than an executor has memory for.
     fn at_most(self, most_windows: Option<usize>) -> Self {
-        let windows = most_windows.map_or(self.windows, |most| self.windows.min(most.max(1)));
-        Self { windows, ..self }
+        match most_windows.map(Self::of_windows) {
+            Some(most) => Self {
+                windows: self.windows.min(most.windows),
+                rows: self.rows.min(most.rows),
+            },
+            None => self,
+        }
     }
 }
 

@@ -1,4 +1,6 @@
-//! `bench`: the time of every stage on audio files, beside what this processor can do.
+//! `bench`: the time of every stage on audio files, beside what this processor can do; on a GPU also windows a second.
+
+mod windows;
 
 use std::path::Path;
 use std::time::Instant;
@@ -15,7 +17,7 @@ use crate::audio::{self, Limits};
 use crate::engine::Engine;
 use crate::kernels::{Cpu, roofline};
 use crate::mel::{self, LogMel};
-use crate::model::{self, AudioState, Network, StepWindow};
+use crate::model::{self, AudioState, Network, StepWindow, TextState};
 use crate::options::TranscribeOptions;
 use crate::ranking::{AllowedRuns, Constraint, Query, Wanted};
 
@@ -28,7 +30,8 @@ const TOKENS: usize = 64;
 pub fn run(args: &BenchArgs) -> Result<u8> {
     let started = Instant::now();
     super::print_notes(resolve::notes(&args.run));
-    let engine = load(&resolve::engine(&args.run)?, &Screen::new(false))?;
+    let builder = resolve::engine(&args.run)?.slots(windows::MOST);
+    let engine = load(&builder, &Screen::new(false))?;
     let load_s = started.elapsed().as_secs_f64();
     let cpu = resolve::cpu(&args.run)?;
     let language = crate::tokenizer::language_code(&args.language)?;
@@ -66,8 +69,21 @@ fn one_file(engine: &Engine, options: &TranscribeOptions, file: &Path) -> Result
     let network = &**engine.network();
     let window: Vec<f32> = mel.window(0);
     let mut audio = [network.audio_state()?];
-    let encoder_s = median(RUNS, || drop(network.encode(&[&window], &mut audio)));
-    let step_s = decoder_step(network, engine, &audio[0])?;
+    let on_card = network.describe().executor == "gpu";
+    let mut text = network.text_state(1)?;
+    let encoder_s = median(RUNS, || {
+        drop(network.encode(&[&window], &mut audio));
+        if on_card {
+            // A card may still be computing; a step waits for it.
+            text.reset(1);
+            drop(decoder_step(network, &mut text, &audio[0], 300));
+        }
+    });
+    let step_s = decoder_steps(network, engine, &audio[0])?;
+    let windows = match on_card {
+        true => windows::measured(network, &window)?,
+        false => Vec::new(),
+    };
     let (end_to_end_s, transcript) = timed(|| engine.transcribe(file, options));
     let tokens: usize = transcript?.segments.iter().map(|s| s.tokens.len()).sum();
     let audio_s = mel.content_frames() as f64 / crate::dims::FRAMES_PER_SECOND as f64;
@@ -84,11 +100,15 @@ fn one_file(engine: &Engine, options: &TranscribeOptions, file: &Path) -> Result
         "end_to_end_s": end_to_end_s,
         "tokens": tokens,
         "rtfx": audio_s / end_to_end_s,
+        "windows": windows,
     }))
 }
 
 /// For `models list` and `models suggest`.
 fn keep(engine: &Engine, cpu: &Cpu, report: &Value) {
+    if engine.network().describe().executor == "gpu" {
+        return;
+    }
     let last = report["files"].as_array().and_then(|files| files.last());
     let number = |name: &str| last.and_then(|file| file[name].as_f64());
     if let (Some(encoder_gops), Some(decoder_gbps)) =
@@ -114,31 +134,37 @@ fn log_mel(engine: &Engine, file: &Path) -> crate::Result<LogMel> {
 }
 
 /// Seconds of one step of one row, in the middle of a text, its best token chosen.
-fn decoder_step(network: &dyn Network, engine: &Engine, audio: &AudioState) -> crate::Result<f64> {
+fn decoder_steps(network: &dyn Network, engine: &Engine, audio: &AudioState) -> crate::Result<f64> {
+    let mut text = network.text_state(1)?;
+    decoder_step(network, &mut text, audio, engine.tokenizer().sot())?;
+    let started = Instant::now();
+    let mut tokens = (0..TOKENS).map(|i| u32::try_from(i).unwrap_or(0) + 300);
+    tokens.try_for_each(|token| decoder_step(network, &mut text, audio, token))?;
+    Ok(started.elapsed().as_secs_f64() / TOKENS as f64)
+}
+
+fn decoder_step(
+    network: &dyn Network,
+    text: &mut TextState,
+    audio: &AudioState,
+    token: u32,
+) -> crate::Result<()> {
     let n_vocab = network.dims().n_vocab;
     let allowed = AllowedRuns::new(n_vocab, &[]);
-    let mut text = network.text_state(1)?;
-    let mut step = |token: u32| {
-        let tokens = [token];
-        let query = Query {
-            row: 0,
-            at: 0,
-            constraint: Constraint::plain(&allowed, n_vocab),
-            want: Wanted::Best,
-        };
-        let window = StepWindow {
-            audio,
-            text: &mut text,
-            tokens: &tokens,
-            rows: 1,
-            queries: vec![query],
-        };
-        model::step(network, &mut [window]).map(drop)
+    let query = Query {
+        row: 0,
+        at: 0,
+        constraint: Constraint::plain(&allowed, n_vocab),
+        want: Wanted::Best,
     };
-    step(engine.tokenizer().sot())?;
-    let started = Instant::now();
-    (0..TOKENS).try_for_each(|i| step(u32::try_from(i).unwrap_or(0) + 300))?;
-    Ok(started.elapsed().as_secs_f64() / TOKENS as f64)
+    let window = StepWindow {
+        audio,
+        text,
+        tokens: &[token],
+        rows: 1,
+        queries: vec![query],
+    };
+    model::step(network, &mut [window]).map(drop)
 }
 
 /// What this processor does in plain loops, in the same run.
@@ -221,6 +247,15 @@ fn print(report: &Value) -> Result<()> {
             file["tokens"],
             number(&file["rtfx"]),
         );
+        for row in file["windows"].as_array().into_iter().flatten() {
+            say!(
+                "  {:>3} windows at once: {:8.1} windows/s; {:.2} ms a window for encoder and prompt, {:.2} ms a step",
+                row["windows"],
+                number(&row["windows_per_s"]),
+                number(&row["encoder_and_prompt_s_per_window"]) * 1e3,
+                number(&row["step_s"]) * 1e3,
+            );
+        }
     }
     Ok(())
 }

@@ -13,18 +13,17 @@ use crate::attention::backends::EmulatedBackend;
 use crate::attention::vllm::detect::Detected;
 use crate::attention::{self, Registry, Role};
 use crate::batcher::Capacity;
+use crate::device::{Card, DeviceChoice, image};
 use crate::kernels::{Cpu, SimdLevel};
 use crate::model::ComputeType;
 use crate::model::cpu::state_bytes;
+use crate::model::gpu;
 use crate::weights::hub;
 
 /// Prints one line a fact. Nothing is downloaded.
 pub fn run(args: &RunArgs) -> Result<u8> {
     line("version", env!("CARGO_PKG_VERSION"))?;
-    line(
-        "features",
-        "cli; the server and GPU kernels are not built in",
-    )?;
+    line("features", "cli")?;
     let cpu = resolve::cpu(args)?;
     let levels: Vec<_> = SimdLevel::available()
         .iter()
@@ -35,10 +34,7 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         &format!("{} (in use: {})", levels.join(", "), cpu.level()),
     )?;
     line("threads", &cpu.threads().to_string())?;
-    line("computes on", "the CPU")?;
-    for gpu in Detected::read(Path::new("/")).lines() {
-        line("GPU", &format!("{gpu}; there are no kernels for it"))?;
-    }
+    cards(args)?;
     if let Some(bytes) = speed::free_memory() {
         line("free memory", &DecimalBytes(bytes).to_string())?;
     }
@@ -46,6 +42,35 @@ pub fn run(args: &RunArgs) -> Result<u8> {
     let faults = models(args)?;
     plan(args, &cpu)?;
     verdict(&args.model.model, &faults)
+}
+
+/// The GPUs that the system has, which of them can be used, and where the network would be computed.
+fn cards(args: &RunArgs) -> Result<()> {
+    for gpu in Detected::read(Path::new("/")).lines() {
+        line("GPU", &gpu.to_string())?;
+    }
+    let found = Card::list();
+    let mut usable = Vec::new();
+    for card in found.iter().flatten() {
+        let kernels = image::pick(&gpu::objects(), card);
+        let said = kernels.as_ref().err().map(ToString::to_string);
+        line(
+            "GPU",
+            &said.unwrap_or_else(|| format!("{card}; there are kernels for it")),
+        )?;
+        usable.extend(kernels.is_ok().then(|| card.id.clone()));
+    }
+    if let Err(error) = &found {
+        line("no GPU is used", &error.to_string())?;
+    }
+    let device = resolve::device(args)?;
+    let (_, compute) = resolve::executor(args)?;
+    let chosen = match device {
+        DeviceChoice::Auto if compute != ComputeType::Int8 => usable.first().cloned(),
+        DeviceChoice::Cuda(_) => Some(device.to_string()),
+        _ => None,
+    };
+    line("computes on", chosen.as_deref().unwrap_or("the CPU"))
 }
 
 /// Whether the program can do its work here, and what to do where it cannot.

@@ -18,6 +18,9 @@ pub fn load(builder: &EngineBuilder, screen: &Screen) -> Result<Engine> {
         let weights = engine.files().weights.display();
         screen.suspend(|| complain(&format!("warning: {weights}: {warning}")));
     }
+    if let Some(note) = engine.device_note() {
+        screen.say(note);
+    }
     if let Some(note) = engine.plan().note() {
         screen.say(note);
     }

@@ -16,6 +16,7 @@ pub use super::environment::{
 };
 use super::usage::usage;
 use crate::audio::Input;
+use crate::device::{Card, DeviceChoice};
 use crate::engine::{Engine, EngineBuilder};
 use crate::kernels::{Cpu, SimdLevel};
 use crate::model::{ComputeType, Executor};
@@ -265,13 +266,16 @@ pub fn notes(args: &RunArgs) -> Vec<String> {
 
 /// How the engine is to be loaded.
 pub fn engine(args: &RunArgs) -> Result<EngineBuilder> {
-    if !matches!(args.device.as_str(), "cpu" | "auto") {
-        return usage(format!("--device: {} is not built in; cpu is", args.device));
+    let device = device(args)?;
+    if !(0.0..=1.0).contains(&args.gpu_memory_utilization) {
+        return usage("--gpu-memory-utilization: is a part of the memory, 0 to 1");
     }
     let (executor, compute_type) = executor(args)?;
     let mut builder = Engine::builder()
         .model(&args.model.model)
         .hub(hub_config(args.model.model_dir.as_deref()))
+        .device(device)
+        .gpu_memory_utilization(args.gpu_memory_utilization)
         .executor(executor)
         .compute_type(compute_type)
         .attention(attention(&args.attention)?)
@@ -286,6 +290,12 @@ pub fn engine(args: &RunArgs) -> Result<EngineBuilder> {
         builder = builder.simd_level(level);
     }
     Ok(builder)
+}
+
+/// Where to compute.
+pub fn device(args: &RunArgs) -> Result<DeviceChoice> {
+    let device = args.device.parse();
+    device.or_else(|error: crate::error::Error| usage(format!("--{error}")))
 }
 
 /// What kernels run on: `--threads` and `--simd-level`.
@@ -307,15 +317,36 @@ fn simd_level(args: &RunArgs) -> Result<Option<SimdLevel>> {
     level.or_else(|reason: String| usage(format!("--simd-level: {reason}")))
 }
 
+/// Whether a GPU will compute what is left to it.
+fn on_a_card(args: &RunArgs, executor: Executor) -> Result<bool> {
+    Ok(match device(args)? {
+        DeviceChoice::Cuda(_) => true,
+        DeviceChoice::Auto => {
+            let cards = || Card::list().is_ok_and(|cards| !cards.is_empty());
+            executor == Executor::Auto && cards()
+        }
+        _ => false,
+    })
+}
+
 /// What runs the network, and in which precision.
 pub fn executor(args: &RunArgs) -> Result<(Executor, ComputeType)> {
     let executor = Executor::parse(&args.executor)?;
     let compute = match args.compute_type.as_str() {
         "f32" => ComputeType::F32,
         "int8" => ComputeType::Int8,
+        "f16" => ComputeType::F16,
+        "auto" if on_a_card(args, executor)? => ComputeType::F32,
         "auto" => executor.fastest(),
-        name => return usage(format!("--compute-type: {name} is none of auto, f32, int8")),
+        name => {
+            return usage(format!(
+                "--compute-type: {name} is none of auto, f32, int8, f16"
+            ));
+        }
     };
-    executor.check(compute)?;
+    // Whether there is a GPU for it is seen when the engine is loaded.
+    if compute != ComputeType::F16 {
+        executor.check(compute)?;
+    }
     Ok((executor, compute))
 }

@@ -52,8 +52,8 @@ impl Rates {
                 };
             }
             let encoder_gops = match compute {
-                ComputeType::F32 => roofline::peak_f32_gflops(cpu) * ENCODER_SHARE[0],
                 ComputeType::Int8 => roofline::peak_i8_gops(cpu) * ENCODER_SHARE[1],
+                _ => roofline::peak_f32_gflops(cpu) * ENCODER_SHARE[0],
             };
             Self {
                 encoder_gops,
@@ -112,8 +112,8 @@ pub fn decoder_bytes(d: &ModelDimensions, compute: ComputeType) -> f64 {
     let weights = d.n_text_layer as f64 * 14.0 * width * width + d.n_vocab as f64 * width;
     weights
         * match compute {
-            ComputeType::F32 => 2.0,
             ComputeType::Int8 => 1.0,
+            _ => 2.0,
         }
 }
 
@@ -124,8 +124,8 @@ pub fn bytes_per_parameter(d: &ModelDimensions, compute: ComputeType) -> u64 {
     let embedding = (d.n_vocab * d.n_text_state) as u64;
     let others = d.parameters() as u64 - embedding;
     match compute {
-        ComputeType::F32 => 2 * (others + 2 * embedding),
         ComputeType::Int8 => others + 3 * embedding,
+        _ => 2 * (others + 2 * embedding),
     }
 }
 

@@ -47,6 +47,7 @@ impl Engine {
             any_task: base.any_task,
             sources: AtomicU64::new(0),
             warnings: base.warnings.clone(),
+            device_note: base.device_note.clone(),
             alignment_heads: base.alignment_heads.clone(),
             level: base.level,
         })))

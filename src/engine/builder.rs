@@ -1,5 +1,7 @@
 //! How an engine is loaded: the model found, its parts read, the worker started.
 
+mod placing;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,11 +9,12 @@ use std::sync::atomic::AtomicU64;
 
 use super::packed;
 use super::{Engine, Loaded};
-use crate::attention::{self, AttentionBackend, Registry};
+use crate::attention::{self, AttentionBackend};
 use crate::batcher::{AlignmentHeads, Batcher, Capacity};
+use crate::device::DeviceChoice;
 use crate::dims::ModelDimensions;
 use crate::error::{Error, Result};
-use crate::kernels::{Cpu, SimdLevel};
+use crate::kernels::SimdLevel;
 use crate::model::{ComputeType, Executor};
 use crate::tokenizer::Tokenizer;
 use crate::weights::WeightSource;
@@ -23,6 +26,8 @@ use crate::weights::hub::{self, HubConfig, ModelFiles};
 pub struct EngineBuilder {
     model: String,
     hub: HubConfig,
+    device: DeviceChoice,
+    card_share: f64,
     executor: Executor,
     compute: ComputeType,
     threads: Option<usize>,
@@ -39,6 +44,7 @@ impl fmt::Debug for EngineBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EngineBuilder")
             .field("model", &self.model)
+            .field("device", &self.device)
             .field("compute", &self.compute)
             .field("threads", &self.threads)
             .field("slots", &self.slots)
@@ -51,6 +57,8 @@ impl Default for EngineBuilder {
         Self {
             model: "base".into(),
             hub: HubConfig::default(),
+            device: DeviceChoice::default(),
+            card_share: 0.9,
             executor: Executor::default(),
             compute: ComputeType::default(),
             threads: None,
@@ -80,7 +88,23 @@ impl EngineBuilder {
         self
     }
 
-    /// What runs the network. Default: the fastest that is here.
+    /// Where the network is computed. Default: on a GPU, where there is one that can do what is asked, else on the
+    /// CPU; [`Engine::describe`] says which. A GPU that is asked for by name and cannot serve is an error.
+    #[must_use]
+    pub fn device(mut self, device: DeviceChoice) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// The part of a GPU's memory that may be in use, others' use included: 0 to 1. Default: 0.9. Where it is
+    /// little, fewer windows are decoded side by side.
+    #[must_use]
+    pub fn gpu_memory_utilization(mut self, share: f64) -> Self {
+        self.card_share = share;
+        self
+    }
+
+    /// What runs the network on the CPU. Default: the fastest that is here.
     #[must_use]
     pub fn executor(mut self, executor: Executor) -> Self {
         self.executor = executor;
@@ -181,6 +205,7 @@ impl EngineBuilder {
     /// - [`Error::Attention`] where no backend can serve as asked;
     /// - [`Error::Thread`] where the system refuses a thread;
     /// - [`Error::Option`] for a precision that the executor does not compute in;
+    /// - [`Error::Device`] for a GPU that was asked for and is not there, or has too little memory;
     /// - what is wrong with the adapter, as [`Engine::with_lora`] says.
     pub fn build(self) -> Result<Engine> {
         self.build_with(&mut |_| {})
@@ -200,27 +225,12 @@ impl EngineBuilder {
     }
 
     fn load(self, progress: &mut dyn FnMut(hub::Progress<'_>)) -> Result<Engine> {
-        self.executor.check(self.compute)?;
+        let card = self.card()?;
         let files = hub::resolve(&self.model, &self.hub, progress)?;
         let source = crate::weights::open(&files.weights)?;
         let dims = source.dims().clone();
         let tokenizer = Arc::new(load_tokenizer(&files, source.as_ref())?);
-        let cpu = Cpu::new(self.threads, self.level);
-        let built_in = self.executor.backends(&cpu, self.compute);
-        let registry = Registry::new(built_in).with_front(self.backends.clone());
-        let plan = attention::plan(&self.attention, &registry, &dims)?;
-        let packed = self.packed(source.as_ref())?;
-        let packed = packed
-            .as_ref()
-            .map(|(path, key)| (path.as_path(), key.as_str()));
-        if packed.is_none_or(|(path, _)| !path.is_file()) {
-            let compute = self.compute.name();
-            progress(hub::Progress::Packing { compute });
-        }
-        let (source, compute) = (source.as_ref(), self.compute);
-        let network = self
-            .executor
-            .load(source, compute, cpu, plan.clone(), packed)?;
+        let (network, plan, note) = self.network(source.as_ref(), card, progress)?;
         let capacity = Capacity::of_windows(self.slots);
         let batcher = Batcher::new(network.clone(), tokenizer.clone(), capacity)?;
         let alignment_heads = alignment_heads(&files, &dims);
@@ -239,6 +249,7 @@ impl EngineBuilder {
             any_task,
             sources,
             warnings: source.warnings().to_vec(),
+            device_note: note,
             alignment_heads,
             level: self.level,
         })))

@@ -53,6 +53,8 @@ struct Loaded {
     sources: AtomicU64,
     /// What is odd about the model's files.
     warnings: Vec<String>,
+    /// What is to be said of where the network is computed.
+    device_note: Option<String>,
     alignment_heads: AlignmentHeads,
     /// What looks for speech computes at this level.
     level: Option<SimdLevel>,
@@ -284,6 +286,12 @@ impl Engine {
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.0.warnings
+    }
+
+    /// Where the network is computed, if that was left to the machine and it has a GPU.
+    #[must_use]
+    pub fn device_note(&self) -> Option<&str> {
+        self.0.device_note.as_deref()
     }
 
     /// Every language's probability, from the first 30 s of the audio.

@@ -11,6 +11,7 @@ mod buffer_pool;
 pub mod conv;
 pub mod cpu;
 pub mod emulated;
+pub mod gpu;
 pub mod level;
 pub mod linear;
 pub mod pool;

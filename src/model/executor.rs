@@ -69,6 +69,10 @@ impl Executor {
     /// [`Error::Option`] where it does not.
     pub fn check(self, compute: ComputeType) -> Result<()> {
         match (self, compute) {
+            (_, ComputeType::F16) => Err(Error::Option {
+                option: "compute_type",
+                reason: "f16 is for a GPU (device cuda); the CPU computes in f32 and int8".into(),
+            }),
             (Self::Reference, ComputeType::Int8) => Err(Error::Option {
                 option: "executor",
                 reason: "reference computes in f32; int8 is for cpu".into(),

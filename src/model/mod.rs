@@ -8,6 +8,7 @@
 
 pub mod cpu;
 mod executor;
+pub mod gpu;
 pub mod reference;
 mod state;
 
@@ -37,18 +38,22 @@ pub enum ComputeType {
     /// 8-bit integers for weights and activations of the linear layers, for the encoder's attention
     /// and for the audio's keys and values; 16-bit floats for the text's; 32-bit floats elsewhere.
     Int8,
+    /// 16-bit floats for weights, activations and caches, 32-bit floats for sums, the decoder's residual stream and
+    /// logits: on a GPU alone.
+    F16,
 }
 
 impl ComputeType {
     /// Every compute type.
-    pub const ALL: [Self; 2] = [Self::F32, Self::Int8];
+    pub const ALL: [Self; 3] = [Self::F32, Self::Int8, Self::F16];
 
-    /// The name, as on the command line: `f32`, `int8`.
+    /// The name, as on the command line: `f32`, `int8`, `f16`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::Int8 => "int8",
+            Self::F16 => "f16",
         }
     }
 }
@@ -66,7 +71,7 @@ impl FromStr for ComputeType {
         let named = Self::ALL.into_iter().find(|compute| compute.name() == name);
         named.ok_or_else(|| Error::Option {
             option: "compute_type",
-            reason: format!("{name} is none of f32, int8"),
+            reason: format!("{name} is none of f32, int8, f16"),
         })
     }
 }

@@ -77,7 +77,7 @@ const LONG: &[(&[&str], &str)] = &[
     (&["pretty-json"], "pipe the json through `jq .`"),
     (
         &["device-index", "device-id", "ov-e-device"],
-        "the CPU computes; there is no device to choose",
+        "--device cuda:N says which GPU computes",
     ),
     // insanely-fast-whisper
     (

@@ -151,8 +151,6 @@ pub struct VllmArgs {
     #[arg(long, hide = true)]
     pub no_enable_prefix_caching: bool,
     #[arg(long, hide = true)]
-    pub gpu_memory_utilization: Option<f64>,
-    #[arg(long, hide = true)]
     pub tokenizer_mode: Option<String>,
     #[arg(long, hide = true)]
     pub trust_remote_code: bool,

@@ -29,14 +29,22 @@ pub struct RunArgs {
     /// LoRA adapter to use with the model: the folder that PEFT saved it in
     #[arg(long, value_name = "DIR", help_heading = "Model")]
     pub lora: Option<PathBuf>,
-    /// Where to compute; only cpu exists here
-    #[arg(long, default_value = "cpu", help_heading = "Speed and memory")]
+    /// Where to compute: auto (a GPU where there is one, else the CPU), cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto", help_heading = "Speed and memory")]
     pub device: String,
+    /// Part of a GPU's memory that may be in use
+    #[arg(
+        long,
+        value_name = "PART",
+        default_value_t = 0.9,
+        help_heading = "Speed and memory"
+    )]
+    pub gpu_memory_utilization: f64,
     /// What runs the network: cpu (the kernels of this program), reference (plain and slow, in f32 on
     /// every core, to compare with), or auto (the fastest)
     #[arg(long, default_value = "auto", value_parser = executors(), help_heading = "Speed and memory")]
     pub executor: String,
-    /// Precision: f32 (openai/whisper's tokens), int8 (fast), or auto (the fastest within bounds)
+    /// Precision: f32 (openai/whisper's tokens), int8 (fast, on the CPU), f16 (fast, on a GPU), or auto (the fastest within bounds)
     #[arg(long, default_value = "f32", value_parser = parse_compute_type, help_heading = "Speed and memory")]
     pub compute_type: String,
     /// Threads to compute with; 0 is one per core [default: 0]

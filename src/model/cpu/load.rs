@@ -223,8 +223,8 @@ impl<'a> Loader<'a> {
 
     fn pack(&self, w: &[f32], n_out: usize, n_in: usize, bias: Option<&[f32]>) -> PackedLinear {
         match self.compute {
-            ComputeType::F32 => PackedLinear::pack_f32(self.cpu, w, n_out, n_in, bias),
             ComputeType::Int8 => PackedLinear::pack_i8(self.cpu, w, n_out, n_in, bias),
+            _ => PackedLinear::pack_f32(self.cpu, w, n_out, n_in, bias),
         }
     }
 

@@ -56,8 +56,8 @@ pub struct CpuNetwork {
 #[must_use]
 pub fn encoder_attention(compute: ComputeType) -> PackedDtype {
     match compute {
-        ComputeType::F32 => PackedDtype::F32,
         ComputeType::Int8 => PackedDtype::I8,
+        _ => PackedDtype::F32,
     }
 }
 

@@ -114,16 +114,16 @@ impl Watched {
 /// How the text's keys and values are kept.
 pub(super) fn text_dtype(compute: ComputeType) -> GrowingDtype {
     match compute {
-        ComputeType::F32 => GrowingDtype::F32,
         ComputeType::Int8 => GrowingDtype::F16,
+        _ => GrowingDtype::F32,
     }
 }
 
 /// How the audio's keys and values are kept: every step reads all of them for every window.
 pub(super) fn audio_dtype(compute: ComputeType) -> PackedDtype {
     match compute {
-        ComputeType::F32 => PackedDtype::F32,
         ComputeType::Int8 => PackedDtype::I8,
+        _ => PackedDtype::F32,
     }
 }
 

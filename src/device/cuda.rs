@@ -1,0 +1,325 @@
+//! NVIDIA's driver, opened when the program runs: one context, one stream.
+#![expect(
+    unsafe_code,
+    reason = "the driver is a C library; every call of it is in this file"
+)]
+
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::ptr::{null, null_mut};
+use std::sync::{Mutex, PoisonError};
+
+use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUresult};
+
+use super::{Address, CardInfo, Driver, Kernel, Launch, error};
+use crate::error::Result;
+
+/// The oldest driver that has every call that is made here, as the CUDA that it runs: 1000 × major + 10 × minor.
+const OLDEST_DRIVER: c_int = 12_000;
+/// Shared memory that a block has without asking.
+const USUAL_SHARED: u32 = 48 << 10;
+
+/// A card, its context and its stream.
+pub(super) struct Cuda {
+    info: CardInfo,
+    device: sys::CUdevice,
+    context: sys::CUcontext,
+    stream: sys::CUstream,
+    loaded: Mutex<Loaded>,
+}
+
+/// Code objects, and their kernels with the shared memory that each was last allowed.
+#[derive(Default)]
+struct Loaded {
+    modules: Vec<sys::CUmodule>,
+    kernels: Vec<(sys::CUfunction, u32)>,
+}
+
+// SAFETY: the driver's handles may be used by any thread; each call makes the context the thread's own first.
+unsafe impl Send for Cuda {}
+// SAFETY: as above; the driver orders what threads queue at the same time.
+unsafe impl Sync for Cuda {}
+
+/// What a call of the driver said, in its words.
+fn said(result: CUresult) -> String {
+    let (mut name, mut text) = (null(), null());
+    // SAFETY: both pointers are to be written; the strings are constants of the driver.
+    let words = unsafe {
+        let known = sys::cuGetErrorName(result, &mut name) == CUresult::CUDA_SUCCESS
+            && sys::cuGetErrorString(result, &mut text) == CUresult::CUDA_SUCCESS;
+        [name, text].map(|word| match known && !word.is_null() {
+            true => CStr::from_ptr(word).to_string_lossy().into_owned(),
+            false => format!("{result:?}"),
+        })
+    };
+    format!("{} ({})", words[1], words[0])
+}
+
+fn ok(card: &str, what: &str, result: CUresult) -> Result<()> {
+    match result {
+        CUresult::CUDA_SUCCESS => Ok(()),
+        other => Err(error(card, format!("{what}: {}", said(other)))),
+    }
+}
+
+/// Finds the driver and asks it how many cards there are.
+fn cards() -> Result<(c_int, c_int)> {
+    let (mut version, mut count) = (0, 0);
+    // SAFETY: opens a library of the system that has this name; nothing of it is kept.
+    if !unsafe { sys::is_culib_present() } {
+        let reason = "NVIDIA's driver is not installed (no libcuda was found)";
+        return Err(error("cuda", reason));
+    }
+    // SAFETY: the pointers are to be written; the calls are older than any driver that is served.
+    unsafe {
+        ok("cuda", "the driver does not start", sys::cuInit(0))?;
+        ok(
+            "cuda",
+            "driver version",
+            sys::cuDriverGetVersion(&mut version),
+        )?;
+        ok("cuda", "cards", sys::cuDeviceGetCount(&mut count))?;
+    }
+    if version < OLDEST_DRIVER {
+        let of = |version| format!("CUDA {}.{}", version / 1000, version % 1000 / 10);
+        let (has, needs) = (of(version), of(OLDEST_DRIVER));
+        let reason = format!("the driver is for {has}; one for {needs} or later is needed");
+        return Err(error("cuda", reason));
+    }
+    Ok((version, count))
+}
+
+/// What a card is.
+fn describe(index: usize, version: c_int) -> Result<(CardInfo, sys::CUdevice)> {
+    let id = format!("cuda:{index}");
+    let (mut device, mut name, mut memory) = (0, [0; 128], 0);
+    let mut attributes = [0; 2];
+    // SAFETY: all pointers are to be written, the name with at most its length.
+    unsafe {
+        ok(
+            &id,
+            "no such card",
+            sys::cuDeviceGet(&mut device, index as c_int),
+        )?;
+        ok(
+            &id,
+            "its name",
+            sys::cuDeviceGetName(name.as_mut_ptr(), 128, device),
+        )?;
+        ok(
+            &id,
+            "its memory",
+            sys::cuDeviceTotalMem_v2(&mut memory, device),
+        )?;
+        let asked = [
+            Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
+            Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+        ];
+        for (attribute, value) in asked.into_iter().zip(&mut attributes) {
+            ok(
+                &id,
+                "its chip",
+                sys::cuDeviceGetAttribute(value, attribute, device),
+            )?;
+        }
+    }
+    let letters = name.iter().take_while(|c| **c != 0);
+    let letters: Vec<u8> = letters.map(|c| c.to_ne_bytes()[0]).collect();
+    let info = CardInfo {
+        id,
+        name: String::from_utf8_lossy(&letters).into_owned(),
+        arch: (attributes[0].unsigned_abs(), attributes[1].unsigned_abs()),
+        driver: (
+            version.unsigned_abs() / 1000,
+            version.unsigned_abs() % 1000 / 10,
+        ),
+        memory,
+    };
+    Ok((info, device))
+}
+
+/// Every card of the driver's.
+pub(super) fn list() -> Result<Vec<CardInfo>> {
+    let (version, count) = cards()?;
+    let cards = (0..count.unsigned_abs() as usize).map(|index| describe(index, version));
+    cards.map(|card| card.map(|(info, _)| info)).collect()
+}
+
+impl Cuda {
+    /// Card number `index`.
+    pub fn open(index: usize) -> Result<Self> {
+        let (version, count) = cards()?;
+        if index >= count.unsigned_abs() as usize {
+            let (id, plural) = (format!("cuda:{index}"), if count == 1 { "" } else { "s" });
+            return Err(error(&id, format!("the driver knows {count} card{plural}")));
+        }
+        let (info, device) = describe(index, version)?;
+        let (mut context, mut stream) = (null_mut(), null_mut());
+        // SAFETY: both pointers are to be written; the context stays until `drop`.
+        unsafe {
+            let retained = sys::cuDevicePrimaryCtxRetain(&mut context, device);
+            ok(&info.id, "it cannot be used", retained)?;
+            ok(&info.id, "its context", sys::cuCtxSetCurrent(context))?;
+            // 1: work of the null stream is not waited for.
+            ok(&info.id, "a stream", sys::cuStreamCreate(&mut stream, 1))?;
+        }
+        Ok(Self {
+            info,
+            device,
+            context,
+            stream,
+            loaded: Mutex::default(),
+        })
+    }
+
+    fn ok(&self, what: &str, result: CUresult) -> Result<()> {
+        ok(&self.info.id, what, result)
+    }
+
+    /// Makes the context the calling thread's.
+    fn enter(&self) -> Result<()> {
+        // SAFETY: the context lives as long as `self`.
+        self.ok("its context", unsafe { sys::cuCtxSetCurrent(self.context) })
+    }
+
+    /// A kernel, allowed to use as much shared memory.
+    fn function(&self, kernel: Kernel, shared: u32) -> Result<sys::CUfunction> {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = loaded.kernels.get_mut(kernel.0);
+        let (function, allowed) = found.ok_or_else(|| error(&self.info.id, "no such kernel"))?;
+        if shared > *allowed {
+            let what = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: the function belongs to a module that lives as long as `self`.
+            let set = unsafe { sys::cuFuncSetAttribute(*function, what, shared as c_int) };
+            self.ok("shared memory", set)?;
+            *allowed = shared;
+        }
+        Ok(*function)
+    }
+}
+
+impl Driver for Cuda {
+    fn info(&self) -> &CardInfo {
+        &self.info
+    }
+
+    fn free_memory(&self) -> Result<usize> {
+        self.enter()?;
+        let (mut free, mut total) = (0, 0);
+        // SAFETY: both pointers are to be written.
+        let asked = unsafe { sys::cuMemGetInfo_v2(&mut free, &mut total) };
+        self.ok("its memory", asked).map(|()| free)
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<Address> {
+        self.enter()?;
+        let mut address = 0;
+        // SAFETY: the pointer is to be written.
+        let taken = unsafe { sys::cuMemAlloc_v2(&mut address, bytes) };
+        self.ok(&format!("{bytes} bytes of memory"), taken)?;
+        Ok(address)
+    }
+
+    fn release(&self, address: Address) {
+        if self.enter().is_ok() {
+            // SAFETY: `address` came from `allocate`, and its owner is gone. The call waits for kernels that
+            // still use it; where the card is lost, there is nothing to give back to.
+            let _ = unsafe { sys::cuMemFree_v2(address) };
+        }
+    }
+
+    fn write(&self, to: Address, bytes: &[u8]) -> Result<()> {
+        self.enter()?;
+        let from = bytes.as_ptr().cast();
+        // SAFETY: `bytes` are readable; from memory that is not pinned, the driver has copied them when it
+        // returns. Where `to` is wrong, the driver says so.
+        let copied = unsafe { sys::cuMemcpyHtoDAsync_v2(to, from, bytes.len(), self.stream) };
+        self.ok("a copy to it", copied)
+    }
+
+    fn read(&self, from: Address, bytes: &mut [u8]) -> Result<()> {
+        self.enter()?;
+        let to = bytes.as_mut_ptr().cast();
+        // SAFETY: `bytes` are writable, and are not left before the copy has ended.
+        let (copied, waited) = unsafe {
+            let copied = sys::cuMemcpyDtoHAsync_v2(to, from, bytes.len(), self.stream);
+            (copied, sys::cuStreamSynchronize(self.stream))
+        };
+        self.ok("a copy from it", copied)?;
+        self.ok("its work", waited)
+    }
+
+    fn load(&self, image: &[u8], kernels: &[&str]) -> Result<Vec<Kernel>> {
+        self.enter()?;
+        // Text must end with a zero.
+        let image = [image, &[0]].concat();
+        let mut module = null_mut();
+        // SAFETY: the image is a whole code object, or text that ends with a zero.
+        let loaded = unsafe { sys::cuModuleLoadData(&mut module, image.as_ptr().cast()) };
+        self.ok("its kernels", loaded)?;
+        let mut functions = Vec::with_capacity(kernels.len());
+        for name in kernels {
+            let (mut function, text) = (null_mut(), CString::new(*name).unwrap_or_default());
+            // SAFETY: the pointer is to be written, the name ends with a zero.
+            let found = unsafe { sys::cuModuleGetFunction(&mut function, module, text.as_ptr()) };
+            self.ok(name, found)?;
+            functions.push((function, USUAL_SHARED));
+        }
+        let mut all = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        all.modules.push(module);
+        let first = all.kernels.len();
+        all.kernels.extend(functions);
+        Ok((first..all.kernels.len()).map(Kernel).collect())
+    }
+
+    fn launch(&self, launch: &Launch<'_>) -> Result<()> {
+        self.enter()?;
+        let function = self.function(launch.kernel, launch.shared)?;
+        let [x, y, z] = launch.grid;
+        let mut arguments = [launch.argument.as_ptr().cast_mut().cast::<c_void>()];
+        // SAFETY: the kernel takes one argument of the size given, which the driver copies before it returns;
+        // that the addresses in it are right is what the executor's tests are for. A wrong one is an error of
+        // the card's, not memory of this process.
+        let launched = unsafe {
+            sys::cuLaunchKernel(
+                function,
+                x,
+                y,
+                z,
+                launch.threads,
+                1,
+                1,
+                launch.shared,
+                self.stream,
+                arguments.as_mut_ptr(),
+                null_mut(),
+            )
+        };
+        self.ok("a kernel's launch", launched)
+    }
+
+    fn wait(&self) -> Result<()> {
+        self.enter()?;
+        // SAFETY: the stream lives as long as `self`.
+        self.ok("its work", unsafe { sys::cuStreamSynchronize(self.stream) })
+    }
+}
+
+impl Drop for Cuda {
+    fn drop(&mut self) {
+        if self.enter().is_err() {
+            return;
+        }
+        let loaded = self
+            .loaded
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: nobody uses the handles any more. What a lost card says changes nothing.
+        unsafe {
+            for module in loaded.modules.drain(..) {
+                let _ = sys::cuModuleUnload(module);
+            }
+            let _ = sys::cuStreamDestroy_v2(self.stream);
+            let _ = sys::cuDevicePrimaryCtxRelease_v2(self.device);
+        }
+    }
+}

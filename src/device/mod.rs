@@ -1,0 +1,238 @@
+//! What the driver of a graphics card gives: memory, kernels, launches in order. There is no Whisper in here.
+//!
+//! In: code objects and bytes. Out: bytes. [`Driver`] is the seam; [`Card::open`] finds NVIDIA's driver when the
+//! program runs (nothing of CUDA is needed to build), and [`recording`] is one without a card, which notes what
+//! it is asked for. All work of a driver goes through one queue: what is asked for later happens later.
+
+mod choice;
+#[cfg(feature = "gpu")]
+mod cuda;
+pub mod image;
+pub mod recording;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use choice::DeviceChoice;
+pub use image::CodeObject;
+
+use crate::error::{Error, Result};
+
+/// What a card is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CardInfo {
+    /// As it is asked for: `cuda:0`.
+    pub id: String,
+    /// What its maker calls it.
+    pub name: String,
+    /// The chip: `sm_90` is (9, 0).
+    pub arch: (u32, u32),
+    /// The driver, as the newest CUDA that it runs: (12, 1).
+    pub driver: (u32, u32),
+    /// Bytes of memory in all.
+    pub memory: usize,
+}
+
+impl fmt::Display for CardInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (major, minor) = self.arch;
+        let gib = self.memory as f64 / f64::from(1 << 30);
+        let (id, name) = (&self.id, &self.name);
+        write!(f, "{id}: {name}, sm_{major}{minor}, {gib:.1} GiB")?;
+        write!(f, ", driver for CUDA {}.{}", self.driver.0, self.driver.1)
+    }
+}
+
+/// A place in the card's memory.
+pub type Address = u64;
+
+/// A kernel of a loaded code object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Kernel(pub usize);
+
+/// A kernel's launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Launch<'a> {
+    /// Which kernel.
+    pub kernel: Kernel,
+    /// Blocks along x, y and z.
+    pub grid: [u32; 3],
+    /// Threads of a block.
+    pub threads: u32,
+    /// Bytes of a block's shared memory beyond what the kernel declares.
+    pub shared: u32,
+    /// The kernel's one argument, byte for byte.
+    pub argument: &'a [u8],
+}
+
+/// A card and its queue. Every call may fail with [`Error::Device`], which names the card; after a card is lost
+/// all of them do.
+pub trait Driver: Send + Sync {
+    /// What the card is.
+    fn info(&self) -> &CardInfo;
+
+    /// Bytes of memory that are free.
+    ///
+    /// # Errors
+    /// As all calls.
+    fn free_memory(&self) -> Result<usize>;
+
+    /// Takes memory, with whatever it holds.
+    ///
+    /// # Errors
+    /// Where there is not as much.
+    fn allocate(&self, bytes: usize) -> Result<Address>;
+
+    /// Gives memory back.
+    fn release(&self, address: Address);
+
+    /// Copies onto the card; `bytes` may be used again when this returns.
+    ///
+    /// # Errors
+    /// As all calls.
+    fn write(&self, to: Address, bytes: &[u8]) -> Result<()>;
+
+    /// Waits for all that was asked for, and copies from the card.
+    ///
+    /// # Errors
+    /// As all calls; what went wrong in earlier launches.
+    fn read(&self, from: Address, bytes: &mut [u8]) -> Result<()>;
+
+    /// Loads a code object and finds its kernels by name, in order.
+    ///
+    /// # Errors
+    /// A code object that the card cannot run, a kernel that is not in it.
+    fn load(&self, image: &[u8], kernels: &[&str]) -> Result<Vec<Kernel>>;
+
+    /// Queues a kernel.
+    ///
+    /// # Errors
+    /// A launch that the card cannot make.
+    fn launch(&self, launch: &Launch<'_>) -> Result<()>;
+
+    /// Waits for all that was asked for.
+    ///
+    /// # Errors
+    /// What went wrong in it.
+    fn wait(&self) -> Result<()>;
+}
+
+/// A card in use; clones are the same one.
+#[derive(Clone)]
+pub struct Card(Arc<dyn Driver>);
+
+impl Card {
+    /// A card behind a driver of one's own.
+    #[must_use]
+    pub fn new(driver: Arc<dyn Driver>) -> Self {
+        Self(driver)
+    }
+
+    /// NVIDIA's card number `index`.
+    ///
+    /// # Errors
+    /// [`Error::Device`] naming what is missing: the driver, a driver that is new enough, such a card.
+    #[cfg(feature = "gpu")]
+    pub fn open(index: usize) -> Result<Self> {
+        Ok(Self(Arc::new(cuda::Cuda::open(index)?)))
+    }
+
+    /// There is no driver in this build.
+    ///
+    /// # Errors
+    /// Always.
+    #[cfg(not(feature = "gpu"))]
+    pub fn open(index: usize) -> Result<Self> {
+        let reason = "this program was built without the feature `gpu`";
+        Err(error(&format!("cuda:{index}"), reason))
+    }
+
+    /// Every card that NVIDIA's driver knows.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    #[cfg(feature = "gpu")]
+    pub fn list() -> Result<Vec<CardInfo>> {
+        cuda::list()
+    }
+
+    /// As [`open`](Self::open).
+    ///
+    /// # Errors
+    /// Always.
+    #[cfg(not(feature = "gpu"))]
+    pub fn list() -> Result<Vec<CardInfo>> {
+        Self::open(0).map(|_| Vec::new())
+    }
+
+    /// The driver.
+    #[must_use]
+    pub fn driver(&self) -> &dyn Driver {
+        &*self.0
+    }
+
+    /// What the card is.
+    #[must_use]
+    pub fn info(&self) -> &CardInfo {
+        self.0.info()
+    }
+
+    /// Takes memory.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where there is not as much.
+    pub fn memory(&self, bytes: usize) -> Result<Memory> {
+        let address = self.0.allocate(bytes.max(16))?;
+        Ok(Memory {
+            card: self.clone(),
+            address,
+            bytes,
+        })
+    }
+
+    /// Memory that holds these numbers.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where there is not as much.
+    pub fn memory_of<T: bytemuck::NoUninit>(&self, numbers: &[T]) -> Result<Memory> {
+        let bytes: &[u8] = bytemuck::cast_slice(numbers);
+        let memory = self.memory(bytes.len())?;
+        self.0.write(memory.address, bytes)?;
+        Ok(memory)
+    }
+}
+
+/// Memory on a card, given back when it is dropped.
+pub struct Memory {
+    card: Card,
+    address: Address,
+    bytes: usize,
+}
+
+impl Memory {
+    /// Where it begins.
+    #[must_use]
+    pub fn address(&self) -> Address {
+        self.address
+    }
+
+    /// How long it is.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.card.0.release(self.address);
+    }
+}
+
+/// What a card cannot do.
+fn error(device: &str, reason: impl Into<String>) -> Error {
+    Error::Device {
+        device: device.to_owned(),
+        reason: reason.into(),
+    }
+}

@@ -1,0 +1,185 @@
+//! A driver without a card: memory is the machine's, kernels compute nothing, and every call is noted. Planning,
+//! and what happens when a card fails, is tested on it.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::{Address, CardInfo, Driver, Kernel, Launch, error};
+use crate::error::Result;
+
+/// What a launched kernel does, where a test wants one to do something.
+pub type Body = Box<dyn Fn(&str, &Launch<'_>, &Recording) + Send + Sync>;
+
+/// A card that notes what it is asked for.
+pub struct Recording {
+    info: CardInfo,
+    body: Option<Body>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    kernels: Vec<String>,
+    memory: BTreeMap<Address, Vec<u8>>,
+    taken: usize,
+    calls: Vec<String>,
+    /// Calls until the card is lost.
+    left: Option<usize>,
+}
+
+/// The card that it is where nothing else is asked for.
+#[must_use]
+pub fn card() -> CardInfo {
+    CardInfo {
+        id: "cuda:0".into(),
+        name: "a recording".into(),
+        arch: (9, 0),
+        driver: (12, 8),
+        memory: 8 << 30,
+    }
+}
+
+impl Recording {
+    /// Such a card.
+    #[must_use]
+    pub fn new(info: CardInfo) -> Self {
+        Self {
+            info,
+            body: None,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Its kernels do this.
+    #[must_use]
+    pub fn with_body(mut self, body: Body) -> Self {
+        self.body = Some(body);
+        self
+    }
+
+    /// The card is lost after so many calls more.
+    pub fn lose_after(&self, calls: usize) {
+        self.lock().left = Some(calls);
+    }
+
+    /// The kernels that were launched, and bytes that were copied, since this was last asked.
+    #[must_use]
+    pub fn calls(&self) -> Vec<String> {
+        std::mem::take(&mut self.lock().calls)
+    }
+
+    /// Bytes that are taken.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.lock().taken
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a call, unless the card is lost.
+    fn call(&self, what: impl FnOnce() -> String) -> Result<MutexGuard<'_, State>> {
+        let mut state = self.lock();
+        match &mut state.left {
+            Some(0) => return Err(error(&self.info.id, "the card is lost")),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        state.calls.push(what());
+        Ok(state)
+    }
+}
+
+/// The part of an allocation that a copy means.
+fn part(state: &mut State, at: Address, len: usize) -> Option<&mut [u8]> {
+    let (start, bytes) = state.memory.range_mut(..=at).next_back()?;
+    let offset = usize::try_from(at - start).ok()?;
+    bytes.get_mut(offset..offset.checked_add(len)?)
+}
+
+impl Driver for Recording {
+    fn info(&self) -> &CardInfo {
+        &self.info
+    }
+
+    fn free_memory(&self) -> Result<usize> {
+        let taken = self.call(|| "free memory".into())?.taken;
+        Ok(self.info.memory.saturating_sub(taken))
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<Address> {
+        let mut state = self.call(|| format!("allocate {bytes}"))?;
+        if state.taken + bytes > self.info.memory {
+            let free = self.info.memory - state.taken;
+            let reason = format!("{bytes} bytes of memory are needed, {free} are free");
+            return Err(error(&self.info.id, reason));
+        }
+        state.taken += bytes;
+        // What memory holds at first is anything; NaN where it is read as floats.
+        let memory = vec![0xff; bytes];
+        let address = memory.as_ptr().addr() as Address;
+        state.memory.insert(address, memory);
+        Ok(address)
+    }
+
+    fn release(&self, address: Address) {
+        let mut state = self.lock();
+        if let Some(memory) = state.memory.remove(&address) {
+            state.taken -= memory.len();
+        }
+    }
+
+    fn write(&self, to: Address, bytes: &[u8]) -> Result<()> {
+        let mut state = self.call(|| format!("write {}", bytes.len()))?;
+        match part(&mut state, to, bytes.len()) {
+            Some(there) => there.copy_from_slice(bytes),
+            None => return Err(error(&self.info.id, "a copy to memory that was not taken")),
+        }
+        Ok(())
+    }
+
+    fn read(&self, from: Address, bytes: &mut [u8]) -> Result<()> {
+        let mut state = self.call(|| format!("read {}", bytes.len()))?;
+        match part(&mut state, from, bytes.len()) {
+            Some(there) => bytes.copy_from_slice(there),
+            None => {
+                return Err(error(
+                    &self.info.id,
+                    "a copy from memory that was not taken",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn load(&self, _: &[u8], kernels: &[&str]) -> Result<Vec<Kernel>> {
+        let mut state = self.call(|| format!("load {}", kernels.len()))?;
+        let first = state.kernels.len();
+        state
+            .kernels
+            .extend(kernels.iter().map(|name| (*name).to_owned()));
+        Ok((first..state.kernels.len()).map(Kernel).collect())
+    }
+
+    fn launch(&self, launch: &Launch<'_>) -> Result<()> {
+        let name = self.lock().kernels.get(launch.kernel.0).cloned();
+        let name = name.ok_or_else(|| error(&self.info.id, "no such kernel"))?;
+        let [x, y, z] = launch.grid;
+        drop(self.call(|| format!("{name} {x} {y} {z}"))?);
+        if x == 0 || y == 0 || z == 0 || y > 65_535 || z > 65_535 {
+            return Err(error(
+                &self.info.id,
+                format!("{name}: a grid of {x}, {y}, {z}"),
+            ));
+        }
+        if let Some(body) = &self.body {
+            body(&name, launch, self);
+        }
+        Ok(())
+    }
+
+    fn wait(&self) -> Result<()> {
+        self.call(|| "wait".into()).map(drop)
+    }
+}

@@ -1,0 +1,192 @@
+//! Where an engine's network is computed: on a card, or on the CPU.
+
+use std::sync::Arc;
+
+use super::EngineBuilder;
+use crate::attention::{self, Plan, Platform, Registry, Request};
+use crate::device::{Card, DeviceChoice};
+use crate::error::{Error, Result};
+use crate::kernels::Cpu;
+use crate::model::gpu::{CardAttention, GpuNetwork, Share};
+use crate::model::{ComputeType, Executor, Network};
+use crate::weights::WeightSource;
+use crate::weights::hub;
+
+/// What is asked for besides a device, as far as only the CPU may be able to do it.
+struct Wishes<'a> {
+    executor: Executor,
+    compute: ComputeType,
+    attention: &'a Request,
+    /// Whether the caller brought attention backends.
+    own_backends: bool,
+}
+
+impl Wishes<'_> {
+    /// What a GPU cannot do of it.
+    fn against_a_card(&self) -> Option<String> {
+        let attention = self.attention;
+        let backend = self.own_backends
+            || attention.backend.is_some()
+            || !attention.backend_for.is_empty()
+            || attention.dtype.is_some()
+            || attention.machine.platform != Platform::Cpu;
+        if self.executor != Executor::Auto {
+            let name = self.executor.name();
+            return Some(format!("the executor {name} computes on the CPU"));
+        }
+        if self.compute == ComputeType::Int8 {
+            return Some("a GPU computes in f32 and f16; int8 is for the CPU".into());
+        }
+        backend.then(|| "attention backends are chosen among the CPU's; a GPU has its own".into())
+    }
+
+    /// The card to compute on; none is the CPU.
+    ///
+    /// # Errors
+    /// Where a card is asked for that is not there, or that cannot do what is asked.
+    fn card(&self, device: DeviceChoice) -> Result<Option<Card>> {
+        match (device, self.against_a_card()) {
+            (DeviceChoice::Cpu, _) | (DeviceChoice::Auto, Some(_)) => Ok(None),
+            (DeviceChoice::Auto, None) => Ok(Card::open(0).ok()),
+            (DeviceChoice::Cuda(_), Some(reason)) => Err(Error::Option {
+                option: "device",
+                reason: format!("{device}: {reason}"),
+            }),
+            (DeviceChoice::Cuda(index), None) => Card::open(index).map(Some),
+        }
+    }
+}
+
+/// The network, how it attends, and what is to be said of where it is computed.
+pub(super) type Placed = (Arc<dyn Network>, Plan, Option<String>);
+
+impl EngineBuilder {
+    /// The card to compute on; none is the CPU, which can do what is asked.
+    pub(super) fn card(&self) -> Result<Option<Card>> {
+        let wishes = Wishes {
+            executor: self.executor,
+            compute: self.compute,
+            attention: &self.attention,
+            own_backends: !self.backends.is_empty(),
+        };
+        let card = wishes.card(self.device)?;
+        if card.is_none() {
+            self.executor.check(self.compute)?;
+        }
+        Ok(card)
+    }
+
+    /// Loads the network where it is to be computed. A card that was not asked for by name and cannot hold the
+    /// model leaves it to the CPU.
+    pub(super) fn network(
+        &self,
+        source: &dyn WeightSource,
+        card: Option<Card>,
+        progress: &mut dyn FnMut(hub::Progress<'_>),
+    ) -> Result<Placed> {
+        let Some(card) = card else {
+            return self.on_cpu(source, None, progress);
+        };
+        let id = card.info().to_string();
+        match (self.on_card(source, card), self.device) {
+            (Ok((network, plan)), DeviceChoice::Auto) => {
+                Ok((network, plan, Some(format!("computes on {id}"))))
+            }
+            (Ok((network, plan)), _) => Ok((network, plan, None)),
+            (Err(error @ Error::Device { .. }), DeviceChoice::Auto) => {
+                let note = format!("computes on the CPU: {error}");
+                self.on_cpu(source, Some(note), progress)
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    fn on_card(&self, source: &dyn WeightSource, card: Card) -> Result<(Arc<dyn Network>, Plan)> {
+        let registry = Registry::new(vec![Arc::new(CardAttention)]);
+        let plan = attention::plan(&self.attention, &registry, source.dims())?;
+        let share = Share {
+            windows: self.slots,
+            memory: self.card_share,
+        };
+        let cpu = Cpu::new(self.threads, self.level);
+        Ok((
+            Arc::new(GpuNetwork::load(source, self.compute, card, cpu, share)?),
+            plan,
+        ))
+    }
+
+    fn on_cpu(
+        &self,
+        source: &dyn WeightSource,
+        note: Option<String>,
+        progress: &mut dyn FnMut(hub::Progress<'_>),
+    ) -> Result<Placed> {
+        let cpu = Cpu::new(self.threads, self.level);
+        let built_in = self.executor.backends(&cpu, self.compute);
+        let registry = Registry::new(built_in).with_front(self.backends.clone());
+        let plan = attention::plan(&self.attention, &registry, source.dims())?;
+        let packed = self.packed(source)?;
+        let packed = packed
+            .as_ref()
+            .map(|(path, key)| (path.as_path(), key.as_str()));
+        if packed.is_none_or(|(path, _)| !path.is_file()) {
+            let compute = self.compute.name();
+            progress(hub::Progress::Packing { compute });
+        }
+        let network = self
+            .executor
+            .load(source, self.compute, cpu, plan.clone(), packed)?;
+        Ok((network, plan, note))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_the_cpu_does_is_refused_by_name_and_never_by_auto() {
+        let plain = Request::default();
+        let naive = Request {
+            backend: Some("NAIVE".into()),
+            ..Request::default()
+        };
+        let (cpu, auto) = (Executor::Cpu, Executor::Auto);
+        let cases = [
+            (cpu, ComputeType::F32, &plain, false, "executor cpu"),
+            (
+                Executor::Reference,
+                ComputeType::F32,
+                &plain,
+                false,
+                "executor reference",
+            ),
+            (
+                auto,
+                ComputeType::Int8,
+                &plain,
+                false,
+                "int8 is for the CPU",
+            ),
+            (auto, ComputeType::F32, &naive, false, "attention backends"),
+            (auto, ComputeType::F32, &plain, true, "attention backends"),
+        ];
+        for (executor, compute, attention, own_backends, said) in cases {
+            let wishes = Wishes {
+                executor,
+                compute,
+                attention,
+                own_backends,
+            };
+            for device in [DeviceChoice::Auto, DeviceChoice::Cpu] {
+                assert!(wishes.card(device).unwrap().is_none(), "{device}: {said}");
+            }
+            let error = wishes
+                .card(DeviceChoice::Cuda(1))
+                .err()
+                .unwrap()
+                .to_string();
+            assert!(error.contains(said) && error.contains("cuda:1"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! The kernels in half floats for tensor cores, `kernels/gpu/*.cu`, as far as every chip from Ampere on has them: each
+//! one's argument, and how it is launched. Sums are 32-bit floats throughout.
+
+use bytemuck::{NoUninit, Zeroable};
+
+use crate::device::{Address, Card, Kernel, Launch, image};
+use crate::error::Result;
+use crate::model::gpu::objects;
+
+/// Names of the kernels, in the order of [`Half`]'s methods.
+const NAMES: [&str; 22] = [
+    "halve",
+    "pack_tiles",
+    "mel_frames",
+    "add_positions",
+    "enc_ln",
+    "enc_flash",
+    "enc_gemm_plain",
+    "enc_gemm_gelu",
+    "enc_gemm_residual",
+    "kv_f16",
+    "embed",
+    "dec_ln",
+    "tile_half",
+    "tile_gelu",
+    "tile_residual",
+    "tile_qkv",
+    "tile_logits",
+    "self_attn",
+    "cross_f16",
+    "cross_sum",
+    "cross_weights",
+    "plain_place",
+];
+
+/// A row of a step.
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit, Zeroable)]
+pub(super) struct Row {
+    pub token: i32,
+    pub position: i32,
+    /// Which row of the table of places is its text's.
+    pub table: i32,
+    pub store: i32,
+}
+
+/// Up to 8 neighbouring rows of one window.
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit, Zeroable)]
+pub(super) struct Group {
+    pub first: i32,
+    pub rows: i32,
+    pub window: i32,
+    pub positions: i32,
+}
+
+/// Which row is asked about; the kernels' other questions are not asked.
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit, Zeroable)]
+pub(super) struct Ask {
+    pub row: i32,
+    pub unused: [u32; 15],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+struct Halve {
+    from: Address,
+    to: Address,
+    count: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+struct Pack {
+    from: Address,
+    to: Address,
+    n: u32,
+    k: u32,
+}
+
+/// Log-mel as rows of frames, with a frame of zeros on either side, which `next` gets too.
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+pub(super) struct Frames {
+    pub mel: Address,
+    pub out: Address,
+    pub next: Address,
+    pub frames: u32,
+    pub n_mels: u32,
+    pub d: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+pub(super) struct Positions {
+    pub x: Address,
+    pub table: Address,
+    pub count: u64,
+    pub period: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+pub(super) struct EncNorm {
+    pub x: Address,
+    pub gamma: Address,
+    pub beta: Address,
+    pub y: Address,
+    pub rows: u32,
+    pub d: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+pub(super) struct EncFlash {
+    pub qkv: Address,
+    pub out: Address,
+    pub positions: u32,
+    pub d: u32,
+}
+
+/// What an encoder's layer does behind its product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    Nothing,
+    Gelu,
+    Residual,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit, Zeroable)]
+pub(super) struct EncGemm {
+    pub a: Address,
+    pub w: Address,
+    pub bias: Address,
+    pub residual: Address,
+    pub out: Address,
+    pub a_window: u64,
+    pub a_row: u64,
+    pub out_window: u64,
+    pub out_row: u64,
+    pub rows: u32,
+    pub n: u32,
+    pub k: u32,
+    pub unused: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit, Zeroable)]
+pub(super) struct KvLayout {
+    pub kv: Address,
+    pub keys: Address,
+    pub values: Address,
+    pub key_scale: Address,
+    pub value_scale: Address,
+    pub windows: Address,
+    pub window_bytes: u64,
+    pub positions: u32,
+    pub d: u32,
+    pub padded: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+pub(super) struct Embed {
+    pub rows: Address,
+    pub tokens: Address,
+    pub positions: Address,
+    pub x: Address,
+    pub d: u64,
+}
+
+/// Of all rows, or of those that `pick` asks about.
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+pub(super) struct DecNorm {
+    pub x: Address,
+    pub gamma: Address,
+    pub beta: Address,
+    pub y: Address,
+    pub pick: Address,
+    pub d: u64,
+}
+
+/// What a decoder's layer does with its product: the order of the kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    Half,
+    Gelu,
+    Residual,
+    Qkv,
+    Logits,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit, Zeroable)]
+pub(super) struct StepGemm {
+    pub weights: Address,
+    pub bias: Address,
+    pub x: Address,
+    pub stream: Address,
+    pub gamma: Address,
+    pub beta: Address,
+    pub out: Address,
+    pub out32: Address,
+    pub keys: Address,
+    pub values: Address,
+    pub rows: Address,
+    pub n: u32,
+    pub k: u32,
+    pub b: u32,
+    pub d: u32,
+    pub share: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+pub(super) struct SelfAttn {
+    pub q: Address,
+    pub keys: Address,
+    pub values: Address,
+    pub out: Address,
+    pub rows: Address,
+    pub places: Address,
+    pub d: u32,
+    pub context: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit, Zeroable)]
+pub(super) struct CrossAttn {
+    pub q: Address,
+    pub keys: Address,
+    pub values: Address,
+    pub key_scale: Address,
+    pub value_scale: Address,
+    pub groups: Address,
+    pub out: Address,
+    pub parts: Address,
+    pub window_bytes: u64,
+    pub d: u32,
+    pub padded: u32,
+    /// Blocks that share a window's positions, up to [`MOST_SPLIT`].
+    pub split: u64,
+}
+
+/// Blocks that share a window's positions, at most.
+pub(super) const MOST_SPLIT: usize = 12;
+/// Floats of what one of them says.
+pub(super) const PART: usize = 528;
+
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit, Zeroable)]
+pub(super) struct CrossWeights {
+    pub q: Address,
+    pub keys: Address,
+    pub key_scale: Address,
+    pub groups: Address,
+    pub heads: Address,
+    pub out: Address,
+    pub window_bytes: u64,
+    pub d: u32,
+    pub padded: u32,
+    pub bytes: u32,
+    pub first: u32,
+    pub watched: u32,
+    pub wide: u32,
+}
+
+/// Rows of 32-bit words to other places.
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+pub(super) struct Place {
+    pub x: Address,
+    pub y: Address,
+    pub from: Address,
+    pub to: Address,
+    pub d: u32,
+    pub ldx: u32,
+}
+
+/// The kernels, loaded onto a card.
+pub(in crate::model::gpu) struct Half {
+    card: Card,
+    kernels: Vec<Kernel>,
+}
+
+impl Half {
+    /// Loads them.
+    pub(in crate::model::gpu) fn load(card: &Card) -> Result<Self> {
+        let image = image::pick(&objects(), card.info())?;
+        Ok(Self {
+            kernels: card.driver().load(&image, &NAMES)?,
+            card: card.clone(),
+        })
+    }
+
+    fn launch<T: NoUninit>(
+        &self,
+        kernel: usize,
+        grid: [usize; 3],
+        threads: u32,
+        shared: u32,
+        argument: &T,
+    ) -> Result<()> {
+        self.card.driver().launch(&Launch {
+            kernel: self.kernels[kernel],
+            grid: grid.map(|n| n as u32),
+            threads,
+            shared,
+            argument: bytemuck::bytes_of(argument),
+        })
+    }
+
+    /// Floats to half floats.
+    pub(super) fn halve(&self, from: Address, to: Address, count: usize) -> Result<()> {
+        let blocks = count.div_ceil(1024);
+        let count = count as u64;
+        self.launch(0, [blocks, 1, 1], 256, 0, &Halve { from, to, count })
+    }
+
+    /// Floats `(n, k)` to tiles of 64 by 64 half floats.
+    pub(super) fn pack(&self, from: Address, to: Address, n: usize, k: usize) -> Result<()> {
+        let blocks = n.div_ceil(64) * (k / 64);
+        let (n, k) = (n as u32, k as u32);
+        self.launch(1, [blocks, 1, 1], 256, 0, &Pack { from, to, n, k })
+    }
+
+    pub(super) fn frames(&self, frames: &Frames) -> Result<()> {
+        let blocks = frames.frames as usize / 32 + 1;
+        self.launch(2, [blocks, 1, 1], 256, 0, frames)
+    }
+
+    pub(super) fn positions(&self, positions: &Positions) -> Result<()> {
+        let blocks = positions.count as usize / 2048 + 1;
+        self.launch(3, [blocks, 1, 1], 256, 0, positions)
+    }
+
+    pub(super) fn enc_norm(&self, norm: &EncNorm) -> Result<()> {
+        self.launch(4, [norm.rows.div_ceil(8) as usize, 1, 1], 256, 0, norm)
+    }
+
+    pub(super) fn enc_attention(&self, heads: usize, call: &EncFlash) -> Result<()> {
+        let tiles = call.positions.div_ceil(64) as usize;
+        self.launch(5, [tiles, heads, 1], 128, 5 * 64 * 144, call)
+    }
+
+    pub(super) fn enc_gemm(&self, after: After, gemm: &EncGemm) -> Result<()> {
+        let tiles = |n: u32| n.div_ceil(128) as usize;
+        let grid = [tiles(gemm.n), tiles(gemm.rows), 1];
+        self.launch(6 + after as usize, grid, 256, 3 * 256 * 80, gemm)
+    }
+
+    pub(super) fn lay_audio(&self, heads: usize, layout: &KvLayout) -> Result<()> {
+        let grid = [layout.padded as usize / 32, heads, 1];
+        self.launch(9, grid, 128, 0, layout)
+    }
+
+    pub(super) fn embed(&self, rows: usize, embed: &Embed) -> Result<()> {
+        self.launch(10, [rows, 1, 1], 128, 0, embed)
+    }
+
+    pub(super) fn dec_norm(&self, rows: usize, norm: &DecNorm) -> Result<()> {
+        self.launch(11, [rows, 1, 1], 128, 0, norm)
+    }
+
+    pub(super) fn step_gemm(&self, what: What, gemm: &StepGemm) -> Result<()> {
+        let tiles = |n: u32| n.div_ceil(64) as usize;
+        let grid = [tiles(gemm.n), tiles(gemm.b), 1];
+        self.launch(12 + what as usize, grid, 256, 3 * 128 * 80, gemm)
+    }
+
+    pub(super) fn self_attention(&self, heads: usize, rows: usize, call: &SelfAttn) -> Result<()> {
+        self.launch(17, [heads, rows, 1], 128, 0, call)
+    }
+
+    pub(super) fn cross_attention(
+        &self,
+        heads: usize,
+        groups: usize,
+        call: &CrossAttn,
+    ) -> Result<()> {
+        self.launch(18, [call.split as usize, heads, groups], 128, 0, call)?;
+        match call.split {
+            0 | 1 => Ok(()),
+            _ => self.launch(19, [heads, groups, 1], 64, 0, call),
+        }
+    }
+
+    pub(super) fn cross_weights(&self, groups: usize, call: &CrossWeights) -> Result<()> {
+        self.launch(20, [1, groups, 1], 128, 0, call)
+    }
+
+    pub(super) fn place(&self, rows: usize, place: &Place) -> Result<()> {
+        self.launch(21, [rows, 1, 1], 128, 0, place)
+    }
+}

@@ -1,0 +1,261 @@
+//! The stack in half floats on tensor cores, by kernels that every chip from Ampere on has; sums, the decoder's
+//! residual stream and the logits are 32-bit floats.
+
+mod decoder;
+mod encoder;
+mod kernels;
+
+use std::sync::Arc;
+
+use ::half::f16;
+use bytemuck::Zeroable as _;
+
+use super::load::{Lay, Layers};
+use super::stack::{Pools, Stack, Watched, positions};
+use super::tables::{Keep, Tables};
+use crate::device::{Address, Card, Memory};
+use crate::dims::ModelDimensions;
+use crate::error::Result;
+use crate::model::{EncoderStages, StateBytes};
+use decoder::{Decoder, DecoderMemory};
+use encoder::{Encoder, EncoderMemory};
+pub(super) use kernels::Half;
+use kernels::{CrossWeights, Group, KvLayout, Place};
+
+/// A head's numbers.
+const HEAD: usize = 64;
+/// Positions of audio that the kernels take together.
+const BLOCK: usize = 32;
+
+/// Why the kernels do not take a network of these sizes, if so.
+pub(super) fn objection(dims: &ModelDimensions) -> Option<String> {
+    let wide = |width: usize, heads: usize| {
+        width == HEAD * heads && width.is_multiple_of(128) && width <= 1280
+    };
+    let fits = wide(dims.n_audio_state, dims.n_audio_head)
+        && wide(dims.n_text_state, dims.n_text_head)
+        && dims.n_text_ctx.is_multiple_of(64);
+    (!fits).then(|| {
+        format!(
+            "f16 is for widths of up to 1280 in heads of {HEAD}; this network has {} in {} heads, and {} in {}",
+            dims.n_audio_state, dims.n_audio_head, dims.n_text_state, dims.n_text_head
+        )
+    })
+}
+
+/// Numbers as the kernels want them.
+pub(super) fn lay(card: &Card, half: &Half, numbers: &[f32], lay: Lay) -> Result<Memory> {
+    match lay {
+        Lay::Floats => card.memory_of(numbers),
+        Lay::Halves => halved(card, half, numbers),
+        Lay::Taps { n_in } => {
+            let tap = |o: &[f32]| {
+                let of = |tap: usize| (0..n_in).map(move |i| 3 * i + tap);
+                (0..3).flat_map(of).map(|at| o[at]).collect::<Vec<f32>>()
+            };
+            let turned: Vec<f32> = numbers.chunks_exact(3 * n_in).flat_map(tap).collect();
+            halved(card, half, &turned)
+        }
+        Lay::Tiles { n, k } => {
+            let from = card.memory_of(numbers)?;
+            let to = card.memory(2 * n.next_multiple_of(64) * k)?;
+            half.pack(from.address(), to.address(), n, k)?;
+            // What comes up is needed until then.
+            card.driver().wait()?;
+            Ok(to)
+        }
+    }
+}
+
+fn halved(card: &Card, half: &Half, numbers: &[f32]) -> Result<Memory> {
+    let from = card.memory_of(numbers)?;
+    let to = card.memory(2 * numbers.len())?;
+    half.halve(from.address(), to.address(), numbers.len())?;
+    card.driver().wait()?;
+    Ok(to)
+}
+
+/// Positions that a head of a window has room for.
+fn padded(dims: &ModelDimensions) -> usize {
+    dims.n_audio_ctx.next_multiple_of(BLOCK)
+}
+
+/// Bytes of a window's keys in a layer.
+fn window_bytes(dims: &ModelDimensions) -> usize {
+    2 * padded(dims) * dims.n_text_state
+}
+
+/// What a window and a row cost.
+pub(super) fn state_bytes(dims: &ModelDimensions) -> StateBytes {
+    StateBytes {
+        window: 2 * dims.n_text_layer * window_bytes(dims),
+        row: 2 * 2 * dims.n_text_layer * dims.n_text_state * dims.n_text_ctx,
+    }
+}
+
+/// Bytes of workspace.
+pub(super) fn work_bytes(dims: &ModelDimensions) -> usize {
+    EncoderMemory::bytes(dims) + DecoderMemory::bytes(dims)
+}
+
+/// Encoder and decoder with their memory.
+pub(super) struct HalfStack {
+    card: Card,
+    half: Arc<Half>,
+    layers: Layers,
+    dims: ModelDimensions,
+    pools: Pools,
+    encoder: EncoderMemory,
+    decoder: DecoderMemory,
+    /// 0, 1, 2, … as many as the audio pool has places, or a decoder heads.
+    numbers: Memory,
+}
+
+impl HalfStack {
+    pub fn new(
+        card: &Card,
+        half: Arc<Half>,
+        layers: Layers,
+        dims: &ModelDimensions,
+        pools: Pools,
+    ) -> Result<Self> {
+        let count = pools.windows.max(dims.n_text_head) as i32;
+        Ok(Self {
+            numbers: card.memory_of(&(0..count).collect::<Vec<i32>>())?,
+            encoder: EncoderMemory::new(card, dims)?,
+            decoder: DecoderMemory::new(card, dims)?,
+            card: card.clone(),
+            half,
+            layers,
+            dims: dims.clone(),
+            pools,
+        })
+    }
+
+    fn encoder(&self, mel: &[f32]) -> Encoder<'_> {
+        Encoder {
+            card: &self.card,
+            half: &self.half,
+            layers: &self.layers,
+            dims: &self.dims,
+            memory: &self.encoder,
+            positions: positions(&self.dims, mel),
+        }
+    }
+
+    fn decoder(&self) -> Decoder<'_> {
+        Decoder {
+            card: &self.card,
+            half: &self.half,
+            layers: &self.layers,
+            dims: &self.dims,
+            memory: &self.decoder,
+            pools: self.pools,
+            window_bytes: window_bytes(&self.dims),
+            padded: padded(&self.dims),
+        }
+    }
+
+    fn number(&self, i: usize) -> Address {
+        self.numbers.address() + 4 * i as Address
+    }
+
+    fn read(&self, from: Address, numbers: usize) -> Result<Vec<f32>> {
+        let mut halves = vec![0_u16; numbers];
+        let bytes = bytemuck::cast_slice_mut(&mut halves);
+        self.card.driver().read(from, bytes)?;
+        Ok(halves
+            .into_iter()
+            .map(|bits| f16::from_bits(bits).to_f32())
+            .collect())
+    }
+}
+
+impl Stack for HalfStack {
+    fn encode(&self, mel: &[f32], slot: usize) -> Result<()> {
+        let (encoder, decoder) = (self.encoder(mel), self.decoder());
+        encoder.forward(mel)?;
+        for (layer, block) in self.layers.decoder.iter().enumerate() {
+            encoder.listen(&block.cross_kv)?;
+            let keys = decoder.keys(layer);
+            let layout = KvLayout {
+                kv: self.encoder.keys_values(),
+                keys,
+                values: keys + (self.pools.windows * decoder.window_bytes) as Address,
+                windows: self.number(slot),
+                window_bytes: decoder.window_bytes as u64,
+                positions: encoder.positions as u32,
+                d: self.dims.n_text_state as u32,
+                padded: decoder.padded as u64,
+                ..KvLayout::zeroed()
+            };
+            self.half.lay_audio(self.dims.n_text_head, &layout)?;
+        }
+        Ok(())
+    }
+
+    fn stages(&self, mel: &[f32]) -> Result<EncoderStages> {
+        let encoder = self.encoder(mel);
+        let numbers = encoder.positions * self.dims.n_audio_state;
+        encoder.stem(mel)?;
+        let stem = self.read(self.encoder.x(), numbers)?;
+        encoder.block(&self.layers.encoder[0])?;
+        let block0 = self.read(self.encoder.x(), numbers)?;
+        encoder.forward(mel)?;
+        let output = self.read(self.encoder.output(), numbers)?;
+        Ok(EncoderStages {
+            stem,
+            block0,
+            output,
+        })
+    }
+
+    fn forward(&self, tables: &Tables, kept: &[Keep]) -> Result<()> {
+        self.decoder().forward(tables, kept)
+    }
+
+    fn logits(&self) -> Address {
+        self.decoder.logits()
+    }
+
+    fn cross_weights(&self, call: &Watched<'_>) -> Result<()> {
+        let (width, tokens, decoder) = (self.dims.n_text_state, call.rows.len(), self.decoder());
+        let rows = self.card.memory_of(call.rows)?;
+        let own = self.card.memory(2 * tokens * width)?;
+        let words = width as u32 / 2;
+        let gather = Place {
+            x: call.queries,
+            y: own.address(),
+            from: rows.address(),
+            to: 0,
+            d: words,
+            ldx: words,
+        };
+        self.half.place(tokens, &gather)?;
+        let group = |first: usize| Group {
+            first: first as i32,
+            rows: 1,
+            window: call.slot as i32,
+            positions: call.positions as i32,
+        };
+        let groups = self
+            .card
+            .memory_of(&(0..tokens).map(group).collect::<Vec<_>>())?;
+        let weights = CrossWeights {
+            q: own.address(),
+            keys: decoder.keys(call.layer),
+            groups: groups.address(),
+            heads: self.number(call.head),
+            out: call.to,
+            window_bytes: decoder.window_bytes as u64,
+            d: width as u32,
+            padded: decoder.padded as u32,
+            watched: 1,
+            wide: call.positions as u32,
+            ..CrossWeights::zeroed()
+        };
+        self.half.cross_weights(tokens, &weights)?;
+        // The tables are needed until then.
+        self.card.driver().wait()
+    }
+}

@@ -1,0 +1,204 @@
+//! The executor for graphics cards without a card: its own kernels on the emulator, judged as the other executors
+//! are; and on a driver that only notes what it is asked for, what it plans and what it says when a card fails.
+#![expect(
+    unsafe_code,
+    reason = "the emulated kernels are a library that is opened here"
+)]
+
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use libloading::Library;
+use undertone::internals::device::{Card, CardInfo, Launch, Recording, card};
+use undertone::internals::kernels::Cpu;
+use undertone::internals::model::{self, GpuNetwork, Network, ReferenceNetwork, Share, StepWindow};
+use undertone::internals::ranking::{AllowedRuns, Constraint, Query, Wanted};
+use undertone::{ComputeType, ModelDimensions};
+
+use crate::gpu::compiler;
+use crate::judge::{judged, run};
+use crate::support::skipped;
+use crate::support::weights::RandomWeights;
+use crate::tidy::root;
+
+type RunKernel =
+    unsafe extern "C" fn(*const c_char, *const c_int, c_int, c_int, *const c_void, usize) -> c_int;
+
+/// A card whose kernels run on this machine.
+fn emulated(compiler: &str) -> Card {
+    let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kernels_behind_a_function.so");
+    let compiled = Command::new(compiler)
+        .args([
+            "-std=c++17",
+            "-O2",
+            "-fno-strict-aliasing",
+            "-shared",
+            "-fPIC",
+        ])
+        .args(["-U_FORTIFY_SOURCE", "-Wno-unknown-pragmas"])
+        .arg(root().join("tests/gpu/kernels.cpp"))
+        .arg("-o")
+        .arg(&library)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&compiled.stderr);
+    assert!(compiled.status.success(), "{said}");
+    // SAFETY: the library was compiled just now; opening it runs constructors of the C++ library alone.
+    let library = unsafe { Library::new(&library) }.unwrap();
+    // The emulator runs one kernel at a time.
+    let one = Mutex::new(());
+    let body = move |name: &str, launch: &Launch<'_>, _: &Recording| {
+        let _alone = one.lock().unwrap();
+        let grid = launch.grid.map(|n| n as c_int);
+        let (threads, shared) = (launch.threads as c_int, launch.shared as c_int);
+        let (argument, named) = (launch.argument, CString::new(name).unwrap());
+        // SAFETY: the function has this type, and a recording's addresses are this process's own memory.
+        let ran = unsafe {
+            let run_kernel = library.get::<RunKernel>(b"run_kernel\0").unwrap();
+            let at = argument.as_ptr().cast();
+            run_kernel(
+                named.as_ptr(),
+                grid.as_ptr(),
+                threads,
+                shared,
+                at,
+                argument.len(),
+            )
+        };
+        assert_eq!(ran, 0, "{name}");
+    };
+    Card::new(Arc::new(Recording::new(card()).with_body(Box::new(body))))
+}
+
+/// Two layers each, of so many numbers in so many heads; the vocabulary is as long as openai's.
+fn small(width: usize, [audio_heads, text_heads]: [usize; 2]) -> RandomWeights {
+    RandomWeights::new(ModelDimensions {
+        n_mels: 80,
+        n_vocab: 51_865,
+        n_audio_ctx: 1500,
+        n_audio_state: width,
+        n_audio_head: audio_heads,
+        n_audio_layer: 2,
+        n_text_ctx: 448,
+        n_text_state: width,
+        n_text_head: text_heads,
+        n_text_layer: 2,
+    })
+}
+
+const SHARE: Share = Share {
+    windows: 2,
+    memory: 0.9,
+};
+
+#[test]
+fn the_cards_executor_is_the_plain_network() {
+    let Some(compiler) = compiler() else {
+        return skipped("there is no C++ compiler to emulate the GPU's kernels with");
+    };
+    let (frames, card) = ([206, 90], emulated(compiler));
+    // Odd widths for the plain kernels; the others take heads of 64.
+    let cases = [
+        (ComputeType::F32, small(48, [3, 2])),
+        (ComputeType::F16, small(128, [2, 2])),
+    ];
+    for (compute, weights) in cases {
+        let judge = run(&ReferenceNetwork::judge(&weights).unwrap(), frames);
+        let cpu = Cpu::new(Some(1), None);
+        let network = GpuNetwork::load(&weights, compute, card.clone(), cpu, SHARE).unwrap();
+        let failure = judged("emulated card", &network, frames, &judge);
+        assert_eq!(failure, None);
+    }
+}
+
+/// A network on a card that computes nothing.
+fn recorded(info: CardInfo, windows: usize) -> undertone::Result<(Arc<Recording>, GpuNetwork)> {
+    let recording = Arc::new(Recording::new(info));
+    let share = Share { windows, ..SHARE };
+    let weights = small(48, [3, 2]);
+    let (card, cpu) = (Card::new(recording.clone()), Cpu::new(Some(1), None));
+    let network = GpuNetwork::load(&weights, ComputeType::F32, card, cpu, share)?;
+    Ok((recording, network))
+}
+
+#[test]
+fn memory_is_planned_for_the_windows_that_are_wanted_or_that_fit() {
+    let most = |memory: usize, windows| {
+        let info = CardInfo { memory, ..card() };
+        recorded(info, windows).map(|(recording, network)| {
+            assert!(
+                recording.taken() <= memory * 9 / 10,
+                "{} of {memory}",
+                recording.taken()
+            );
+            network.feeding().most_windows.unwrap()
+        })
+    };
+    assert_eq!(most(2 << 30, 8).unwrap(), 8);
+    let fits = most(300 << 20, 100).unwrap();
+    assert!((1..100).contains(&fits), "{fits}");
+    let error = most(100 << 20, 8).err().unwrap().to_string();
+    assert!(error.starts_with("cuda:0: the model needs"), "{error}");
+}
+
+#[test]
+fn a_chip_without_kernels_is_named() {
+    let info = CardInfo {
+        arch: (7, 5),
+        ..card()
+    };
+    let error = recorded(info, 2).err().unwrap().to_string();
+    assert!(
+        error.contains("sm_75") && error.contains("sm_80"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_step_is_a_fixed_row_of_launches_and_a_lost_card_leaves_texts_as_they_were() {
+    let (recording, network) = recorded(card(), 2).unwrap();
+    let mel = vec![0.0; 80 * 200];
+    let mut audio = [network.audio_state().unwrap()];
+    network.encode(&[&mel], &mut audio).unwrap();
+    let mut text = network.text_state(1).unwrap();
+    let allowed = AllowedRuns::new(51_865, &[]);
+    let mut step = |tokens: &[u32]| {
+        drop(recording.calls());
+        let query = Query {
+            row: 0,
+            at: tokens.len() - 1,
+            constraint: Constraint::plain(&allowed, 51_865),
+            want: Wanted::Best,
+        };
+        let window = StepWindow {
+            audio: &audio[0],
+            text: &mut text,
+            tokens,
+            rows: 1,
+            queries: vec![query],
+        };
+        let answers = model::step(&network, &mut [window]);
+        (answers, text.len(), recording.calls())
+    };
+    let launched = |calls: &[String]| {
+        calls
+            .iter()
+            .filter(|call| call.starts_with("plain_"))
+            .count()
+    };
+    let (answers, len, calls) = step(&[1, 2, 3]);
+    assert!(answers.is_ok());
+    // Embedding, 13 a layer, norm and logits; one copy up and one down.
+    assert_eq!(
+        (len, launched(&calls), calls.len()),
+        (3, 1 + 2 * 13 + 2, 31),
+        "{calls:?}"
+    );
+    recording.lose_after(7);
+    let (answers, len, _) = step(&[4]);
+    let error = answers.unwrap_err().to_string();
+    assert!(error == "cuda:0: the card is lost", "{error}");
+    assert_eq!(len, 3);
+}
