@@ -16,7 +16,7 @@ use crate::dims::ModelDimensions;
 use crate::error::{Error, Result};
 use crate::kernels::SimdLevel;
 use crate::model::{ComputeType, Executor};
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Tokenizer, mistaken_model};
 use crate::weights::WeightSource;
 use crate::weights::hub::{self, HubConfig, ModelFiles};
 
@@ -311,11 +311,12 @@ pub fn load_tokenizer(files: &ModelFiles, source: &dyn WeightSource) -> Result<T
 /// times would all be off by one. Sizes that are none of openai's may be padded or a fine-tune's.
 fn other_vocabulary(tokenizer: &Tokenizer, dims: &ModelDimensions) -> Option<String> {
     let (has, needs) = (tokenizer.n_vocab(), dims.n_vocab);
-    let openai = |n: usize| (51_864..=51_866).contains(&n);
     // Networks of 128 mels came with one more language, however they are padded.
-    let newer = dims.n_mels == 128 && needs > 51_865;
-    (openai(has) && has != needs && (openai(needs) || newer && has < 51_866)).then(|| {
-        format!("the tokenizer has {has} tokens, the network {needs}: they are of different models")
+    let newer = || dims.n_mels == 128 && needs > 51_865 && (51_864..51_866).contains(&has);
+    mistaken_model(has, needs).or_else(|| {
+        newer().then(|| {
+            format!("the tokenizer of {has} tokens is of another model than the network of {needs}")
+        })
     })
 }
 

@@ -17,6 +17,7 @@ mod vocabulary;
 use std::sync::OnceLock;
 
 pub use languages::{LANGUAGES, is_auto, language_code, language_name};
+pub(crate) use special::mistaken_model;
 
 use tokenizers::models::bpe::Merges;
 

@@ -204,8 +204,7 @@ impl Tokenizer {
         let ids = ordinary_ids.chain(parts.added.iter().map(|token| token.id));
         let count = ids.max().map_or(0, |highest| highest as usize + 1);
         if count > most {
-            let reason = format!("{count} tokens, but the network has {most}");
-            return Err(damaged(name, None, reason));
+            return Err(damaged(name, None, too_many(count, most)));
         }
         let mut tokens = TokenBytes::default();
         for (bytes, id) in &parts.ordinary {
@@ -235,6 +234,10 @@ impl Tokenizer {
         special.timestamps = match place_timestamps(&mut tokens, begin, most) {
             Ok(timestamps) => timestamps,
             Err(reason) if listed.is_some() => return Err(damaged(name, None, reason)),
+            // openai's own vocabulary with times that do not fit is that of another network.
+            Err(_) if special::mistaken_model(end_of(begin), most).is_some() => {
+                return Err(damaged(name, None, too_many(end_of(begin), most)));
+            }
             Err(_) => id_of_index(tokens.len())..id_of_index(tokens.len()),
         };
         let without = |id: &u32| tokens.kind(*id) == Kind::None;
@@ -248,6 +251,16 @@ impl Tokenizer {
     }
 }
 
+/// Where timestamps end that begin there.
+fn end_of(begin: u32) -> usize {
+    begin as usize + N_TIMESTAMPS
+}
+
+fn too_many(count: usize, most: usize) -> String {
+    special::mistaken_model(count, most)
+        .unwrap_or_else(|| format!("{count} tokens, but the network has {most}"))
+}
+
 /// Gives the timestamps their ids, from `begin` on in a row; an id that means something else there, or that the network
 /// lacks, is the reason why that cannot be.
 fn place_timestamps(
@@ -255,9 +268,9 @@ fn place_timestamps(
     begin: u32,
     most: usize,
 ) -> std::result::Result<std::ops::Range<u32>, String> {
-    let end = begin as usize + N_TIMESTAMPS;
+    let end = end_of(begin);
     if end > most {
-        return Err(format!("{end} tokens, but the network has {most}"));
+        return Err(too_many(end, most));
     }
     let timestamps = begin..id_of_index(end);
     let contents = (0..N_TIMESTAMPS).map(special::timestamp_content);

@@ -7,6 +7,26 @@ use super::languages::LANGUAGES;
 /// Timestamp tokens in every Whisper vocabulary: `<|0.00|>` to `<|30.00|>` in steps of 0.02 s.
 pub const N_TIMESTAMPS: usize = 1501;
 
+/// The sizes of openai's vocabularies, and what models have them.
+const OPENAI_SIZES: [(usize, &str); 3] = [
+    (51_864, "English-only"),
+    (51_865, "multilingual"),
+    (51_866, "multilingual with Cantonese (large-v3 and later)"),
+];
+
+/// What to say where a vocabulary and a network are of different models of openai's; `None` where
+/// either has another size.
+pub fn mistaken_model(vocabulary: usize, network: usize) -> Option<String> {
+    let named = |size| OPENAI_SIZES.iter().find(|(known, _)| *known == size);
+    let (vocabulary, network) = (named(vocabulary)?, named(network)?);
+    (vocabulary != network).then(|| {
+        format!(
+            "the tokenizer is of another model: it is {} and has {} tokens, the network is {} and has {}",
+            vocabulary.1, vocabulary.0, network.1, network.0
+        )
+    })
+}
+
 /// Ids of the tokens that steer the decoder. Names are openai/whisper's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SpecialTokens {

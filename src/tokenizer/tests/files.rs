@@ -149,6 +149,31 @@ fn a_vocabulary_may_have_no_timestamps() {
 }
 
 #[test]
+fn a_vocabulary_of_another_model_of_openais_is_named() {
+    // The last token before the timestamps, as the multilingual and the English-only files have it.
+    for (last, network, want) in [
+        (
+            50_363,
+            51_864,
+            "it is multilingual and has 51865 tokens, the network is English-only",
+        ),
+        (50_364, 51_865, "multilingual with Cantonese"),
+        (50_364, 51_864, "multilingual with Cantonese"),
+        (50_363, 51_870, "fine"),
+        (50_362, 51_864, "fine"),
+        (50_300, 51_700, "fine"),
+    ] {
+        let (no_timestamps, before) = REDUCED_SPECIALS.split_last().unwrap();
+        let added = before.iter().zip(9..).chain([(no_timestamps, last)]);
+        let added = added.map(|(content, id)| json!({"id": id, "content": content}));
+        let json = file(added.collect());
+        let said = Tokenizer::from_bytes("v", json.as_bytes(), Some(network))
+            .map_or_else(|error| error.to_string(), |_| "fine".into());
+        assert!(said.contains(want), "{last} {network}: {said}");
+    }
+}
+
+#[test]
 fn timestamps_that_are_listed_must_be_in_a_row() {
     let cases = [
         (
