@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::IDLE_STATES;
 use super::inbox::Answer;
 use super::intake::{Encoded, Intake, caught};
 use super::slot::Slot;
@@ -28,6 +29,11 @@ impl Batch {
     /// Windows in it.
     pub fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Gives back what is kept for windows to come.
+    pub fn rest(&mut self) {
+        self.spare.truncate(IDLE_STATES);
     }
 
     /// Gives a window a slot: it takes part from the next step on.

@@ -3,13 +3,13 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::Capacity;
 use super::counts::Tally;
 use super::inbox::Answer;
 use super::queue::FairQueue;
 use super::task::{Ask, Task};
+use super::{Capacity, IDLE_STATES};
 use crate::decoding::LanguageTokens;
 use crate::error::{Error, Result};
 use crate::model::{self, AudioState, Network, StepWindow};
@@ -65,6 +65,17 @@ impl Intake {
             capacity,
             state,
         }
+    }
+
+    /// Whether something comes within that time. If not, what is kept for windows to come is given back.
+    pub fn has_work_within(&self, time: Duration) -> bool {
+        let comes = self.queue.wait(time);
+        if !comes {
+            let mut state = self.lock();
+            state.spare.truncate(IDLE_STATES);
+            state.detected = Vec::new();
+        }
+        comes
     }
 
     /// Up to `count` windows that there is room for. With `wait`, for which nothing may be under way,

@@ -29,6 +29,9 @@ use crate::options::{DecodingOptions, Gates};
 /// Rows that a window takes with openai/whisper's default of five beams, or five samples.
 const ROWS_PER_WINDOW: usize = 5;
 
+/// Memory of windows that is kept while nothing comes, so that the next one need not ask for it.
+const IDLE_STATES: usize = 1;
+
 /// Asks running work to stop; clones share the request.
 #[derive(Clone, Debug, Default)]
 pub struct Cancel(Arc<Request>);

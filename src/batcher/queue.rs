@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Items of several sources. The source that was served longest ago is served next, so one with
 /// few items overtakes one with many.
@@ -91,6 +92,14 @@ impl<T> FairQueue<T> {
         item
     }
 
+    /// Waits at most so long for an item, or for the end; whether there is either.
+    pub fn wait(&self, at_most: Duration) -> bool {
+        let nothing = |lanes: &mut Lanes<T>| lanes.len == 0 && !lanes.closed;
+        let waited = self.work.wait_timeout_while(self.lock(), at_most, nothing);
+        let (_lanes, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        !timeout.timed_out()
+    }
+
     /// Takes out every item that is `unwanted`.
     pub fn remove_if(&self, unwanted: impl Fn(&T) -> bool) -> Vec<T> {
         let mut lanes = self.lock();
@@ -129,6 +138,7 @@ impl<T> FairQueue<T> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::FairQueue;
 
@@ -154,6 +164,17 @@ mod tests {
         queue.close();
         assert_eq!(queue.push(1, 2), Err(2));
         assert_eq!((next(&queue, true), next(&queue, true)), (Some(1), None));
+    }
+
+    #[test]
+    fn a_reader_may_wait_for_a_while() {
+        let (queue, moment) = (FairQueue::new(2), Duration::from_millis(1));
+        assert!(!queue.wait(moment));
+        queue.push(1, 1).unwrap();
+        assert!(queue.wait(moment));
+        assert_eq!((next(&queue, false), queue.wait(moment)), (Some(1), false));
+        queue.close();
+        assert!(queue.wait(moment));
     }
 
     #[test]

@@ -6,11 +6,15 @@
 //! call, is the executor's word ([`Feeding`]): nothing here knows a device.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::batch::Batch;
 use super::intake::{Encoded, Intake};
 use super::task::Task;
 use crate::model::Feeding;
+
+/// How long nothing has to come before memory that windows left is given back.
+const IDLE: Duration = Duration::from_millis(300);
 
 pub(super) struct Worker {
     intake: Intake,
@@ -44,6 +48,9 @@ impl Worker {
         } = self.feeding;
         loop {
             let stepping = !self.batch.is_empty();
+            if !stepping && !self.intake.has_work_within(IDLE) {
+                self.batch.rest();
+            }
             let encoding = (lanes - usize::from(stepping)).max(1);
             let tasks = self
                 .intake
