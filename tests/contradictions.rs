@@ -100,6 +100,18 @@ fn positions_that_make_no_sense_cut_nothing() {
 }
 
 #[test]
+fn what_stands_in_front_of_the_first_page_is_passed_over() {
+    for name in OGG {
+        let whole = samples(golden(name));
+        let junk: Vec<u8> = (0..500u32).map(|x| (x * x >> 3) as u8).collect();
+        let false_page = [b"xOggS\0\x02", &[1; 300][..]].concat();
+        for front in [junk, vec![0; 100_000], false_page] {
+            assert!(heard([front, golden(name)].concat()).0 == whole, "{name}");
+        }
+    }
+}
+
+#[test]
 fn a_last_page_that_ends_before_it_begins_is_heard() {
     for name in OGG {
         let whole = samples(golden(name));
@@ -253,6 +265,24 @@ fn samples_of_24_bits_may_stand_in_four_bytes() {
         .collect();
     let packed = samples(wav(1, 3, 24, &[(b"data", &three)]));
     assert!(samples(wav(1, 4, 24, &[(b"data", &four)])) == packed);
+    // At the lower end, the highest byte repeating the sign, behind silence and in two chunks.
+    let fine: Vec<i32> = (0..8_000).map(|x| (x - 4_000) * 1_033).collect();
+    let low: Vec<u8> = fine.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let high: Vec<u8> = fine
+        .iter()
+        .flat_map(|x| x.to_le_bytes()[..3].to_vec())
+        .collect();
+    let silence = 40_000;
+    let packed = samples(wav(
+        1,
+        3,
+        24,
+        &[(b"data", &[vec![0; 3 * silence], high].concat())],
+    ));
+    let (first, second) = low.split_at(8_000);
+    let first = [vec![0; 4 * silence], first.to_vec()].concat();
+    let chunks: [(&[u8; 4], &[u8]); 2] = [(b"data", &first), (b"data", second)];
+    assert!(samples(wav(1, 4, 24, &chunks)) == packed);
 }
 
 #[test]
@@ -328,6 +358,22 @@ fn a_named_centre_is_heard() {
     }
 }
 
+/// A FLAC file with comments as Ogg has it, the frames those of the file without.
+fn in_ogg(file: &[u8], plain: &[u8]) -> Vec<u8> {
+    let head = [b"\x7fFLAC\x01\0\0\x01", &file[..42]].concat();
+    let comments = file[42..file.len() - (plain.len() - 42)].to_vec();
+    let frames = plain[42..].chunks((plain.len() - 42) / 20);
+    let mut pages = vec![page(&[head], 2, 0, 7, 0), page(&[comments], 0, 0, 7, 1)];
+    pages.push(page(
+        &frames.map(<[u8]>::to_vec).collect::<Vec<_>>(),
+        4,
+        20 * 192,
+        7,
+        2,
+    ));
+    pages.concat()
+}
+
 #[test]
 fn the_mask_in_flac_comments_names_the_places() {
     let plain = flac_of_frames(&[[0, 0, 9_000]; 20]);
@@ -346,6 +392,13 @@ fn the_mask_in_flac_comments_names_the_places() {
     assert!(loudest(plain.clone()) > 0.05);
     assert!(loudest(with_mask("0x7")) > 0.05);
     assert!(loudest(with_mask("0xB")) < 0.001);
+    assert!(loudest(in_ogg(&with_mask("0x7"), &plain)) > 0.05);
+    assert!(loudest(in_ogg(&with_mask("0xB"), &plain)) < 0.001);
+    let message = refused(plain[42..].to_vec());
+    assert!(
+        message.contains("FLAC frames without their header") && message.contains("ffmpeg -i"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod dependencies;
 mod fuzz;
 mod gpu;
 mod gpu_network;
+mod headers;
 mod imports;
 #[cfg(all(feature = "cli", feature = "hub"))]
 mod inputs;

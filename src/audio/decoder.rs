@@ -162,7 +162,13 @@ pub(super) fn changed(params: &AudioCodecParameters, data: &[u8]) -> Option<Audi
 fn check(params: &AudioCodecParameters) -> Result<(), String> {
     let says_itself = matches!(
         params.codec,
-        codecs::CODEC_ID_MP1 | codecs::CODEC_ID_MP2 | codecs::CODEC_ID_MP3 | codecs::CODEC_ID_ALAC
+        codecs::CODEC_ID_MP1
+            | codecs::CODEC_ID_MP2
+            | codecs::CODEC_ID_MP3
+            | codecs::CODEC_ID_ALAC
+            | codecs::CODEC_ID_FLAC
+            | codecs::CODEC_ID_VORBIS
+            | codecs::CODEC_ID_OPUS
     );
     let rate = params.sample_rate.filter(|rate| *rate > 0 || !says_itself);
     if let Some(rate) = rate.filter(|rate| !RATES.contains(rate)) {

@@ -1,11 +1,12 @@
 //! What a file is, by its first bytes: one table of signatures, behind any tags.
 //!
 //! A signature counts at the start only. MPEG audio and ADTS have none worth the name: they count
-//! where several frames follow one another and agree.
+//! where several frames follow one another and agree, behind silence and junk too; and so does an Ogg
+//! page, whose checksum makes sure of it.
 
 use std::io::Result as IoResult;
 
-use super::demux::{adts, mpeg};
+use super::demux::{adts, flac, mpeg, ogg};
 use super::source::Source;
 use super::tags::tag_bytes;
 
@@ -141,8 +142,9 @@ const TEXTS: [(&str, &str); 6] = [
 
 /// Bytes that the signatures and the check for text look at.
 const HEAD_BYTES: u64 = 1024;
-/// Junk and silence that frames may stand behind.
+/// Junk that frames and pages may stand behind, and silence in front of that.
 const JUNK_BYTES: u64 = 64 << 10;
+const SILENCE_BYTES: u64 = 16 << 20;
 /// Frames in a row that make sure of a stream behind junk, and at the very start.
 const SURE_FRAMES: usize = 4;
 const LIKELY_FRAMES: usize = 2;
@@ -166,11 +168,18 @@ pub(super) fn recognise(source: &mut Source) -> IoResult<Found> {
     if is_transport_stream(source)? {
         return Ok(Media("an MPEG transport stream (TS)"));
     }
-    if let Some(kind) = frames(source)? {
+    let silence = silent_bytes(source)?;
+    if let Some(page) = ogg::first_page(&source.upto(silence, JUNK_BYTES)?) {
+        source.skip(silence + page as u64);
+        return Ok(Known(Kind::Ogg));
+    }
+    if let Some(kind) = frames(source, silence)? {
         return Ok(Known(kind));
     }
     let head = source.upto(0, HEAD_BYTES)?;
+    let frames = flac::is_frame(&head).then_some(Media("FLAC frames without their header"));
     Ok(dolby(&head)
+        .or(frames)
         .or_else(|| text(&head))
         .unwrap_or(Found::Unknown))
 }
@@ -182,20 +191,29 @@ fn by_signature(head: &[u8]) -> Found {
     found.map_or(Found::Unknown, |(.., found)| *found)
 }
 
-/// MPEG audio or ADTS: at the start, or behind silence or junk where more frames make sure of it.
-fn frames(source: &mut Source) -> IoResult<Option<Kind>> {
-    let head = source.upto(0, JUNK_BYTES)?;
-    let first = head.iter().position(|byte| *byte != 0).unwrap_or(0);
-    for at in first..head.len().saturating_sub(1) {
+/// Zeros that the source begins with.
+fn silent_bytes(source: &mut Source) -> IoResult<u64> {
+    let mut at = 0;
+    while at < SILENCE_BYTES {
+        let block = source.upto(at, JUNK_BYTES)?;
+        match block.iter().position(|byte| *byte != 0) {
+            Some(first) => return Ok(at + first as u64),
+            None if block.is_empty() => break,
+            None => at += block.len() as u64,
+        }
+    }
+    Ok(0)
+}
+
+/// MPEG audio or ADTS: behind silence, or behind junk where more frames make sure of it.
+fn frames(source: &mut Source, silence: u64) -> IoResult<Option<Kind>> {
+    let head = source.upto(silence, JUNK_BYTES)?;
+    for at in 0..head.len().saturating_sub(1) {
         if head[at] != 0xff || head[at + 1] < 0xe0 {
             continue;
         }
-        let needed = if at == first {
-            LIKELY_FRAMES
-        } else {
-            SURE_FRAMES
-        };
-        let at = at as u64;
+        let needed = if at == 0 { LIKELY_FRAMES } else { SURE_FRAMES };
+        let at = silence + at as u64;
         if is_chain(source, at, needed, adts::Header::at, |a, b| {
             (b.is_none_or(|b| a.agrees(&b)), a.bytes)
         })? {
@@ -345,6 +363,26 @@ mod tests {
         assert_eq!(of(&junk), Known(Kind::Mpeg(700)));
         let too_few = [vec![0x11; 700], mp3_frames(3), vec![0x11; 9]].concat();
         assert_eq!(of(&too_few), Found::Unknown);
+    }
+
+    #[test]
+    fn long_silence_in_front_is_passed_over() {
+        for zeros in [100_000, 65_535, 65_536, 3 << 20] {
+            let found = of(&[vec![0; zeros], mp3_frames(2)].concat());
+            assert_eq!(found, Known(Kind::Mpeg(zeros as u64)));
+        }
+        assert_eq!(of(&[0; 200_000]), Found::Unknown);
+    }
+
+    #[test]
+    fn flac_without_a_header_is_named() {
+        // 4,096 frames at 44.1 kHz, stereo of 16 bits, the first frame, and the sum of all that.
+        let header = b"\xff\xf8\xc9\x18\x00\xc2";
+        let named = Media("FLAC frames without their header");
+        assert_eq!(of(&[header.as_slice(), &[7; 90]].concat()), named);
+        let mut other = [header.as_slice(), &[7; 90]].concat();
+        other[5] ^= 1;
+        assert_eq!(of(&other), Found::Unknown);
     }
 
     #[test]

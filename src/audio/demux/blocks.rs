@@ -1,6 +1,7 @@
 //! Samples and blocks of equal size, one after another: what wav, aiff and caf hold.
 
 use std::collections::VecDeque;
+use std::io::Result as IoResult;
 
 use symphonia::core::audio::Channels;
 use symphonia::core::codecs::audio::well_known as codecs;
@@ -13,6 +14,9 @@ use crate::audio::source::Source;
 /// Most bytes of what is said of the channels.
 pub(super) const MAX_LAYOUT_BYTES: u64 = 64 << 10;
 
+/// Bytes that are searched for the first sound, at once and up to where in the file.
+const SEARCH_BYTES: u64 = 64 << 10;
+const SEARCHED_BYTES: u64 = 16 << 20;
 /// Frames that are handed on at once.
 const PACKET_FRAMES: u64 = 1152;
 
@@ -27,6 +31,8 @@ pub(super) struct Blocks {
     /// Begins and ends of more blocks behind these.
     more: VecDeque<(u64, u64)>,
     block: Block,
+    /// Samples of 24 bits stand at the lower end of four bytes, not at the upper.
+    is_low: bool,
     is_cut: bool,
 }
 
@@ -70,7 +76,15 @@ impl Blocks {
             tracks: [track],
             more: VecDeque::new(),
             block,
+            is_low: false,
         }
+    }
+
+    /// Moves little-endian samples of 24 bits from the lower end of four bytes to the upper, if they
+    /// stand there.
+    pub(super) fn raised(mut self) -> IoResult<Self> {
+        self.is_low = is_low(&mut self.source, self.at, self.end)?;
+        Ok(self)
     }
 
     /// Goes on with the blocks of other extents.
@@ -116,8 +130,12 @@ impl Demuxer for Blocks {
             left = self.end.saturating_sub(self.at) / bytes;
         }
         let n = left.min((PACKET_FRAMES / frames).max(1));
-        let data = self.source.upto(self.at, n * bytes)?;
+        let mut data = self.source.upto(self.at, n * bytes)?;
         self.at += n * bytes;
+        for sample in data.chunks_exact_mut(4).filter(|_| self.is_low) {
+            sample.rotate_right(1);
+            sample[0] = 0;
+        }
         Ok(Some(Packet {
             data,
             frames: n * frames,
@@ -131,6 +149,26 @@ impl Demuxer for Blocks {
             false => Ending::Whole,
         }
     }
+}
+
+/// Whether samples of 24 bits stand at the lower end of four bytes: there the highest byte repeats the
+/// sign, and the lowest is not always 0. The first that are not all 0 decide.
+fn is_low(source: &mut Source, mut at: u64, end: u64) -> IoResult<bool> {
+    while at < end.min(SEARCHED_BYTES) {
+        let block = source.upto(at, SEARCH_BYTES.min(end - at))?;
+        let words = block
+            .chunks_exact(4)
+            .map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        let mut heard = words.filter(|word| *word != 0).peekable();
+        if heard.peek().is_some() {
+            let (all, any) = heard.fold((true, false), |(all, any), word| {
+                (all & (word << 8 >> 8 == word), any | (word & 0xff != 0))
+            });
+            return Ok(all && any);
+        }
+        at += SEARCH_BYTES;
+    }
+    Ok(false)
 }
 
 /// How the samples of plain PCM are written.

@@ -9,13 +9,15 @@ use std::io::{ErrorKind, Read, Result as IoResult, Seek, SeekFrom};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use symphonia::core::audio::Channels;
+use symphonia::core::checksum::Crc8Ccitt;
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::AudioCodecParameters;
 use symphonia::core::errors::Error as MediaError;
 use symphonia::core::formats::{FormatOptions, FormatReader};
-use symphonia::core::io::{MediaSource, MediaSourceStream, MediaSourceStreamOptions};
+use symphonia::core::io::{MediaSource, MediaSourceStream, MediaSourceStreamOptions, Monitor};
 use symphonia::default::formats::FlacReader;
 
+use super::blocks;
 use super::seeking::sought;
 use super::{Change, Demuxer, Ending, Fault, Packet, Track};
 use crate::audio::places;
@@ -99,7 +101,10 @@ fn stream(source: &Arc<Mutex<Source>>, begin: u64) -> IoResult<Result<Stream, St
     let Some(mut info) = info else {
         return Ok(Err("the description of its stream is missing".to_owned()));
     };
-    let rate = u32::from_be_bytes([0, info[10], info[11], info[12]]) >> 4;
+    let (rate, channels) = format(&info);
+    if rate == 0 {
+        return Ok(Err("a sample rate of 0 Hz makes no sense".to_owned()));
+    }
     let total = u64::from(info[13] & 15) << 32
         | u64::from(u32::from_be_bytes([info[14], info[15], info[16], info[17]]));
     info[13] &= 0xf0;
@@ -117,9 +122,67 @@ fn stream(source: &Arc<Mutex<Source>>, begin: u64) -> IoResult<Result<Stream, St
         reader: FlacReader::try_new(bytes, FormatOptions::default())
             .map_err(|error| error.to_string()),
         seam,
-        places: places::commented(&comments, usize::from(info[12] >> 1 & 7) + 1),
-        duration_s: Some(total as f64 / f64::from(rate.max(1))).filter(|_| total > 0),
+        places: places::commented(&comments, channels as usize),
+        duration_s: Some(total as f64 / f64::from(rate)).filter(|_| total > 0),
     }))
+}
+
+/// The sample rate and the channels of a stream, by its description.
+fn format(info: &[u8; STREAM_INFO_BYTES]) -> (u32, u32) {
+    let rate = u32::from_be_bytes([0, info[10], info[11], info[12]]) >> 4;
+    (rate, u32::from(info[12] >> 1 & 7) + 1)
+}
+
+/// Puts into `params` what the blocks say that other containers keep with a track: the description of
+/// the stream, and the places that its comments name.
+pub(super) fn describe(blocks: &[u8], params: &mut AudioCodecParameters) {
+    let mut rest = blocks.strip_prefix(MARKER).unwrap_or(blocks);
+    let (mut found, mut comments) = (None, &[][..]);
+    while let Some([kind, a, b, c]) = rest.first_chunk() {
+        let size = u32::from_be_bytes([0, *a, *b, *c]) as usize;
+        let body = &rest[4..rest.len().min(4 + size)];
+        match kind & 0x7f {
+            0 if found.is_none() => found = body.first_chunk::<STREAM_INFO_BYTES>(),
+            4 => comments = body,
+            _ => {}
+        }
+        rest = &rest[4 + body.len()..];
+    }
+    if let Some(info) = found {
+        let (rate, channels) = format(info);
+        params
+            .with_sample_rate(rate)
+            .with_channels(blocks::unplaced(channels))
+            .with_extra_data(info.as_slice().into());
+        if let Some(places) = places::commented(comments, channels as usize) {
+            params.with_channels(places);
+        }
+    }
+}
+
+/// Whether a frame begins here: its header, whose last byte is the sum of those before it; RFC 9639,
+/// section 9.1.
+pub(in crate::audio) fn is_frame(bytes: &[u8]) -> bool {
+    let Some([0xff, 0xf8 | 0xf9, sizes, channels, number, ..]) = bytes.first_chunk::<5>() else {
+        return false;
+    };
+    let (block, rate) = (sizes >> 4, sizes & 15);
+    let is_reserved = block == 0 || rate == 15 || channels >> 4 > 10 || channels & 1 == 1;
+    let number_bytes = number.leading_ones().max(1) as usize;
+    let block_bytes = match block {
+        6 => 1,
+        7 => 2,
+        _ => 0,
+    };
+    let rate_bytes = match rate {
+        12 => 1,
+        13 | 14 => 2,
+        _ => 0,
+    };
+    let end = 4 + number_bytes + block_bytes + rate_bytes;
+    let mut sum = Crc8Ccitt::new(0);
+    sum.process_buf_bytes(bytes.get(..end).unwrap_or_default());
+    !is_reserved && bytes.get(end) == Some(&sum.crc())
 }
 
 /// What the blocks in front of a stream hold.
@@ -394,5 +457,29 @@ mod tests {
         ] {
             assert_eq!(ends(&chance), None, "{} bytes", chance.len());
         }
+    }
+
+    #[test]
+    fn blocks_that_other_containers_keep() {
+        let mut info = [0; STREAM_INFO_BYTES];
+        info[10..13].copy_from_slice(&[0x03, 0xe8, 0x04]);
+        let mask = b"WAVEFORMATEXTENSIBLE_CHANNEL_MASK=0xB";
+        let comments = [b"\x04\0\0\x25", &mask[..]].concat();
+        let bytes = [b"fLaC\x01\0\0\x01x\0\0\0\x22", &info[..], &comments].concat();
+        for begin in [0, 4] {
+            let mut params = AudioCodecParameters::new();
+            describe(&bytes[begin..], &mut params);
+            assert_eq!(params.sample_rate, Some(16_000));
+            assert_eq!(params.extra_data.as_deref(), Some(&info[..]));
+            assert_eq!(params.channels, places::commented(mask, 3));
+            assert!(params.channels.is_some());
+        }
+        // Without comments, and cut off inside the description.
+        let mut params = AudioCodecParameters::new();
+        describe(&bytes[..13 + STREAM_INFO_BYTES], &mut params);
+        assert_eq!(params.channels, Some(blocks::unplaced(3)));
+        let mut params = AudioCodecParameters::new();
+        describe(&bytes[..12], &mut params);
+        assert_eq!(params.extra_data, None);
     }
 }

@@ -241,7 +241,11 @@ impl Format {
             let first = source.upto(extent.start, bursts::SEARCH_BYTES)?;
             track.codec = bursts::name(&first).map(str::to_owned);
         }
-        let first = Blocks::new(source, "wave", track, block, extent);
+        let is_padded = self.bits == 24 && self.sample_bytes() == 4;
+        let mut first = Blocks::new(source, "wave", track, block, extent);
+        if is_padded && names::wave(self.tag) == Some(Coded::Pcm) {
+            first = first.raised()?;
+        }
         Ok(Box::new(first.followed_by(more)))
     }
 }

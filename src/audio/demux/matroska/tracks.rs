@@ -6,7 +6,7 @@ use symphonia::core::codecs::audio::AudioCodecParameters;
 use symphonia::core::codecs::audio::well_known as codecs;
 
 use super::super::blocks::{self, Block, Pcm, PcmKind};
-use super::super::{Track, wave};
+use super::super::{Track, flac, wave};
 use super::ebml::{children, find, float, text, unsigned};
 use crate::audio::aac;
 use crate::audio::names::{self, Coded};
@@ -17,7 +17,6 @@ const TRACK_ENTRY: u32 = 0xae;
 const AUDIO_TYPE: u64 = 2;
 /// Most bytes that a compressed packet may unfold to.
 const MAX_UNPACKED_BYTES: u64 = 16 << 20;
-const STREAM_INFO_BYTES: usize = 34;
 
 /// What reading the packets of a track needs.
 #[derive(Clone, Debug)]
@@ -155,30 +154,13 @@ fn private_data(params: &mut AudioCodecParameters, private: &[u8]) -> Result<(),
                 params.with_extra_data(headers.into());
             }
         }
-        codecs::CODEC_ID_FLAC => {
-            if let Some(info) = stream_info(private) {
-                params.with_extra_data(info.into());
-            }
-        }
+        codecs::CODEC_ID_FLAC => flac::describe(private, params),
         _ if !private.is_empty() => {
             params.with_extra_data(private.into());
         }
         _ => {}
     }
     Ok(())
-}
-
-/// The description of the stream among FLAC's blocks.
-fn stream_info(private: &[u8]) -> Option<&[u8]> {
-    let mut blocks = private.strip_prefix(b"fLaC").unwrap_or(private);
-    loop {
-        let [kind, a, b, c] = *blocks.first_chunk::<4>()?;
-        let size = u32::from_be_bytes([0, a, b, c]) as usize;
-        if kind & 0x7f == 0 {
-            return blocks.get(4..4 + STREAM_INFO_BYTES);
-        }
-        blocks = blocks.get(4 + size..)?;
-    }
 }
 
 /// The ways of packing and what each is for: 1 packets, 2 the codec's own data.
@@ -244,12 +226,5 @@ mod tests {
         assert_eq!(Packing::Zlib.unpack(packed.clone()), Ok(vec![7; 100]));
         assert!(Packing::Zlib.unpack(packed[..4].to_vec()).is_err());
         assert!(compression(&[0x42, 0x54, 0x81, 2]).unpack(vec![]).is_err());
-    }
-
-    #[test]
-    fn headers_among_a_codecs_data() {
-        let blocks = [b"fLaC\x04\0\0\x01x\x80\0\0\x22".as_slice(), &[6; 34]].concat();
-        assert_eq!(stream_info(&blocks), Some(&[6; 34][..]));
-        assert_eq!(stream_info(&blocks[..12]), None);
     }
 }

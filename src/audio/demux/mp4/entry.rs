@@ -4,7 +4,7 @@ use symphonia::core::codecs::audio::well_known as codecs;
 
 use super::super::aiff::IMA4;
 use super::super::blocks::{self, Block, Pcm, PcmKind};
-use super::super::{Track, caf};
+use super::super::{Track, caf, flac};
 use super::atoms::{be32, be64, children, find};
 use crate::audio::aac::Descriptor;
 use crate::audio::names::{self, Coded};
@@ -241,11 +241,8 @@ impl<'b> Fields<'b> {
                 params.with_extra_data(cookie.into());
             }
             codecs::CODEC_ID_FLAC => {
-                let blocks = self.atom(*b"dfLa").and_then(|body| body.get(8..42));
-                if let Some(info) = blocks {
-                    let rate = u32::from_be_bytes([0, info[10], info[11], info[12]]) >> 4;
-                    params.with_sample_rate(rate).with_extra_data(info.into());
-                }
+                let body = self.atom(*b"dfLa").unwrap_or_default();
+                flac::describe(body.get(4..).unwrap_or_default(), params);
             }
             codecs::CODEC_ID_OPUS => {
                 let body = self.atom(*b"dOps").unwrap_or_default();
@@ -278,6 +275,8 @@ fn opus_head(body: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use symphonia::core::audio::{Channels, Position};
+
     use super::*;
 
     fn described(format: &[u8; 4], bits: u16, atoms: &[u8]) -> Entry {
@@ -334,6 +333,19 @@ mod tests {
         assert_eq!((entry.block, entry.track.obstacle), (Some(block), None));
         let without = described(b"ms\0\x11", 16, b"");
         assert!(without.block.is_none() && without.track.obstacle.is_some());
+    }
+
+    #[test]
+    fn flac_says_its_own_rate_and_places() {
+        let mut info = [0; 34];
+        info[10..13].copy_from_slice(&[0x03, 0xe8, 0x04]);
+        let comment = b"WAVEFORMATEXTENSIBLE_CHANNEL_MASK=0xB";
+        let blocks = [b"\0\0\0\x22", &info[..], b"\x84\0\0\x25", comment].concat();
+        let atom = [b"\0\0\0\x5bdfLa\0\0\0\0", &blocks[..]].concat();
+        let params = described(b"fLaC", 16, &atom).track.params;
+        assert_eq!(params.sample_rate, Some(16_000));
+        let mask = Position::from_wave_channel_mask(0xb).unwrap();
+        assert_eq!(params.channels, Some(Channels::Positioned(mask)));
     }
 
     #[test]

@@ -11,8 +11,9 @@ use std::collections::VecDeque;
 use std::io::Result as IoResult;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use symphonia::core::audio::Channels;
 use symphonia::core::codecs::CodecParameters;
-use symphonia::core::codecs::audio::well_known::CODEC_ID_OPUS;
+use symphonia::core::codecs::audio::well_known::{CODEC_ID_FLAC, CODEC_ID_OPUS};
 use symphonia::core::codecs::audio::{AudioCodecParameters, CODEC_ID_NULL_AUDIO};
 use symphonia::core::errors::Error as MediaError;
 use symphonia::core::formats::{FormatOptions, FormatReader, Track as MediaTrack};
@@ -22,11 +23,13 @@ use symphonia::default::formats::OggReader;
 use super::{Change, Demuxer, Ending, Fault, Packet, Track};
 use crate::audio::names::OGG_STREAMS;
 use crate::audio::opus::OpusHead;
+use crate::audio::places;
 use crate::audio::source::Source;
-use page::Page;
+use page::{CHECKSUM, MARKER, Page, checksum};
 use pages::{Found, Pages};
 
-/// First bytes of an Ogg file that are searched for the names of its streams.
+/// First bytes of an Ogg file that are searched for the names of its streams, and for the places of
+/// FLAC's channels.
 const OGG_HEAD_BYTES: u64 = 8 << 10;
 /// A length that no recording has: positions that are none read as such.
 const MAX_FRAMES: u64 = 1 << 48;
@@ -59,7 +62,7 @@ enum Step {
 
 /// Opens an Ogg file; an error says what it lacks.
 pub(in crate::audio) fn open(mut source: Source) -> IoResult<Result<Box<dyn Demuxer>, String>> {
-    let named = named(&source.upto(0, OGG_HEAD_BYTES)?);
+    let head = source.upto(0, OGG_HEAD_BYTES)?;
     let found = Arc::default();
     let bytes = Box::new(Pages::new(source, Arc::clone(&found)));
     let bytes = MediaSourceStream::new(bytes, MediaSourceStreamOptions::default());
@@ -69,7 +72,15 @@ pub(in crate::audio) fn open(mut source: Source) -> IoResult<Result<Box<dyn Demu
     };
     let mut ogg = Ogg::new(reader, found);
     if ogg.tracks.is_empty() {
-        ogg.tracks = named;
+        ogg.tracks = named(&head);
+    }
+    for Track { params, .. } in &mut ogg.tracks {
+        let count = params.channels.as_ref().map_or(0, Channels::count);
+        if params.codec == CODEC_ID_FLAC
+            && let Some(places) = places::commented(&head, count)
+        {
+            params.with_channels(places);
+        }
     }
     if ogg.reader.is_none() && ogg.tracks.is_empty() {
         return Ok(Err(error));
@@ -77,24 +88,52 @@ pub(in crate::audio) fn open(mut source: Source) -> IoResult<Result<Box<dyn Demu
     Ok(Ok(Box::new(ogg)))
 }
 
+/// Where the first page of a stream begins whose checksum is right, wherever that is.
+pub(in crate::audio) fn first_page(bytes: &[u8]) -> Option<usize> {
+    let is_sound = |page: &Page<'_>, bytes: &[u8]| {
+        page.is_first && bytes[CHECKSUM] == checksum(&bytes[..page.bytes]).to_le_bytes()
+    };
+    let begins = bytes.windows(MARKER.len()).enumerate();
+    let mut begins = begins
+        .filter(|(_, bytes)| bytes == MARKER)
+        .map(|(at, _)| at);
+    begins.find(|at| Page::read(&bytes[*at..]).is_some_and(|page| is_sound(&page, &bytes[*at..])))
+}
+
 /// Tracks for the streams that nothing here decodes, from the pages that begin a file.
 fn named(head: &[u8]) -> Vec<Track> {
     let (mut tracks, mut rest) = (Vec::new(), head);
     while let Some(page) = Page::read(rest).filter(|page| page.is_first) {
         let starts = |(first, _): &&(&[u8], &str)| page.body.starts_with(first);
-        let obstacle = OpusHead::read(page.body).err();
-        let codec = match OGG_STREAMS.iter().find(starts) {
-            Some((_, name)) => Some(*name),
-            None => (page.body.starts_with(b"Opus") && obstacle.is_some()).then_some("Opus"),
+        let (codec, obstacle) = match vorbis_fault(page.body).or_else(|| opus_fault(page.body)) {
+            Some((codec, fault)) => (Some(codec), Some(fault.to_owned())),
+            None => (OGG_STREAMS.iter().find(starts).map(|(_, name)| *name), None),
         };
         tracks.extend(codec.map(|codec| Track {
-            obstacle: obstacle.filter(|_| codec == "Opus").map(str::to_owned),
+            obstacle,
             codec: Some(codec.to_owned()),
             ..Track::default()
         }));
         rest = &rest[page.bytes..];
     }
     tracks
+}
+
+/// What is wrong with a header of Vorbis or of Opus, by the codec's name.
+type HeaderFault = (&'static str, &'static str);
+
+fn vorbis_fault(packet: &[u8]) -> Option<HeaderFault> {
+    let head = packet.strip_prefix(b"\x01vorbis\0\0\0\0")?;
+    match head.first_chunk::<5>()? {
+        [0, ..] => Some(("Vorbis", "0 channels make no sense")),
+        [_, 0, 0, 0, 0] => Some(("Vorbis", "a sample rate of 0 Hz makes no sense")),
+        _ => None,
+    }
+}
+
+fn opus_fault(packet: &[u8]) -> Option<HeaderFault> {
+    let fault = OpusHead::read(packet).err()?;
+    packet.starts_with(b"Opus").then_some(("Opus", fault))
 }
 
 impl Ogg {
