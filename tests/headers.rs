@@ -7,6 +7,9 @@ use crate::joined::{OGG_CRC, crc};
 const RATE: &str = "a sample rate of 0 Hz makes no sense";
 const CHANNELS: &str = "0 channels make no sense";
 
+/// A file, a marker in it, where its rate stands from there on, in how many bytes, and where its channels do.
+type Case = (&'static str, Vec<u8>, &'static [u8], usize, usize, usize);
+
 /// The file with `bytes` zeros at `offset` from where `marker` first begins.
 fn zeroed(mut file: Vec<u8>, marker: &[u8], offset: usize, bytes: usize) -> Vec<u8> {
     let found = file.windows(marker.len()).position(|at| at == marker);
@@ -19,7 +22,7 @@ fn zeroed(mut file: Vec<u8>, marker: &[u8], offset: usize, bytes: usize) -> Vec<
 fn samples_without_a_rate_or_channels_are_refused_by_name() {
     let pcm: Vec<u8> = (0..8_000i16).flat_map(i16::to_be_bytes).collect();
     let film = mov(b"twos", 16, b"", &pcm, &[]);
-    let cases: [(&str, Vec<u8>, &[u8], usize, usize, usize); 6] = [
+    let cases: [Case; 6] = [
         ("wav", golden("s16.wav"), b"fmt ", 12, 4, 10),
         ("A-law", golden("alaw.wav"), b"fmt ", 12, 4, 10),
         ("ADPCM", golden("ima.wav"), b"fmt ", 12, 4, 10),
