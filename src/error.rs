@@ -125,6 +125,16 @@ pub enum Error {
     /// The engine's worker failed or has stopped: a defect of this crate or of a custom backend.
     #[error("the engine failed: {0}")]
     Engine(String),
+    /// A text that was to be aligned with a recording is not what is said in it.
+    #[error(
+        "the text is not what is said: none of its sentences ({sentences} in all) was heard; what was: {heard:?}"
+    )]
+    NotSaid {
+        /// Sentences of the text.
+        sentences: usize,
+        /// How what was heard begins.
+        heard: String,
+    },
     /// A graphics card, or its driver, is missing or cannot do what is needed.
     #[error("{device}: {reason}")]
     Device {

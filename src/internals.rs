@@ -13,7 +13,9 @@ pub mod attention {
 
 /// Windows of the caller's own making.
 pub mod batcher {
-    pub use crate::batcher::{AlignmentHeads, Batcher, Capacity, Inbox, WindowJob};
+    pub use crate::batcher::{
+        AlignWay, AlignWords, AlignmentHeads, Batcher, Capacity, Inbox, WindowJob,
+    };
     pub use crate::decoding::DecodingResult;
 }
 

@@ -9,7 +9,7 @@ use undertone::attention::{
 };
 use undertone::internals::attention::Naive;
 use undertone::internals::batcher::{
-    AlignmentHeads, Batcher, Capacity, DecodingResult, Inbox, WindowJob,
+    AlignWay, AlignWords, AlignmentHeads, Batcher, Capacity, DecodingResult, Inbox, WindowJob,
 };
 use undertone::{
     Cancel, ComputeType, DecodingOptions, Engine, EngineBuilder, Error, Gates, ModelDimensions,
@@ -119,7 +119,10 @@ fn jobs(dims: &ModelDimensions, mels: &[Vec<f32>], count: usize) -> Vec<WindowJo
             gates,
             source: (i % 5) as u64,
             cancel: Cancel::default(),
-            align: (i % 3 < 2).then(|| heads.clone()),
+            align: (i % 3 < 2).then(|| AlignWords {
+                heads: heads.clone(),
+                way: AlignWay::Again,
+            }),
         }
     };
     (0..count).map(job).collect()

@@ -200,3 +200,30 @@ fn probe_lists_tracks_and_says_which_is_taken() {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.contains("make.sh: it is text"), "{error}");
 }
+
+#[test]
+fn align_says_what_is_wrong_with_a_text() {
+    let cache = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = cache.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.display().to_string()
+    };
+    let text = file("text", b"Bonjour le monde.");
+    let cases = [
+        (file("empty", b" \n"), "-fsrt", 2, "has no words"),
+        (file("bytes", b"\xff\xfe"), "-fsrt", 1, "is no UTF-8 text"),
+        (text.clone() + "s", "-fsrt", 1, "No such file"),
+        (text.clone(), "-fsrt,vtt", 2, "takes one format"),
+        // The model of the tests hears other words.
+        (text, "-fsrt", 1, "the text is not what is said"),
+    ];
+    for (text, format, code, words) in cases {
+        let line = ["align", FRENCH, &text, "-m", PICO, "-l", "fr", "-o", "-"];
+        let output = undertone(&cache).args(line).arg(format).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{text}: {said}");
+        assert!(said.contains(words), "{text}: {said}");
+        assert!(output.stdout.is_empty(), "{text}");
+    }
+}

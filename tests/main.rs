@@ -1,6 +1,8 @@
 //! All integration tests in one binary. Those of the program need all its parts, those that ask for
 //! models by name need the Hub's; the others hold for the library alone.
 
+#[cfg(feature = "hub")]
+mod align;
 mod audio;
 mod batching;
 #[cfg(all(feature = "cli", feature = "hub", feature = "eval"))]

@@ -1,13 +1,35 @@
 //! The step behind a decoded window that word timing needs: its text fed once more, without timestamps and
 //! without the text before it, while the alignment heads are watched.
 
-use crate::decoding::{Alignment, DecodingResult};
+use std::sync::Arc;
+
+use crate::decoding::Alignment;
 use crate::dims::ModelDimensions;
 use crate::model::CrossWeights;
 use crate::options::DecodingOptions;
 use crate::ranking::{AllowedRuns, Answer, Constraint, Query, Wanted};
-use crate::timing::closed_text;
 use crate::tokenizer::Tokenizer;
+
+/// The cross-attention heads, layer and head each, that follow the audio. Cheap to clone.
+pub type AlignmentHeads = Arc<[(usize, usize)]>;
+
+/// How a window's text is aligned with its audio.
+#[derive(Clone, Debug)]
+pub struct AlignWords {
+    /// The heads to watch.
+    pub heads: AlignmentHeads,
+    /// Which text, and by what.
+    pub way: AlignWay,
+}
+
+/// Which text is aligned, and by what.
+#[derive(Clone, Debug)]
+pub enum AlignWay {
+    /// What was decoded, fed once more: openai/whisper's numbers.
+    Again,
+    /// This text, instead of decoding the window.
+    Given(Arc<[u32]>),
+}
 
 /// A window whose text is being aligned.
 pub(super) struct Aligning {
@@ -21,14 +43,13 @@ pub(super) struct Aligning {
 }
 
 impl Aligning {
-    /// None where the result has no text, or more than the decoder has room for.
+    /// None where there is no text, or more than the decoder has room for.
     pub fn new(
         tokenizer: &Tokenizer,
         options: &DecodingOptions,
-        result: &DecodingResult,
+        text_tokens: Vec<u32>,
         dims: &ModelDimensions,
     ) -> Option<Self> {
-        let text_tokens = closed_text(tokenizer, &result.tokens);
         let mut tokens = tokenizer.sot_sequence(options.language.as_deref(), options.task, true);
         let lead = tokens.len() - 1;
         tokens.extend_from_slice(&text_tokens);

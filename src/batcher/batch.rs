@@ -44,9 +44,13 @@ impl Batch {
         let text = text.map_or_else(|| network.text_state(1), Ok);
         let decoder = Slot::decoder(network, &intake.tokenizer, &task.job, 0);
         match text.and_then(|text| Ok((text, decoder?))) {
-            Ok((text, decoder)) => self
-                .slots
-                .push(Slot::new(task.job, task.reply, audio, text, decoder)),
+            Ok((text, decoder)) => {
+                let mut slot = Slot::new(task.job, task.reply, audio, text, decoder);
+                match slot.align_given(network, &intake.tokenizer) {
+                    Ok(()) => self.slots.push(slot),
+                    Err(error) => close(&mut self.spare, intake, slot, Err(error)),
+                }
+            }
             Err(error) => {
                 intake.release(task.rows(), Some(audio));
                 task.reply.send(Err(error));

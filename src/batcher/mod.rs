@@ -20,6 +20,7 @@ mod worker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use aligning::{AlignWay, AlignWords, AlignmentHeads};
 pub use counts::Counts;
 pub use front::Batcher;
 pub use inbox::Inbox;
@@ -115,11 +116,8 @@ pub struct WindowJob {
     /// Stops it.
     pub cancel: Cancel,
     /// Whether its text is aligned with its audio, for word times.
-    pub align: Option<AlignmentHeads>,
+    pub align: Option<AlignWords>,
 }
-
-/// The cross-attention heads, layer and head each, that follow the audio. Cheap to clone.
-pub type AlignmentHeads = Arc<[(usize, usize)]>;
 
 impl WindowJob {
     /// Rows that the window takes at any of its temperatures, at most.

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use super::WindowJob;
 use super::aligning::Aligning;
 use super::inbox::Reply;
+use super::{AlignWay, AlignWords, AlignmentHeads, WindowJob};
 use crate::decoding::fallback;
 use crate::decoding::{DecodingResult, Step, WindowDecoder, loop_in};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{AudioState, Network, StepWindow, TextState};
 use crate::ranking::Answer;
+use crate::timing::closed_text;
 use crate::tokenizer::Tokenizer;
 use crate::transcript::Attempt;
 
@@ -98,6 +99,27 @@ impl Slot {
         }
     }
 
+    /// A text that was given is aligned without any decoding.
+    ///
+    /// # Errors
+    /// There is no text, or more than the decoder has room for.
+    pub fn align_given(&mut self, network: &dyn Network, tokenizer: &Tokenizer) -> Result<()> {
+        let Some(AlignWords {
+            heads,
+            way: AlignWay::Given(text),
+        }) = self.job.align.clone()
+        else {
+            return Ok(());
+        };
+        let (result, tokens) = (self.decoder.finish(), text.len());
+        match self.feed_again(network, tokenizer, &heads, text.to_vec(), result) {
+            None => Ok(()),
+            Some(_) => Err(Error::Engine(format!(
+                "{tokens} tokens cannot be aligned in one window"
+            ))),
+        }
+    }
+
     /// Takes the step's answers. Gives the result once a temperature passes the gates or none is left.
     pub fn advance(
         &mut self,
@@ -154,18 +176,31 @@ impl Slot {
         tokenizer: &Tokenizer,
         result: DecodingResult,
     ) -> Option<DecodingResult> {
-        let Some(heads) = self.job.align.clone() else {
+        let Some(AlignWords { heads, .. }) = self.job.align.clone() else {
             return Some(result);
         };
         if fallback::is_silent(&result, &self.job.gates) {
             return Some(result);
         }
-        let aligning = Aligning::new(tokenizer, &self.job.options, &result, network.dims());
+        let text = closed_text(tokenizer, &result.tokens);
+        self.feed_again(network, tokenizer, &heads, text, result)
+    }
+
+    /// Feeds a text to be aligned; gives the result back where it is none, or too long.
+    fn feed_again(
+        &mut self,
+        network: &dyn Network,
+        tokenizer: &Tokenizer,
+        heads: &AlignmentHeads,
+        text: Vec<u32>,
+        result: DecodingResult,
+    ) -> Option<DecodingResult> {
+        let aligning = Aligning::new(tokenizer, &self.job.options, text, network.dims());
         let Some(aligning) = aligning else {
             return Some(result);
         };
         self.text.reset(1);
-        self.text.watch(&heads);
+        self.text.watch(heads);
         self.tokens.clone_from(&aligning.tokens);
         self.rows = 1;
         self.aligning = Some((aligning, result));

@@ -9,6 +9,7 @@ macro_rules! say {
     }};
 }
 
+mod align;
 mod args;
 mod attention;
 mod bench;
@@ -112,6 +113,7 @@ fn dispatch(command: &Command) -> anyhow::Result<u8> {
         Command::Serve(args) => serve::serve(args),
         #[cfg(feature = "server")]
         Command::RunBatch(args) => serve::run_batch(args),
+        Command::Align(args) => align::run(args),
         Command::DetectLanguage(args) => detect::run(args),
         Command::Probe(args) => probe::run(args),
         Command::Vad(args) => vad::run(args),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::args::{OutputArgs, RunArgs, SpeechArgs};
+use super::args::{AlignArgs, OutputArgs, RunArgs, SpeechArgs};
 pub use super::environment::{
     config_file, defaults, hub_config, odd_variables, packed_dir, speed_file,
 };
@@ -198,24 +198,28 @@ fn known_of_model(args: &SpeechArgs, task: Task, language: Option<&str>) -> Resu
     Ok(())
 }
 
-/// Files are written only where `-o` or `-f` asks for them.
+/// The formats that `align` writes, and where to.
+pub fn align_outputs(args: &AlignArgs) -> (Vec<OutputFormat>, PathBuf) {
+    written(&args.output_format, args.output_dir.as_deref())
+}
+
 fn outputs(args: &OutputArgs) -> (Vec<OutputFormat>, PathBuf) {
-    let folder = args.output_dir.clone().unwrap_or_else(|| ".".into());
-    let all = args
-        .output_format
-        .iter()
-        .any(|f| f.eq_ignore_ascii_case("all"));
-    let formats = match (&args.output_dir, args.output_format.is_empty()) {
-        (None, true) => Vec::new(),
-        (Some(_), true) => OutputFormat::ALL.to_vec(),
+    written(&args.output_format, args.output_dir.as_deref())
+}
+
+/// Files are written only where `-o` or `-f` asks for them.
+fn written(named: &[String], folder: Option<&Path>) -> (Vec<OutputFormat>, PathBuf) {
+    let all = named.iter().any(|f| f.eq_ignore_ascii_case("all"));
+    let formats = match folder {
+        None if named.is_empty() => Vec::new(),
+        Some(_) if named.is_empty() => OutputFormat::ALL.to_vec(),
         _ if all => OutputFormat::ALL.to_vec(),
-        _ => args
-            .output_format
+        _ => named
             .iter()
-            .filter_map(|f| OutputFormat::parse(&f.to_lowercase()))
+            .filter_map(|f| OutputFormat::parse(f))
             .collect(),
     };
-    (formats, folder)
+    (formats, folder.unwrap_or(Path::new(".")).to_owned())
 }
 
 fn shown(args: &OutputArgs, formats: &[OutputFormat]) -> Shown {

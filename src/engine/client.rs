@@ -3,14 +3,18 @@
 use std::ops::Range;
 
 use super::Engine;
-use crate::batcher::{AlignmentHeads, Cancel, Inbox, WindowJob};
-use crate::decoding::DecodingResult;
+use crate::batcher::{AlignWay, AlignWords, Cancel, Inbox, WindowJob};
+use crate::decoding::{Alignment, DecodingResult};
 use crate::dims::N_FRAMES;
 use crate::error::Result;
 use crate::longform::{DecodeWindows, WindowRequest};
 use crate::mel::LogMel;
 use crate::options::{DecodingOptions, Gates};
+use crate::tokenizer::Tokenizer;
 use crate::transcript::LanguageProbabilities;
+
+/// Tokens before a text that is aligned, at most, and behind it.
+const AROUND_TEXT: usize = 5;
 
 /// One recording's windows on their way to the batcher and back.
 pub(super) struct Client<'a> {
@@ -21,7 +25,7 @@ pub(super) struct Client<'a> {
     /// Where the results of windows that are decoded side by side arrive.
     inbox: Inbox,
     /// What word times need.
-    align: Option<AlignmentHeads>,
+    align: Option<AlignWords>,
 }
 
 impl<'a> Client<'a> {
@@ -33,7 +37,7 @@ impl<'a> Client<'a> {
             cancel,
             source: engine.next_source(),
             inbox: Inbox::default(),
-            align: words.then(|| engine.0.alignment_heads.clone()),
+            align: words.then(|| engine.align_words()),
         }
     }
 
@@ -57,6 +61,34 @@ impl<'a> Client<'a> {
             cancel,
             align: self.align.clone(),
         }
+    }
+
+    /// Aligns given tokens with a stretch of the recording; none where they are more than fit a window.
+    pub fn align(
+        &self,
+        seek_frames: usize,
+        segment_frames: usize,
+        options: &DecodingOptions,
+        tokens: Vec<u32>,
+    ) -> Result<Option<Box<Alignment>>> {
+        if tokens.len() + AROUND_TEXT > self.engine.network().dims().n_text_ctx {
+            return Ok(None);
+        }
+        let gates = Gates::default();
+        let mut job = self.window_job(WindowRequest {
+            seek_frames,
+            segment_frames,
+            options,
+            gates: &gates,
+        });
+        if let Some(align) = &mut job.align {
+            align.way = AlignWay::Given(tokens.into());
+        }
+        Ok(self.engine.0.batcher.decode(job)?.alignment)
+    }
+
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.engine.0.tokenizer
     }
 
     fn window_job(&self, window: WindowRequest<'_>) -> WindowJob {

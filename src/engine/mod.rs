@@ -1,6 +1,7 @@
 //! The main path: load once, then audio → mel → windows → segments → sink. Read this first.
 
 mod adapted;
+mod align;
 mod builder;
 mod client;
 mod extras;
@@ -16,7 +17,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::attention::Plan;
 use crate::audio::{self, AudioInfo, AudioOptions, Input, Limits};
-use crate::batcher::{AlignmentHeads, Batcher, Cancel, Capacity, Counts, WindowJob};
+use crate::batcher::{
+    AlignWay, AlignWords, AlignmentHeads, Batcher, Cancel, Capacity, Counts, WindowJob,
+};
 use crate::dims::{FRAMES_PER_SECOND, ModelDimensions, N_SAMPLES};
 use crate::error::{Error, Result};
 use crate::kernels::SimdLevel;
@@ -473,6 +476,14 @@ impl Engine {
         Error::ModelCannot {
             model: self.0.name.clone(),
             reason: reason.into(),
+        }
+    }
+
+    /// How words are timed.
+    fn align_words(&self) -> AlignWords {
+        AlignWords {
+            heads: self.0.alignment_heads.clone(),
+            way: AlignWay::Again,
         }
     }
 

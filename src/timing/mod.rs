@@ -10,6 +10,7 @@
 //! long.
 
 mod alignment;
+mod known;
 mod segments;
 mod split;
 #[cfg(test)]
@@ -17,5 +18,6 @@ mod tests;
 mod words;
 
 pub use alignment::closed_text;
+pub use known::{KnownWord, bare, known_words, same_words};
 pub use segments::{Punctuation, add_word_times};
 pub use words::find_words;

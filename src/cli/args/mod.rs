@@ -25,7 +25,8 @@ pub use normalize::normalize;
 #[cfg(feature = "server")]
 pub use serve::{AdapterArg, ApiArgs, BatchArgs, ServeArgs};
 pub use speech::{
-    AttentionArgs, AudioArgs, DecodingArgs, DetectArgs, GateArgs, OutputArgs, RunArgs, SpeechArgs,
+    AlignArgs, AttentionArgs, AudioArgs, DecodingArgs, DetectArgs, GateArgs, OutputArgs, RunArgs,
+    SpeechArgs,
 };
 pub use tools::{
     AttentionCommand, BenchArgs, CacheCommand, CleanArgs, CompareArgs, CompletionsArgs,
@@ -78,6 +79,8 @@ pub enum Command {
     #[cfg(feature = "server")]
     /// Answer a file of API requests, one a line
     RunBatch(Box<BatchArgs>),
+    /// Find the time of each word of a known text in its recording
+    Align(Box<AlignArgs>),
     /// Say which language the first 30 seconds are in
     DetectLanguage(Box<DetectArgs>),
     /// List a file's audio tracks and say which would be heard
@@ -112,6 +115,7 @@ pub const COMMANDS: &[&str] = &[
     "translate",
     "serve",
     "run-batch",
+    "align",
     "detect-language",
     "probe",
     "vad",

@@ -99,6 +99,47 @@ pub struct AttentionArgs {
     pub rules: Option<String>,
 }
 
+/// `align`.
+#[derive(Args, Debug)]
+pub struct AlignArgs {
+    /// The recording
+    pub audio: PathBuf,
+    /// What is said in it: a file of plain text, in which a line or a full stop ends a sentence; - is
+    /// standard input
+    pub text: PathBuf,
+    /// Language code or name [default: detected]
+    #[arg(short, long, value_parser = parse_language)]
+    pub language: Option<String>,
+    /// Cut the recording at quiet places and decode this many windows side by side, which is fast
+    #[arg(long, value_name = "N")]
+    pub batch_size: Option<usize>,
+    /// Folder to write files to [default: the current one, if a format is given]; - is standard
+    /// output, for one format
+    #[arg(short, long, value_name = "DIR")]
+    pub output_dir: Option<PathBuf>,
+    /// txt, vtt, srt, tsv, json, lrc, csv, ass, or all (the first five); may repeat, or be several
+    /// with commas between them [default: a line a sentence, with its confidence]
+    #[arg(short = 'f', long, value_name = "FORMAT", value_delimiter = ',', ignore_case = true, value_parser = FORMATS)]
+    pub output_format: Vec<String>,
+    /// How srt, vtt and ass are cut: a cue a sentence, or readable
+    #[arg(long, value_name = "WAY", default_value = "openai", value_parser = ["openai", "readable"])]
+    pub subtitles: String,
+    /// Show neither progress nor text
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// What of the file is heard.
+    #[command(flatten)]
+    pub audio_options: AudioArgs,
+    /// Engine options.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// What outputs may be written.
+const FORMATS: [&str; 9] = [
+    "txt", "vtt", "srt", "tsv", "json", "lrc", "csv", "ass", "all",
+];
+
 /// `detect-language`.
 #[derive(Args, Debug)]
 pub struct DetectArgs {
@@ -206,7 +247,7 @@ pub struct OutputArgs {
     /// txt, vtt, srt, tsv, json, lrc, csv, ass, or all (the first five); may repeat, or be several
     /// with commas between them
     /// [default: all, if a folder is given]
-    #[arg(short = 'f', long, value_name = "FORMAT", value_delimiter = ',', ignore_case = true, value_parser = ["txt", "vtt", "srt", "tsv", "json", "lrc", "csv", "ass", "all"])]
+    #[arg(short = 'f', long, value_name = "FORMAT", value_delimiter = ',', ignore_case = true, value_parser = FORMATS)]
     pub output_format: Vec<String>,
     /// Show segments with their times as they are found, and on stderr how each window was decoded
     /// [default: segments alone, and none where files are written]
