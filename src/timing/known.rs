@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_common_subsequence_is_as_long_as_the_plain_tables() {
-        let number = |i: usize, seed: usize| (i * 7919 + seed * 31 + i * i) % 5;
+        let number = |i: usize, seed: usize| ((i * 7919 + seed * 31 + i * i) % 5) as u32;
         for seed in 0..60 {
             let a: Vec<u32> = (0..seed % 13).map(|i| number(i, seed)).collect();
             let b: Vec<u32> = (0..seed % 11).map(|i| number(i, seed + 9)).collect();
