@@ -369,33 +369,34 @@ fn the_output_matrix_may_have_another_name_or_be_another() {
         );
         assert_eq!(warnings.is_empty(), !warned, "{said:?}");
     }
-    // It goes along where it can.
     std::fs::remove_file(&config).unwrap();
+    goes_along_where_it_can(dir.path(), &file, &found.last().unwrap().2);
+}
+
+/// An output matrix of its own is converted into the formats that have a place for it.
+fn goes_along_where_it_can(folder: &Path, file: &Path, output: &[f32]) {
     for target in [
         Target::Safetensors,
         Target::CTranslate2(Ct2Extras::default()),
         Target::Gguf,
     ] {
-        let folder = dir.path().join(target.name());
+        let converted = folder.join(target.name());
         let conversion = Conversion {
             target,
             numbers: Some(Numbers::F32),
         };
-        convert(&file, &folder, &conversion).unwrap();
+        convert(file, &converted, &conversion).unwrap();
         if conversion.target != Target::Gguf {
-            let source = open(&folder).unwrap();
-            assert_eq!(
-                source.floats(names::OUTPUT).unwrap(),
-                found.last().unwrap().2
-            );
+            let source = open(&converted).unwrap();
+            assert_eq!(source.floats(names::OUTPUT).unwrap(), output);
         }
-        assert_eq!(open(&folder).unwrap().output(), names::OUTPUT);
+        assert_eq!(open(&converted).unwrap().output(), names::OUTPUT);
     }
     let ggml = Conversion {
         target: Target::Ggml(files::extras()),
         numbers: None,
     };
-    assert!(convert(&file, &dir.path().join("ggml"), &ggml).is_err());
+    assert!(convert(file, &folder.join("ggml"), &ggml).is_err());
 }
 
 #[test]
