@@ -82,15 +82,18 @@ impl PyEngine {
         Transcription::start(self.0.clone(), input, options, progress)
     }
 
-    /// The likeliest language of the first 30 s, and every language's probability.
+    /// The likeliest language, and every language's probability, from as many windows of 30 s as the
+    /// options say.
     fn detect_language(
         &self,
         py: Python<'_>,
         audio: &Bound<'_, PyAny>,
         sample_rate: u32,
+        options: &str,
     ) -> PyResult<(String, Vec<(String, f64)>)> {
+        let options: TranscribeOptions = serde_json::from_str(options).map_err(errors::options)?;
         let input = input::from_python(audio, sample_rate)?;
-        let found = py.detach(|| self.0.detect_language(input));
+        let found = py.detach(|| self.0.detect_language_with(input, &options));
         found.map(|found| (found.best, found.all)).map_err(raise)
     }
 

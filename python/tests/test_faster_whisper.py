@@ -14,7 +14,6 @@ NOT_CARRIED = {
     "no_repeat_ngram_size": 2,
     "prompt_reset_on_temperature": 0.2,
     "chunk_length": 10,
-    "multilingual": True,
 }
 """Arguments that are refused by name, each with a value that asks for something."""
 
@@ -152,7 +151,46 @@ def test_languages(model, examples):
     assert model.detect_language(undertone.decode_audio(french), language_detection_segments=3)[0] == "fr"
     segments, info = model.transcribe(french, language_detection_segments=2)
     assert info.language == "fr" and list(segments)
+    assert dict(info.all_language_probs)["fr"] == info.language_probability
     assert "fr" in model.supported_languages and model.is_multilingual
+
+
+def test_windows_that_are_not_sure_decide_together(model, examples, fox):
+    [french] = [path for path in examples if "fr_pangrama" in path]
+
+    def window(path):
+        samples = undertone.decode_audio(path)
+        return np.concatenate([samples, np.zeros(30 * 16_000 - len(samples), np.float32)])
+
+    both = np.concatenate([window(fox), window(french)])
+    alone = [dict(model.detect_language(window(path))[2]) for path in (fox, french)]
+    assert model.detect_language(both, language_detection_segments=2)[0] == "en"
+    for threshold in (1.0, None):
+        _, _, found = model.detect_language(
+            both, language_detection_segments=2, language_detection_threshold=threshold
+        )
+        for code, probability in found:
+            assert probability == pytest.approx((alone[0][code] + alone[1][code]) / 2, abs=1e-3), code
+
+
+def test_a_recording_in_two_languages(model, examples, fox):
+    [french] = [path for path in examples if "fr_pangrama" in path]
+    pause = np.zeros(16_000 * 2, np.float32)
+    english, french = undertone.decode_audio(fox), undertone.decode_audio(french)
+    both = np.concatenate([english, english, pause, french, french, french])
+
+    def text(**options):
+        segments, info = model.transcribe(both, beam_size=1, **options)
+        return "".join(segment.text for segment in segments), info
+
+    (alone, _), (told, info) = text(), text(multilingual=True)
+    assert info.language in ("en", "fr") and info.transcription_options.multilingual
+    assert "fox" in told and told != alone
+    pipeline = undertone.BatchedInferencePipeline(model)
+    segments, _ = pipeline.transcribe(both, multilingual=True)
+    assert "fox" in "".join(segment.text for segment in segments)
+    with pytest.raises(ValueError, match="multilingual"):
+        list(model.transcribe(both, language="en", multilingual=True)[0])
 
 
 def test_batches(model, fox):

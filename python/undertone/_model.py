@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from . import _native, _options, _progress
-from ._audio import SAMPLE_RATE, AudioInput, decode_audio, native_audio
+from ._audio import SAMPLE_RATE, AudioInput, native_audio
 from ._hub import hub_config, packed_dir
 from ._options import VadOptions
 
@@ -19,7 +18,6 @@ logger = logging.getLogger("undertone")
 PREPEND_PUNCTUATIONS = "\"'“¿([{-"
 APPEND_PUNCTUATIONS = "\"'.。,，!！?？:：”)]}、"
 TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-_WINDOW = 30 * SAMPLE_RATE
 
 
 @dataclass
@@ -233,15 +231,19 @@ class WhisperModel:
         """The likeliest language, its probability, and every language's, likeliest first.
 
         Looks at up to ``language_detection_segments`` windows of 30 s and stops at one that is surer
-        than ``language_detection_threshold``; if none is, the language of most windows is taken.
+        than ``language_detection_threshold``; if none is, all of them together decide.
         """
         if features is not None or audio is None:
             _options.refuse("features", "...", "give the audio")
             raise AssertionError
         if vad_filter:
             _options.refuse("vad_filter", vad_filter, "detection hears all of the audio")
-        segments, threshold = language_detection_segments, language_detection_threshold
-        return _detect(self.engine, audio, segments, threshold)
+        engine = self.engine
+        if not engine.languages:
+            return "en", 1.0, [("en", 1.0)]
+        options = _options.language_detection(language_detection_segments, language_detection_threshold)
+        best, found = engine.detect_language(native_audio(audio), SAMPLE_RATE, json.dumps(options))
+        return best, dict(found)[best], _sorted(found)
 
 
 class BatchedInferencePipeline:
@@ -302,8 +304,11 @@ class BatchedInferencePipeline:
 
 def _prepare(engine: _native.Engine, given: dict[str, Any]) -> dict[str, Any]:
     _options.check_carried(given)
-    if not engine.languages and given["language"] is None:
-        given["language"] = "en"
+    if not engine.languages:
+        given["language"] = given["language"] or "en"
+        if given["multilingual"]:
+            logger.warning("multilingual: the model knows only English, which is taken")
+            given["multilingual"] = False
     return _options.faster_whisper(engine, given)
 
 
@@ -312,12 +317,6 @@ def _start(
 ) -> tuple[Iterator[Segment], TranscriptionInfo]:
     engine, all_probabilities = model.engine, None
     language, probability = given["language"], 1.0
-    if language is None and given["language_detection_segments"] > 1:
-        if hasattr(audio, "read"):
-            audio = native_audio(audio)
-        segments, threshold = given["language_detection_segments"], given["language_detection_threshold"]
-        language, probability, all_probabilities = _detect(engine, audio, segments, threshold)
-        options["decoding"]["language"] = language
     progress = _progress.bar() if given["log_progress"] else None
     work = engine.transcribe(native_audio(audio), SAMPLE_RATE, json.dumps(options), progress)
     duration, spoken, detected = work.info(language is None)
@@ -359,31 +358,6 @@ def segments_of(work: _native.Transcription) -> Iterator[Segment]:
 
 def _sorted(probabilities: list[tuple[str, float]]) -> list[tuple[str, float]]:
     return sorted(probabilities, key=lambda pair: -pair[1])
-
-
-def _detect(
-    engine: _native.Engine, audio: AudioInput, segments: int, threshold: float | None
-) -> tuple[str, float, list[tuple[str, float]]]:
-    if segments < 1:
-        raise ValueError(f"language_detection_segments: {segments} is less than 1")
-    if not engine.languages:
-        return "en", 1.0, [("en", 1.0)]
-    if segments == 1:
-        best, only = engine.detect_language(native_audio(audio), SAMPLE_RATE)
-        return best, dict(only)[best], _sorted(only)
-    handed = native_audio(audio)
-    samples = decode_audio(handed) if isinstance(handed, (str, bytes, os.PathLike)) else handed
-    votes: dict[str, list[float]] = {}
-    found: list[tuple[str, float]] = []
-    for begin in range(0, max(1, min(len(samples), segments * _WINDOW)), _WINDOW):
-        best, window = engine.detect_language(samples[begin : begin + _WINDOW], SAMPLE_RATE)
-        found = _sorted(window)
-        probability = dict(found)[best]
-        if threshold is not None and probability > threshold:
-            return best, probability, found
-        votes.setdefault(best, []).append(probability)
-    language = max(votes, key=lambda code: len(votes[code]))
-    return language, max(votes[language]), found
 
 
 def format_timestamp(

@@ -108,8 +108,18 @@ def faster_whisper(engine: _native.Engine, given: Options) -> Options:
         "decoding": decoding,
         "gates": gates(given, "log_prob_threshold"),
         "vad": vad(vad_options(given)),
+        "multilingual": given["multilingual"],
+        **language_detection(given["language_detection_segments"], given["language_detection_threshold"]),
         **whole_recording(engine, given),
     }
+
+
+def language_detection(segments: int, threshold: float | None) -> Options:
+    """How many windows may be looked at, and how sure one must be: without a threshold none is sure enough."""
+    if segments < 1:
+        raise ValueError(f"language_detection_segments: {segments} is less than 1")
+    sure = 1.0 if threshold is None else threshold
+    return {"language_detection_segments": segments, "language_detection_threshold": sure}
 
 
 def vad_options(given: Options) -> VadOptions | None:
@@ -158,7 +168,7 @@ def whole_recording(engine: _native.Engine, given: Options) -> Options:
 
 def check_carried(given: Options) -> None:
     """Refuses what faster-whisper has and this engine has not, by name, and counts that are none."""
-    for name in ("beam_size", "best_of", "language_detection_segments"):
+    for name in ("beam_size", "best_of"):
         if given[name] < 1:
             raise ValueError(f"{name}: {given[name]} is less than 1")
     if given["no_repeat_ngram_size"]:
@@ -167,7 +177,5 @@ def check_carried(given: Options) -> None:
     if given["prompt_reset_on_temperature"] != 0.5:
         why = "the text before is dropped above 0.5, as openai/whisper does"
         refuse("prompt_reset_on_temperature", given["prompt_reset_on_temperature"], why)
-    if given["multilingual"]:
-        refuse("multilingual", True, "a recording has one language")
     if given["chunk_length"] not in (None, 30):
         refuse("chunk_length", given["chunk_length"], "windows are 30 s")

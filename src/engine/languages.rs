@@ -60,27 +60,12 @@ impl Ground {
         start: usize,
         options: &TranscribeOptions,
     ) -> Result<LanguageProbabilities> {
-        let mut sum: Option<LanguageProbabilities> = None;
-        for window in 0..options.language_detection_segments.max(1) {
-            let from = start + window * N_FRAMES;
-            if window > 0 && from >= self.content.frames {
-                break;
-            }
-            let found = self.told(client, from..from + N_FRAMES, options)?;
-            if found.probability(&found.best) > options.language_detection_threshold {
-                return Ok(found);
-            }
-            sum = Some(match sum {
-                None => found,
-                Some(sum) => added(sum, &found),
-            });
-        }
-        let mut sum = sum.unwrap_or_else(|| LanguageProbabilities {
-            best: "en".into(),
-            all: Vec::new(),
-        });
-        normalize(&mut sum);
-        Ok(sum)
+        let windows = (start..self.content.frames.max(start + 1)).step_by(N_FRAMES);
+        let windows = windows.take(options.language_detection_segments.max(1));
+        surest(
+            windows.map(|from| client.language_of(from..from + N_FRAMES)),
+            options,
+        )
     }
 
     /// The languages of a range that are allowed, with what they have of the probability of all that are.
@@ -90,15 +75,46 @@ impl Ground {
         range: Range<usize>,
         options: &TranscribeOptions,
     ) -> Result<LanguageProbabilities> {
-        let mut found = client.language_of(range)?;
-        if !options.languages.is_empty() {
-            found
-                .all
-                .retain(|(code, _)| options.languages.contains(code));
-            normalize(&mut found);
-        }
-        Ok(found)
+        Ok(allowed(client.language_of(range)?, options))
     }
+}
+
+/// The first of windows' languages that is sure enough; those of all windows together, if none is.
+pub(super) fn surest(
+    windows: impl Iterator<Item = Result<LanguageProbabilities>>,
+    options: &TranscribeOptions,
+) -> Result<LanguageProbabilities> {
+    let (mut sum, mut looked_at) = (None, 0);
+    for found in windows {
+        let found = allowed(found?, options);
+        if found.probability(&found.best) > options.language_detection_threshold {
+            return Ok(found);
+        }
+        sum = Some(match sum {
+            None => found,
+            Some(sum) => added(sum, &found),
+        });
+        looked_at += 1;
+    }
+    let mut sum = sum.unwrap_or_else(|| LanguageProbabilities {
+        best: "en".into(),
+        all: Vec::new(),
+    });
+    if looked_at > 1 {
+        normalize(&mut sum);
+    }
+    Ok(sum)
+}
+
+/// Those languages that may be, with what they have of the probability of all that may.
+fn allowed(mut found: LanguageProbabilities, options: &TranscribeOptions) -> LanguageProbabilities {
+    if !options.languages.is_empty() {
+        found
+            .all
+            .retain(|(code, _)| options.languages.contains(code));
+        normalize(&mut found);
+    }
+    found
 }
 
 /// Pieces of speech that are long enough to tell their language, in order.
@@ -236,6 +252,27 @@ mod tests {
             .collect();
         let pieces = gathered(&Speech::of_samples(&samples, 3000));
         assert_eq!(pieces, [0..800, 1000..1800, 2000..2100]);
+    }
+
+    #[test]
+    fn the_first_window_that_is_sure_decides() {
+        let of = |options: &TranscribeOptions, de: &[f64]| {
+            let windows = de
+                .iter()
+                .map(|de| Ok(found(&[("de", *de), ("en", 1.0 - de)])));
+            let mut looked = 0;
+            let told = surest(windows.inspect(|_| looked += 1), options).unwrap();
+            (told.best.clone(), told.probability("de"), looked)
+        };
+        let mut options = TranscribeOptions {
+            language_detection_threshold: 0.7,
+            ..TranscribeOptions::default()
+        };
+        assert_eq!(of(&options, &[0.4, 0.8, 0.1]), ("de".into(), 0.8, 2));
+        let (best, de, looked) = of(&options, &[0.65, 0.5, 0.2]);
+        assert!(best == "en" && (de - 0.45).abs() < 1e-9 && looked == 3);
+        options.languages = vec!["en".into()];
+        assert_eq!(of(&options, &[0.9, 0.9]), ("en".into(), 0.0, 1));
     }
 
     #[test]

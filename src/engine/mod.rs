@@ -104,15 +104,17 @@ pub struct Progress {
     pub total_s: f64,
 }
 
-/// The first 30 s of the audio.
-fn first_window(input: Input, options: &TranscribeOptions) -> Result<Vec<f32>> {
+/// The first windows of 30 s of the audio, as many as the language may be told from.
+fn first_windows(input: Input, options: &TranscribeOptions) -> Result<Vec<f32>> {
+    let most = N_SAMPLES.saturating_mul(options.language_detection_segments.max(1));
     let mut stream = audio::open_with(input, &options.audio())?;
     let mut samples = Vec::new();
-    while samples.len() < N_SAMPLES
+    while samples.len() < most
         && let Some(block) = stream.next_block()?
     {
         samples.extend_from_slice(block);
     }
+    samples.truncate(most);
     Ok(samples)
 }
 
@@ -306,8 +308,8 @@ impl Engine {
         self.detect_language_with(input, &TranscribeOptions::default())
     }
 
-    /// [`detect_language`](Self::detect_language) as [`run`](Self::run) with these options hears the
-    /// audio: of the track that they choose, with gaps as they say.
+    /// [`detect_language`](Self::detect_language) as these options say: of which track, with which gaps, which
+    /// languages may be, and from how many windows of 30 s they are told.
     ///
     /// # Errors
     /// As [`detect_language`](Self::detect_language).
@@ -319,17 +321,20 @@ impl Engine {
         if !self.0.tokenizer.is_multilingual() {
             return Err(self.cannot("knows only English, so there is nothing to detect"));
         }
-        let samples = first_window(input.into(), options)?;
-        let mel = mel::log_mel_of_clip(&samples, self.0.network.dims().n_mels);
-        let job = WindowJob {
-            mel,
-            options: DecodingOptions::default(),
-            gates: Gates::default(),
-            source: self.next_source(),
-            cancel: Cancel::default(),
-            align: None,
-        };
-        self.0.batcher.detect_language(job)
+        let samples = first_windows(input.into(), options)?;
+        let source = self.next_source();
+        let begins = (0..samples.len().max(1)).step_by(N_SAMPLES);
+        let windows = begins.map(|begin| {
+            self.0.batcher.detect_language(WindowJob {
+                mel: mel::log_mel_of_clip(&samples[begin..], self.0.network.dims().n_mels),
+                options: DecodingOptions::default(),
+                gates: Gates::default(),
+                source,
+                cancel: Cancel::default(),
+                align: None,
+            })
+        });
+        languages::surest(windows, options)
     }
 
     /// A queue and a worker of the caller's own over the same model, for windows of its own making.
