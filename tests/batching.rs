@@ -121,6 +121,7 @@ fn jobs(dims: &ModelDimensions, mels: &[Vec<f32>], count: usize) -> Vec<WindowJo
             cancel: Cancel::default(),
             align: (i % 3 < 2).then(|| AlignWords {
                 heads: heads.clone(),
+                positions: 100 + 10 * i,
                 way: AlignWay::Again,
             }),
         }
@@ -136,12 +137,16 @@ fn bits(result: &DecodingResult) -> (Vec<u32>, [u64; 3], String, Vec<u32>) {
         result.temperature,
     ];
     let aligned = result.alignment.iter();
-    let aligned = aligned.flat_map(|found| found.weights.iter().chain(&found.probabilities));
+    let aligned = aligned.flat_map(|found| {
+        let starts = found.starts.iter().map(|start| *start as u32);
+        let likely = found.probabilities.iter().map(|p| p.to_bits());
+        starts.chain(likely)
+    });
     (
         result.tokens.clone(),
         numbers.map(f64::to_bits),
         result.text.clone(),
-        aligned.map(|x| x.to_bits()).collect(),
+        aligned.collect(),
     )
 }
 

@@ -169,7 +169,11 @@ pub fn run(network: &dyn Network, frames: [usize; 2]) -> Run {
             }
         }
     }
-    let weights = |beam| network.cross_weights(&audio[0], &texts[0], beam).unwrap();
+    let weights = |beam| {
+        network
+            .cross_weights(&audio[0], &texts[0], beam, Vec::new())
+            .unwrap()
+    };
     Run {
         stages: network.encoder_stages(&mels[0]).unwrap(),
         logits,

@@ -8,6 +8,7 @@ use crate::dims::ModelDimensions;
 use crate::model::CrossWeights;
 use crate::options::DecodingOptions;
 use crate::ranking::{AllowedRuns, Answer, Constraint, Query, Wanted};
+use crate::timing::start_positions;
 use crate::tokenizer::Tokenizer;
 
 /// The cross-attention heads, layer and head each, that follow the audio. Cheap to clone.
@@ -18,6 +19,8 @@ pub type AlignmentHeads = Arc<[(usize, usize)]>;
 pub struct AlignWords {
     /// The heads to watch.
     pub heads: AlignmentHeads,
+    /// Positions (20 ms each) of the window's own audio; what follows is padding.
+    pub positions: usize,
     /// Which text, and by what.
     pub way: AlignWay,
 }
@@ -79,7 +82,7 @@ impl Aligning {
     }
 
     /// What was found.
-    pub fn finish(self, answers: &[Answer], weights: CrossWeights) -> Alignment {
+    pub fn finish(self, answers: &[Answer], weights: &CrossWeights, positions: usize) -> Alignment {
         let probability = |answer: &Answer| answer.probabilities().first().copied();
         Alignment {
             probabilities: answers
@@ -87,11 +90,7 @@ impl Aligning {
                 .map(|answer| probability(answer).unwrap_or(f32::NAN))
                 .collect(),
             text_tokens: self.text_tokens,
-            lead: self.lead,
-            heads: weights.heads.len(),
-            rows: weights.tokens,
-            positions: weights.positions,
-            weights: weights.weights,
+            starts: start_positions(weights, self.lead, positions),
         }
     }
 }

@@ -13,12 +13,17 @@ use crate::model::{self, StepWindow, TextState};
 /// What a step brings a window: nothing yet, its result, or an error.
 type Outcome = Result<Option<DecodingResult>>;
 
+/// Numbers of weights whose memory is kept between windows: 16 MB.
+const MOST_KEPT: usize = 4 << 20;
+
 /// Windows in their slots.
 #[derive(Default)]
 pub(super) struct Batch {
     slots: Vec<Slot>,
     /// Memory of windows that are done, which the next ones take over.
     spare: Vec<TextState>,
+    /// Memory for the weights that words are aligned by: a window's are too many to clear pages for each time.
+    weights: Vec<f32>,
 }
 
 impl Batch {
@@ -67,16 +72,19 @@ impl Batch {
         if self.slots.is_empty() {
             return;
         }
-        let outcomes = match step_together(intake, &mut self.slots) {
+        let weights = &mut self.weights;
+        let outcomes = match step_together(intake, &mut self.slots, weights) {
             Ok(outcomes) => outcomes,
             Err(error) if self.slots.len() == 1 => vec![Err(error)],
             // One bad window does not end its neighbours: each is stepped by itself.
             Err(_) => self
                 .slots
                 .chunks_mut(1)
-                .map(|slot| step_together(intake, slot)?.remove(0))
+                .map(|slot| step_together(intake, slot, weights)?.remove(0))
                 .collect(),
         };
+        self.weights.truncate(MOST_KEPT);
+        self.weights.shrink_to(MOST_KEPT);
         self.close_done(intake, outcomes);
     }
 
@@ -99,7 +107,11 @@ impl Batch {
 }
 
 /// A step of these windows, each handed its answers. If it fails, their states are as they were.
-fn step_together(intake: &Intake, slots: &mut [Slot]) -> Result<Vec<Outcome>> {
+fn step_together(
+    intake: &Intake,
+    slots: &mut [Slot],
+    weights: &mut Vec<f32>,
+) -> Result<Vec<Outcome>> {
     let network = &*intake.network;
     let mut counts = Vec::with_capacity(slots.len());
     let answers = caught(|| {
@@ -114,7 +126,7 @@ fn step_together(intake: &Intake, slots: &mut [Slot]) -> Result<Vec<Outcome>> {
     let mut advance = |(slot, count): (&mut Slot, usize)| {
         let (own, rest) = answers.split_at(count.min(answers.len()));
         answers = rest;
-        caught(|| slot.advance(network, &intake.tokenizer, own))
+        caught(|| slot.advance(network, &intake.tokenizer, own, weights))
     };
     Ok(slots.iter_mut().zip(counts).map(&mut advance).collect())
 }

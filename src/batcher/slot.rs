@@ -120,16 +120,20 @@ impl Slot {
         }
     }
 
-    /// Takes the step's answers. Gives the result once a temperature passes the gates or none is left.
+    /// Takes the step's answers; `memory` is to work in. Gives the result once a temperature passes the gates or none is left.
     pub fn advance(
         &mut self,
         network: &dyn Network,
         tokenizer: &Arc<Tokenizer>,
         answers: &[Answer],
+        memory: &mut Vec<f32>,
     ) -> Result<Option<DecodingResult>> {
         if let Some((aligning, mut result)) = self.aligning.take() {
-            let weights = network.cross_weights(&self.audio, &self.text, 0)?;
-            result.alignment = Some(Box::new(aligning.finish(answers, weights)));
+            let positions = self.job.align.as_ref().map_or(0, |align| align.positions);
+            let used = std::mem::take(memory);
+            let weights = network.cross_weights(&self.audio, &self.text, 0, used)?;
+            result.alignment = Some(Box::new(aligning.finish(answers, &weights, positions)));
+            *memory = weights.weights;
             return Ok(Some(result));
         }
         match self.decoder.advance(answers) {

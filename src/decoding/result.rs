@@ -33,16 +33,8 @@ pub struct Alignment {
     pub text_tokens: Vec<u32>,
     /// Each text token's probability among all text tokens.
     pub probabilities: Vec<f32>,
-    /// Tokens of the start sequence, which stand before `<|notimestamps|>` and the text.
-    pub lead: usize,
-    /// Heads that follow the audio.
-    pub heads: usize,
-    /// Tokens fed: the start sequence, `<|notimestamps|>`, the text, the end.
-    pub rows: usize,
-    /// Positions of the audio.
-    pub positions: usize,
-    /// The heads' cross-attention weights, `(heads, rows, positions)`; each row's sum to 1.
-    pub weights: Vec<f32>,
+    /// The audio position (20 ms) at which each text token begins, then the end; empty where there is no audio.
+    pub starts: Vec<usize>,
 }
 
 impl DecodingResult {

@@ -212,19 +212,13 @@ impl Aligner<'_> {
         let found = self
             .client
             .align(first, frames, options, tokens.collect())?;
-        Ok(found.map(|found| self.places(own, &found, first, frames)))
+        Ok(found.map(|found| self.places(own, &found, first)))
     }
 
     /// Where the words are by an alignment of their tokens.
-    fn places(
-        &self,
-        own: &[KnownWord],
-        alignment: &Alignment,
-        first: usize,
-        frames: usize,
-    ) -> Vec<Place> {
+    fn places(&self, own: &[KnownWord], alignment: &Alignment, first: usize) -> Vec<Place> {
         let language = self.options.decoding.language.as_deref().unwrap_or("en");
-        let timings = find_words(self.client.tokenizer(), language, alignment, frames);
+        let timings = find_words(self.client.tokenizer(), language, alignment);
         let offset_s = first as f64 / FRAMES_PER_SECOND as f64;
         let mut timings = timings.into_iter().peekable();
         let (mut end_s, mut taken, mut due) = (offset_s, 0, 0);

@@ -95,7 +95,11 @@ impl<'a> Client<'a> {
         let mut mel = vec![0.0; self.mel.n_mels() * N_FRAMES];
         self.mel
             .write_window(window.seek_frames, window.segment_frames, &mut mel);
-        self.job(mel, window.options.clone(), window.gates.clone())
+        let mut job = self.job(mel, window.options.clone(), window.gates.clone());
+        if let Some(align) = &mut job.align {
+            align.positions = window.segment_frames / 2;
+        }
+        job
     }
 }
 

@@ -488,6 +488,7 @@ impl Engine {
     fn align_words(&self) -> AlignWords {
         AlignWords {
             heads: self.0.alignment_heads.clone(),
+            positions: N_FRAMES / 2,
             way: AlignWay::Again,
         }
     }

@@ -31,7 +31,7 @@ pub(super) fn add_words(
     } = recording;
     let alignment = result.alignment.as_deref();
     let words = alignment.map_or_else(Vec::new, |alignment| {
-        find_words(tokenizer, &result.language, alignment, span.segment_frames)
+        find_words(tokenizer, &result.language, alignment)
     });
     let punctuation = Punctuation {
         prepended: &asked.prepend_punctuations,

@@ -124,7 +124,8 @@ pub trait Network: Send + Sync {
     fn collect(&self, step: Pending, answers: &mut Vec<Answer>) -> Result<()>;
 
     /// The cross-attention weights that a beam's tokens had on the audio's positions, for the heads that
-    /// the text state [watches](TextState::watch): what word timing aligns by.
+    /// the text state [watches](TextState::watch): what word timing aligns by. `memory`, whatever it holds,
+    /// may be used for them.
     ///
     /// # Errors
     /// States of another executor.
@@ -133,6 +134,7 @@ pub trait Network: Send + Sync {
         audio: &AudioState,
         text: &TextState,
         beam: usize,
+        memory: Vec<f32>,
     ) -> Result<CrossWeights>;
 
     /// The encoder's stages for one window: for judging an executor by another, or by stored tensors.

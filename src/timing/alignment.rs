@@ -1,6 +1,6 @@
 //! From attention weights to a time for each token.
 
-use crate::decoding::Alignment;
+use crate::model::CrossWeights;
 use crate::tokenizer::Tokenizer;
 
 /// Positions that the median filter looks at.
@@ -24,16 +24,27 @@ pub fn closed_text(tokenizer: &Tokenizer, tokens: &[u32]) -> Vec<u32> {
     text.collect()
 }
 
-/// The position at which each row of the alignment begins: that of each text token, then the end's.
-pub(super) fn start_positions(alignment: &Alignment, positions: usize) -> Vec<usize> {
-    let positions = positions.min(alignment.positions);
-    let rows = alignment.rows - alignment.lead - 1;
+/// The position at which each text token begins, then the end, among the first `positions`: of the weights of a
+/// start sequence of `lead` tokens, `<|notimestamps|>`, the text and its end. Empty without positions.
+#[must_use]
+pub fn start_positions(found: &CrossWeights, lead: usize, positions: usize) -> Vec<usize> {
+    let positions = positions.min(found.positions);
+    let rows = found.tokens.saturating_sub(lead + 1);
+    if positions == 0 {
+        return Vec::new();
+    }
     let mut matrix = vec![0.0; rows * positions];
     let mut scratch = Vec::new();
-    for head in 0..alignment.heads {
-        add_head(alignment, head, positions, &mut scratch, &mut matrix);
+    for plane in found.weights.chunks_exact(found.tokens * found.positions) {
+        add_head(
+            plane,
+            (lead, found.positions),
+            positions,
+            &mut scratch,
+            &mut matrix,
+        );
     }
-    let scale = 1.0 / alignment.heads as f32;
+    let scale = 1.0 / found.heads.len() as f32;
     matrix.iter_mut().for_each(|x| *x *= scale);
     first_positions(&warp(&matrix, rows, positions), rows)
 }
@@ -41,22 +52,20 @@ pub(super) fn start_positions(alignment: &Alignment, positions: usize) -> Vec<us
 /// Adds one head's weights: softmax over the audio's own positions, normalised over the tokens, smoothed
 /// over time; without the rows of the start sequence and of the end. `weights` is memory to work in.
 fn add_head(
-    alignment: &Alignment,
-    head: usize,
+    plane: &[f32],
+    (lead, all): (usize, usize),
     positions: usize,
     weights: &mut Vec<f32>,
     matrix: &mut [f32],
 ) {
-    let (all, rows) = (alignment.positions, alignment.rows);
-    let plane = &alignment.weights[head * rows * all..][..rows * all];
     weights.clear();
     for row in plane.chunks_exact(all) {
         // The softmax was over padding, too.
         let sum: f32 = row[..positions].iter().sum();
         weights.extend(row[..positions].iter().map(|x| x / sum));
     }
-    normalise(weights, rows, positions);
-    let kept = weights.chunks_exact(positions).skip(alignment.lead);
+    normalise(weights, plane.len() / all, positions);
+    let kept = weights.chunks_exact(positions).skip(lead);
     let mut smooth = vec![0.0; positions];
     for (to, row) in matrix.chunks_exact_mut(positions).zip(kept) {
         median_filter(row, &mut smooth);

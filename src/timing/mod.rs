@@ -1,7 +1,7 @@
 //! Word times: which stretch of the audio each word was said in, as openai/whisper's `timing.py` finds it.
 //!
 //! In: a window's text tokens with their probabilities and the weights that cross-attention's alignment heads
-//! gave the audio's positions ([`Alignment`]). Out: [`Word`](crate::transcript::Word)s on the window's
+//! gave the audio's positions ([`CrossWeights`](crate::model::CrossWeights)). Out: [`Word`](crate::transcript::Word)s on the window's
 //! segments, whose own times are drawn to their words. Pure functions of what comes in; where the numbers
 //! come from is the batcher's affair.
 //!
@@ -17,7 +17,7 @@ mod split;
 mod tests;
 mod words;
 
-pub use alignment::closed_text;
+pub use alignment::{closed_text, start_positions};
 pub use known::{KnownWord, bare, known_words, same_words};
 pub use segments::{Punctuation, add_word_times};
 pub use words::find_words;

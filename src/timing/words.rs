@@ -1,6 +1,5 @@
 //! Words with their times and probabilities, counted from the window's start.
 
-use super::alignment::start_positions;
 use super::split::{TokenWord, split_to_words};
 use crate::decoding::{Alignment, strip};
 use crate::dims::{FRAMES_PER_SECOND, INPUT_STRIDE};
@@ -21,24 +20,18 @@ pub struct WordTiming {
     pub probability: f64,
 }
 
-/// The words of a window of `frames` mel frames of content: openai/whisper's `find_alignment`.
+/// The words of a window: openai/whisper's `find_alignment`.
 #[must_use]
-pub fn find_words(
-    tokenizer: &Tokenizer,
-    language: &str,
-    alignment: &Alignment,
-    frames: usize,
-) -> Vec<WordTiming> {
+pub fn find_words(tokenizer: &Tokenizer, language: &str, alignment: &Alignment) -> Vec<WordTiming> {
     let mut tokens = alignment.text_tokens.clone();
     tokens.push(tokenizer.eot());
     let mut words = split_to_words(tokenizer, language, &tokens);
     // The last one is the end of text.
     words.pop();
-    let positions = frames / 2;
-    if words.is_empty() || positions == 0 {
+    let starts = &alignment.starts;
+    if words.is_empty() || starts.is_empty() {
         return Vec::new();
     }
-    let starts = start_positions(alignment, positions);
     let time = |token: usize| {
         let last = starts.len().saturating_sub(1);
         starts[token.min(last)] as f64 / (FRAMES_PER_SECOND / INPUT_STRIDE) as f64

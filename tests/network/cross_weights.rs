@@ -70,7 +70,9 @@ fn cross_weights_are_those_that_plain_attention_has() {
         let rows = std::mem::take(&mut *recording.rows.lock().unwrap());
         assert_eq!(rows.len(), LAYERS * (1 + 2 + 2), "{name}");
         for beam in 0..2 {
-            let got = network.cross_weights(&audio, &text, beam).unwrap();
+            let got = network
+                .cross_weights(&audio, &text, beam, vec![7.0; 9])
+                .unwrap();
             assert_eq!(
                 (&got.heads[..], got.tokens, got.positions),
                 (&WATCHED[..], 7, POSITIONS),

@@ -166,9 +166,9 @@ fn states_of_another_executor_are_an_error() {
         refused(step.map(drop), "a foreign audio");
         let step = fed(network, &audio, &mut foreign_text, &PROMPT, 1);
         refused(step.map(drop), "a foreign text");
-        let weights = network.cross_weights(&foreign_audio, &text, 0);
+        let weights = network.cross_weights(&foreign_audio, &text, 0, Vec::new());
         refused(weights.map(drop), "weights on a foreign audio");
-        let weights = network.cross_weights(&audio, &foreign_text, 0);
+        let weights = network.cross_weights(&audio, &foreign_text, 0, Vec::new());
         refused(weights.map(drop), "weights of a foreign text");
         let collected = network.collect(Pending::new(Foreign), &mut Vec::new());
         refused(collected, "a foreign step");
@@ -355,7 +355,9 @@ fn a_state_that_is_used_again_is_as_good_as_new() {
         let again = run(&audio[0], &mut text);
         let new = run(&encoded(network, 2), &mut network.text_state(2).unwrap());
         assert!(again == new, "{name}");
-        let weights = network.cross_weights(&audio[0], &text, 0).unwrap();
+        let weights = network
+            .cross_weights(&audio[0], &text, 0, Vec::new())
+            .unwrap();
         assert!(
             weights.heads.is_empty(),
             "{name}: nothing is watched any more"

@@ -161,12 +161,14 @@ impl Network for CpuNetwork {
         audio: &AudioState,
         text: &TextState,
         beam: usize,
+        memory: Vec<f32>,
     ) -> Result<CrossWeights> {
         Ok(step::cross_weights(
             &self.cpu,
             audio.memory()?,
             text.memory()?,
             beam,
+            memory,
         ))
     }
 

@@ -53,7 +53,7 @@ impl TextMemory for CpuText {
         } else {
             self.lineage = Lineage::new(beams, self.capacity);
         }
-        self.watched = Watched::default();
+        self.watched.rest();
         self.len = 0;
     }
 
@@ -62,9 +62,14 @@ impl TextMemory for CpuText {
     }
 
     fn watch(&mut self, heads: &[(usize, usize)]) {
-        self.watched = Watched::new(heads, self.lineage.beams(), self.capacity, self.head_dim);
+        let beams = self.lineage.beams();
+        self.watched
+            .begin(heads, beams, self.capacity, self.head_dim);
     }
 }
+
+/// Numbers of queries whose memory is kept between texts: 4 MB.
+const MOST_KEPT: usize = 1 << 20;
 
 /// The cross-attention queries of chosen heads, kept while decoding: word timing scores them against the
 /// audio's keys afterwards, instead of running the decoder a second time.
@@ -79,12 +84,19 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    fn new(heads: &[(usize, usize)], beams: usize, capacity: usize, head_dim: usize) -> Self {
-        Self {
-            heads: heads.to_vec(),
-            capacity,
-            head_dim,
-            queries: vec![0.0; beams * capacity * heads.len() * head_dim],
+    /// What is there already is overwritten as tokens are fed.
+    fn begin(&mut self, heads: &[(usize, usize)], beams: usize, capacity: usize, head_dim: usize) {
+        let numbers = beams * capacity * heads.len() * head_dim;
+        self.queries.resize(numbers.max(self.queries.len()), 0.0);
+        (self.capacity, self.head_dim) = (capacity, head_dim);
+        self.heads = heads.to_vec();
+    }
+
+    /// Watches nothing; memory is kept where it is not much.
+    fn rest(&mut self) {
+        self.heads.clear();
+        if self.queries.len() > MOST_KEPT {
+            self.queries = Vec::new();
         }
     }
 

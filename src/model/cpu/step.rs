@@ -85,12 +85,13 @@ pub(super) fn cross_weights(
     audio: &CpuAudio,
     text: &CpuText,
     beam: usize,
+    mut weights: Vec<f32>,
 ) -> CrossWeights {
     let watched = &text.watched;
     let positions = audio.layers.first().map_or(0, |layer| layer.len());
     let history = &text.lineage.history(beam)[..text.len];
     let plane = text.len * positions;
-    let mut weights = vec![0.0; watched.heads.len() * plane];
+    weights.resize(watched.heads.len() * plane, 0.0);
     cpu.pool().run_chunks(&mut weights, plane.max(1), |i, out| {
         let (layer, head) = watched.heads[i];
         let kept = history.iter().enumerate();

@@ -190,6 +190,7 @@ impl Network for ReferenceNetwork {
         audio: &AudioState,
         text: &TextState,
         beam: usize,
+        _memory: Vec<f32>,
     ) -> Result<CrossWeights> {
         let (audio, text): (&Audio, &Text) = (audio.memory()?, text.memory()?);
         let of_beam = |weights: &Tensor| numbers(&weights.get(text.parents[beam])?);
