@@ -30,7 +30,7 @@ pub fn closed_text(tokenizer: &Tokenizer, tokens: &[u32]) -> Vec<u32> {
 pub fn start_positions(found: &CrossWeights, lead: usize, positions: usize) -> Vec<usize> {
     let positions = positions.min(found.positions);
     let rows = found.tokens.saturating_sub(lead + 1);
-    if positions == 0 {
+    if positions == 0 || rows == 0 {
         return Vec::new();
     }
     let mut matrix = vec![0.0; rows * positions];
