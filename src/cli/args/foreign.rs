@@ -152,7 +152,10 @@ const LONG: &[(&[&str], &str)] = &[
     (&["no-timestamps"], "--without-timestamps True"),
     (&["detect-language"], "`undertone detect-language FILES`"),
     (&["prompt"], "--initial-prompt TEXT"),
-    (&["no-gpu", "gpu"], "the CPU computes; leave the option out"),
+    (
+        &["no-gpu", "gpu"],
+        "--device cpu or --device cuda says what computes",
+    ),
     (
         &[
             "suppress-nst",

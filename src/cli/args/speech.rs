@@ -351,7 +351,7 @@ pub struct DecodingArgs {
     /// Seed of the sampling
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Accepted for openai/whisper's sake; the CPU computes as --compute-type says
+    /// Accepted for openai/whisper's sake; --compute-type says what is computed in
     #[arg(long, value_name = "BOOL", value_parser = parse_bool, default_value = "true", action = ArgAction::Set)]
     pub fp16: bool,
     /// What is drawn from, and penalties.
