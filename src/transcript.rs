@@ -85,7 +85,7 @@ pub struct Transcript {
     /// Where there is speech, in order, where that was looked for or given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub speech: Option<Vec<SpeechSpan>>,
-    /// What the guard dropped or found no text for, in order.
+    /// What the guard dropped, in order; and behind it speech without text, where speech was looked for or given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dropped: Vec<Dropped>,
 }
@@ -115,12 +115,17 @@ pub enum DropReason {
     Phantom,
     /// It repeats what stands before it.
     Loop,
-    /// None was dropped: there is speech, and no text was found for it.
+    /// None was dropped: there is speech, and the model wrote no text for it that stands.
     Uncovered,
+    /// There is speech, and its window counts as silent.
+    UncoveredSilent,
+    /// There is speech, and its window's text repeated itself.
+    UncoveredLoop,
 }
 
 impl DropReason {
-    /// Its name in JSON: `no_speech`, `phantom`, `loop`, `uncovered`.
+    /// Its name in JSON: `no_speech`, `phantom`, `loop`, `uncovered`, `uncovered_silent`,
+    /// `uncovered_loop`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -128,6 +133,8 @@ impl DropReason {
             Self::Phantom => "phantom",
             Self::Loop => "loop",
             Self::Uncovered => "uncovered",
+            Self::UncoveredSilent => "uncovered_silent",
+            Self::UncoveredLoop => "uncovered_loop",
         }
     }
 }
@@ -220,7 +227,8 @@ pub trait SegmentSink {
         Ok(())
     }
 
-    /// Called for what is dropped from a window, after its segments.
+    /// Called for what is dropped from a window, after its segments; and behind the last window for speech without
+    /// text.
     ///
     /// # Errors
     /// As [`segment`](Self::segment).

@@ -41,6 +41,8 @@ pub fn left_out(of: Option<&Path>, dropped: &Dropped) -> String {
         DropReason::Phantom => "dropped, a phrase that is often invented",
         DropReason::Loop => "dropped, it repeats itself",
         DropReason::Uncovered => "there is speech, and no text was found",
+        DropReason::UncoveredSilent => "there is speech, and the model heard none",
+        DropReason::UncoveredLoop => "there is speech, and its text repeated itself",
     };
     let text = match dropped.text.trim() {
         "" => String::new(),

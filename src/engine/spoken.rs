@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::dims::SAMPLE_RATE;
 use crate::error::Result;
-use crate::longform::{Clock, Content, Speech, samples_of, seconds_of, seek_clips};
+use crate::longform::{Clock, Content, Pauses, Speech, samples_of, seconds_of, seek_clips};
 use crate::mel::LogMel;
 use crate::options::TranscribeOptions;
 use crate::transcript::{
@@ -77,17 +77,15 @@ impl Ground {
             pieces.get_or_insert_with(|| speech.clone());
         }
         let known = Some(seconds_of(&spans));
-        let voiced = options.guard.then(|| match (heard, &options.speech) {
+        let voiced = match (heard, &options.speech) {
             (Some(heard), None) => Speech::of_samples(&speech_spans(heard, &VOICED), frames),
             _ => speech.clone(),
-        });
+        };
         if asked.mode == VadMode::Mute {
             mel.mute_but(speech.spans());
             let content = Content {
-                frames,
                 speech: Some(speech),
-                voiced,
-                ..Content::default()
+                ..with_voiced(voiced, frames, &[], options.guard)
             };
             return Self {
                 mel,
@@ -104,16 +102,37 @@ impl Ground {
             .collect();
         let mel = mel.keep(&kept);
         Self {
-            content: Content {
-                voiced: voiced.map(|voiced| voiced.through(&kept)),
-                ..mel.content_frames().into()
-            },
+            content: with_voiced(
+                voiced.through(&kept),
+                mel.content_frames(),
+                &joints(&kept),
+                options.guard,
+            ),
             mel,
             pieces: pieces.map(|pieces| pieces.through(&kept)),
             clock: Some(Clock::new(kept)),
             speech: known,
         }
     }
+}
+
+/// Content in which it is known where somebody speaks.
+fn with_voiced(voiced: Speech, frames: usize, joints: &[usize], guarded: bool) -> Content {
+    Content {
+        pauses: Some(Pauses::between(&voiced, frames, joints)),
+        voiced: Some(voiced),
+        guarded,
+        ..frames.into()
+    }
+}
+
+/// Where stretches that are joined touch.
+fn joints(kept: &[Range<usize>]) -> Vec<usize> {
+    let ends = kept.iter().scan(0, |end, stretch| {
+        *end += stretch.len();
+        Some(*end)
+    });
+    ends.take(kept.len().saturating_sub(1)).collect()
 }
 
 /// The spans of speech in samples: those that are given, or those that were heard; none is known where neither is

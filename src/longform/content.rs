@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::pauses::Pauses;
 use super::segments::WindowSpan;
 use super::speech::Speech;
 use crate::dims::N_FRAMES;
@@ -14,8 +15,12 @@ pub struct Content {
     pub frames: usize,
     /// Where there is speech, if windows are to begin and end there.
     pub speech: Option<Speech>,
-    /// Where somebody speaks, to the tenth of a second, if text is to be held against it.
+    /// Where somebody speaks, to the tenth of a second, where speech was looked for or given.
     pub voiced: Option<Speech>,
+    /// Whether text is held against that.
+    pub guarded: bool,
+    /// Where nobody does: places for cuts.
+    pub pauses: Option<Pauses>,
     /// Which language is spoken where, if segments are to say it: in order, without gaps.
     pub runs: Vec<LanguageRun>,
 }

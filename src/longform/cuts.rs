@@ -28,28 +28,31 @@ pub fn stretches_at_quiet_places(clip: Range<usize>, loudness: &[f32]) -> Vec<Ra
     let mut stretches = Vec::new();
     let mut start = clip.start;
     while start < clip.end {
-        let end = match next_cut(&clip, start, stretches.len()) {
-            Some(range) => quietest(range, loudness),
-            None => clip.end,
-        };
+        let end = next_cut(&clip, start, stretches.len(), loudness).unwrap_or(clip.end);
         stretches.push(start..end);
         start = end;
     }
     stretches
 }
 
-/// Where the stretch that starts at `start`, the `index`th, may end; `None` is the clip's end.
-fn next_cut(clip: &Range<usize>, start: usize, index: usize) -> Option<Range<usize>> {
+/// Where the stretch that starts at `start`, the `index`th, ends; `None` is the clip's end.
+fn next_cut(clip: &Range<usize>, start: usize, index: usize, loudness: &[f32]) -> Option<usize> {
     if clip.len() >= PARTS * SHORT_FRAMES {
         let about = (clip.len() / PARTS).min(LONG_FRAMES);
         let count = (clip.len() + about / 2) / about;
         let middle = clip.start + clip.len() * (index + 1) / count;
-        return (index + 1 < count).then(|| middle - SEARCH_FRAMES..middle + SEARCH_FRAMES);
+        let around = middle - SEARCH_FRAMES..middle + SEARCH_FRAMES;
+        return (index + 1 < count).then(|| quietest(around, loudness));
     }
-    let left = clip.end - start;
-    let first = LEAST_WINDOW_FRAMES.min(left / 2);
-    let last = N_FRAMES.min(left.saturating_sub(LEAST_LAST_FRAMES));
-    (left > N_FRAMES).then(|| start + first..start + last)
+    let left = start..clip.end;
+    (left.len() > N_FRAMES).then(|| quiet_window_end(&left, loudness))
+}
+
+/// Where a window ends that begins with `left`, which is longer than a window: at a quiet place.
+pub(super) fn quiet_window_end(left: &Range<usize>, loudness: &[f32]) -> usize {
+    let last = N_FRAMES.min(left.len() - LEAST_LAST_FRAMES);
+    let first = LEAST_WINDOW_FRAMES.min(left.len() / 2);
+    quietest(left.start + first..left.start + last, loudness)
 }
 
 /// The middle of the quietest piece in a range of frames, the last of them where several are equally

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::content::Content;
+use super::coverage::uncovered;
 use super::phantoms::is_phantom;
 use super::recording::{DecodeWindows, Recording, WindowRequest};
 use super::segments::{WindowSegments, WindowSpan, clear_empty, segments_from_tokens};
@@ -23,8 +24,7 @@ use crate::transcript::{DropReason, Dropped, Segment};
 const NEAR_FRAMES: usize = 50;
 /// A phantom phrase is dropped where less than this share of its time is speech.
 const SPOKEN_SHARE: f64 = 0.3;
-/// A stretch without text is looked at if it is at least this long, and has this much speech.
-const GAP_FRAMES: usize = 200;
+/// A stretch without text is decoded by itself if it has this much speech.
 const GAP_SPEECH_FRAMES: usize = 150;
 /// A window of its own begins this much before its speech.
 const LEAD_FRAMES: usize = 30;
@@ -70,26 +70,6 @@ fn why_not_spoken(voiced: &Speech, segment: &Segment) -> Option<DropReason> {
     (share < SPOKEN_SHARE && is_phantom(&segment.text)).then_some(DropReason::Phantom)
 }
 
-/// The stretches of a range that have speech and no text.
-pub(super) fn uncovered(
-    voiced: &Speech,
-    range: Range<usize>,
-    segments: &[Segment],
-) -> Vec<Range<usize>> {
-    let texts = segments.iter().filter(|s| !strip(&s.text).is_empty());
-    let mut edges: Vec<_> = texts.map(|s| (frame(s.start), frame(s.end))).collect();
-    edges.push((range.end, range.end));
-    let (mut gaps, mut from) = (Vec::new(), range.start);
-    for (start, end) in edges {
-        let gap = from..start.min(range.end);
-        if gap.len() >= GAP_FRAMES && voiced.frames(gap.clone()) >= GAP_SPEECH_FRAMES {
-            gaps.extend(voiced.extent(gap));
-        }
-        from = from.max(end);
-    }
-    gaps
-}
-
 /// What the rest of a window's time is worth.
 pub(super) struct Guard<'a> {
     voiced: &'a Speech,
@@ -98,9 +78,9 @@ pub(super) struct Guard<'a> {
 }
 
 impl<'a> Guard<'a> {
-    /// A guard, if where somebody speaks is known.
+    /// A guard, if one is asked for and where somebody speaks is known.
     pub fn of(content: &'a Content) -> Option<Self> {
-        let voiced = content.voiced.as_ref()?;
+        let voiced = content.voiced.as_ref().filter(|_| content.guarded)?;
         Some(Self {
             voiced,
             frames: content.frames,
@@ -128,20 +108,11 @@ impl<'a> Guard<'a> {
         spoken_only(self.voiced, &mut cut.segments, dropped);
     }
 
-    /// Speech that a window left without text is decoded by itself, without the text before it and whatever the
-    /// no-speech gate says. What is found joins the segments; what is not is told.
-    pub fn rescue(
-        &self,
-        recording: &Recording<'_>,
-        decoder: &mut dyn DecodeWindows,
-        range: Range<usize>,
-        segments: &mut Vec<Segment>,
-        dropped: &mut Vec<Dropped>,
-    ) -> Result<()> {
-        for gap in uncovered(self.voiced, range.clone(), segments) {
-            let lead = gap.start.saturating_sub(LEAD_FRAMES).max(range.start);
-            let mut found = Vec::new();
-            let mut start = lead;
+    /// What of a range a window left without text although somebody speaks: to be decoded by itself.
+    pub fn rescues(&self, range: Range<usize>, segments: &[Segment]) -> Vec<Rescue> {
+        let mut rescues = Vec::new();
+        for gap in uncovered(self.voiced, range.clone(), segments, GAP_SPEECH_FRAMES) {
+            let mut start = gap.start.saturating_sub(LEAD_FRAMES).max(range.start);
             while start < gap.end {
                 let end = (gap.end + LEAD_FRAMES)
                     .min(self.frames)
@@ -150,45 +121,24 @@ impl<'a> Guard<'a> {
                     seek_frames: start,
                     segment_frames: end - start,
                 };
-                found.extend(self.decoded_alone(recording, decoder, span, gap.end, dropped)?);
+                rescues.push(Rescue { span, end: gap.end });
                 start = end;
             }
-            if found.is_empty() {
-                dropped.push(told(gap, String::new(), DropReason::Uncovered));
-            }
-            segments.extend(found);
         }
-        segments.sort_by(|a, b| a.start.total_cmp(&b.start));
-        Ok(())
+        rescues
     }
 
-    fn decoded_alone(
+    /// What a rescue has found: nothing, if it failed the gates.
+    pub fn found(
         &self,
         recording: &Recording<'_>,
-        decoder: &mut dyn DecodeWindows,
-        span: WindowSpan,
-        end: usize,
+        Rescue { span, end }: Rescue,
+        mut result: DecodingResult,
         dropped: &mut Vec<Dropped>,
-    ) -> Result<Vec<Segment>> {
-        let gates = Gates {
-            no_speech_threshold: None,
-            ..recording.asked.gates.clone()
-        };
-        let options = DecodingOptions {
-            prompt: Vec::new(),
-            ..recording.options.clone()
-        };
-        let request = WindowRequest {
-            seek_frames: span.seek_frames,
-            segment_frames: span.segment_frames,
-            options: &options,
-            gates: &gates,
-        };
-        decoder.submit(0, request)?;
-        let (_, mut result) = decoder.next_result()?;
+    ) -> Vec<Segment> {
         let looped = cut_loop(recording.tokenizer, &mut result).is_some();
-        if looped || needs_fallback(&result, &gates) {
-            return Ok(Vec::new());
+        if looped || needs_fallback(&result, &rescue_gates(recording)) {
+            return Vec::new();
         }
         let mut cut = segments_from_tokens(recording.tokenizer, span, &result);
         if recording.asked.word_timestamps {
@@ -204,18 +154,47 @@ impl<'a> Guard<'a> {
         clear_empty(&mut cut.segments);
         cut.segments.retain(|segment| !segment.text.is_empty());
         spoken_only(self.voiced, &mut cut.segments, dropped);
-        Ok(cut.segments)
+        cut.segments
     }
+}
 
-    /// What has speech in a range and no text, told.
-    pub fn tell_uncovered(
-        &self,
-        range: Range<usize>,
-        segments: &[Segment],
-        dropped: &mut Vec<Dropped>,
-    ) {
-        let gaps = uncovered(self.voiced, range, segments).into_iter();
-        dropped.extend(gaps.map(|gap| told(gap, String::new(), DropReason::Uncovered)));
+/// Speech without text that is decoded by itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rescue {
+    pub span: WindowSpan,
+    /// Mel frame at which the speech ends.
+    end: usize,
+}
+
+impl Rescue {
+    /// Hands it over: without the text before it, and whatever the no-speech gate says.
+    pub fn submit(
+        self,
+        recording: &mut Recording<'_>,
+        id: usize,
+        decoder: &mut dyn DecodeWindows,
+    ) -> Result<()> {
+        let gates = rescue_gates(recording);
+        let options = DecodingOptions {
+            prompt: Vec::new(),
+            ..recording.options.clone()
+        };
+        decoder.submit(
+            id,
+            WindowRequest {
+                seek_frames: self.span.seek_frames,
+                segment_frames: self.span.segment_frames,
+                options: &options,
+                gates: &gates,
+            },
+        )
+    }
+}
+
+fn rescue_gates(recording: &Recording<'_>) -> Gates {
+    Gates {
+        no_speech_threshold: None,
+        ..recording.asked.gates.clone()
     }
 }
 
@@ -226,7 +205,7 @@ pub(super) fn silent(span: WindowSpan, result: &DecodingResult) -> Option<Droppe
     (!text.is_empty()).then(|| told(range, text, DropReason::NoSpeech))
 }
 
-fn told(range: Range<usize>, text: String, reason: DropReason) -> Dropped {
+pub(super) fn told(range: Range<usize>, text: String, reason: DropReason) -> Dropped {
     Dropped {
         start: seconds(range.start),
         end: seconds(range.end),
@@ -235,7 +214,7 @@ fn told(range: Range<usize>, text: String, reason: DropReason) -> Dropped {
     }
 }
 
-fn frame(seconds: f64) -> usize {
+pub(super) fn frame(seconds: f64) -> usize {
     (seconds * FRAMES_PER_SECOND as f64).round().max(0.0) as usize
 }
 
@@ -285,20 +264,5 @@ mod tests {
             assert_eq!(dropped.first().map(|d| d.reason), reason, "{segment:?}");
             assert_eq!(segments.is_empty(), reason.is_some());
         }
-    }
-
-    #[test]
-    fn speech_without_text_is_found() {
-        let voiced = voiced(&[(0, 500), (600, 900), (1000, 1100), (2000, 2900)]);
-        let segments = [
-            says(0.0, 5.0, " One."),
-            says(19.0, 24.0, " Two."),
-            says(24.0, 24.0, ""),
-        ];
-        // From 5 s to 19 s there are 4 s of speech, and 5 s from 24 s on.
-        let gaps = uncovered(&voiced, 0..3000, &segments);
-        assert_eq!(gaps, [600..1100, 2400..2900]);
-        assert!(uncovered(&voiced, 0..700, &segments).is_empty());
-        assert_eq!(uncovered(&voiced, 0..3000, &[]).first(), Some(&(0..2900)));
     }
 }

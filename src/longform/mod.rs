@@ -8,8 +8,10 @@
 mod batched;
 mod clips;
 mod content;
+mod coverage;
 mod cuts;
 mod guards;
+mod pauses;
 mod phantoms;
 mod prompt;
 mod recording;
@@ -24,6 +26,7 @@ mod words;
 pub use batched::transcribe_batched;
 pub use clips::{clips_past_the_end, seek_clips};
 pub use content::{Content, LanguageRun};
+pub use pauses::Pauses;
 pub use prompt::unused_hotwords;
 pub use recording::{DecodeWindows, WindowRequest};
 pub use sequential::transcribe_sequential;

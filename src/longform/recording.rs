@@ -2,7 +2,8 @@
 
 use crate::decoding::DecodingResult;
 use crate::error::Result;
-use crate::longform::content::LanguageRun;
+use crate::longform::content::{Content, LanguageRun};
+use crate::longform::coverage::told_uncovered;
 use crate::longform::prompt::{History, leading_tokens};
 use crate::longform::segments::WindowSpan;
 use crate::options::{DecodingOptions, Gates, TranscribeOptions};
@@ -106,6 +107,12 @@ impl<'a> Recording<'a> {
             self.transcript.dropped.push(dropped);
         }
         Ok(())
+    }
+
+    /// Hands on what has speech and no text, behind the last window.
+    pub fn tell_uncovered(&mut self, content: &Content, sink: &mut dyn SegmentSink) -> Result<()> {
+        let uncovered = told_uncovered(content, self.asked, &self.transcript);
+        self.add_dropped(uncovered, sink)
     }
 
     /// Hands on how a window was decoded.

@@ -40,6 +40,7 @@ pub fn transcribe_sequential(
             report(seek_frames.min(content.frames) as f64 / FRAMES_PER_SECOND as f64);
         }
     }
+    recording.tell_uncovered(content, sink)?;
     let text = tokenizer.decode(recording.history.spoken());
     Ok(Transcript {
         text,
@@ -81,7 +82,13 @@ fn decode_window(
     if let Some(guard) = guard {
         guard.sorted_out(span, looped, &mut cut, &mut dropped);
         let range = span.seek_frames..cut.next_seek_frames;
-        guard.rescue(recording, decoder, range, &mut cut.segments, &mut dropped)?;
+        for rescue in guard.rescues(range, &cut.segments) {
+            rescue.submit(recording, 0, decoder)?;
+            let (_, result) = decoder.next_result()?;
+            let found = guard.found(recording, rescue, result, &mut dropped);
+            cut.segments.extend(found);
+        }
+        cut.segments.sort_by(|a, b| a.start.total_cmp(&b.start));
     }
     if silent && cut.segments.is_empty() {
         recording.add_dropped(dropped, sink)?;

@@ -61,6 +61,19 @@ impl Speech {
         self.within(range).map(|part| part.len()).sum()
     }
 
+    /// The speech of a range, divided at its pauses of more than `longest` frames alone.
+    #[must_use]
+    pub fn between_pauses(&self, range: Range<usize>, longest: usize) -> Vec<Range<usize>> {
+        let mut spans: Vec<Range<usize>> = Vec::new();
+        for part in self.within(range) {
+            match spans.last_mut() {
+                Some(last) if part.start - last.end <= longest => last.end = part.end,
+                _ => spans.push(part),
+            }
+        }
+        spans
+    }
+
     /// What becomes of the spans where only `kept` is left of the recording, joined in that order.
     #[must_use]
     pub fn through(&self, kept: &[Range<usize>]) -> Self {

@@ -1,11 +1,11 @@
 //! Windows side by side: a recording is cut into stretches at quiet places, which are decoded side by
 //! side, each window by window, without one window knowing what another says, and joined in order.
 //!
-//! A cut costs: nobody said that the speaker would pause between sentences where it is, and what is
-//! left open there is decoded a second time. So a long recording, which has stretches for everybody
-//! anyway, is cut into longer ones than single windows.
+//! Where it is known where somebody speaks, each stretch is a window of speech that ends in a pause.
+//! Elsewhere a cut costs: nobody said that the speaker would pause between sentences where it is, and
+//! what is left open there is decoded a second time. So a long recording, which has stretches for
+//! everybody anyway, is cut into longer ones than single windows.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Instant;
@@ -16,9 +16,10 @@ use crate::error::{Error, Result};
 use crate::longform::clips::seek_clips;
 use crate::longform::content::Content;
 use crate::longform::cuts::stretches_at_quiet_places;
-use crate::longform::guards::{self, Guard, cut_loop};
+use crate::longform::guards::{self, Guard, Rescue, cut_loop};
+use crate::longform::pauses::windows_of_speech;
 use crate::longform::recording::{DecodeWindows, Recording};
-use crate::longform::segments::{clear_empty, segments_from_tokens};
+use crate::longform::segments::{WindowSegments, clear_empty, segments_from_tokens};
 use crate::longform::trace::trace;
 use crate::longform::words::{add_words, keep_words_inside};
 use crate::options::TranscribeOptions;
@@ -62,10 +63,11 @@ pub fn transcribe_batched(
         }
         let (id, result) = decoder.next_result()?;
         work.under_way -= 1;
-        work.take(id, &result, decoder)?;
+        work.take(id, result, decoder)?;
         work.join(sink)?;
         report(work.done_frames as f64 / FRAMES_PER_SECOND as f64);
     }
+    work.recording.tell_uncovered(content, sink)?;
     let transcript = work.recording.transcript;
     let tokens = transcript
         .segments
@@ -100,6 +102,8 @@ struct Stretch {
     traces: Vec<WindowTrace>,
     /// What was dropped and has not reached the sink.
     dropped: Vec<Dropped>,
+    /// Speech that its windows left without text, to be decoded by itself before the next window.
+    rescues: VecDeque<Rescue>,
     /// When its present window was handed over.
     submitted: Instant,
 }
@@ -112,12 +116,13 @@ impl Stretch {
             segments: VecDeque::new(),
             traces: Vec::new(),
             dropped: Vec::new(),
+            rescues: VecDeque::new(),
             submitted: Instant::now(),
         }
     }
 
     fn is_closed(&self) -> bool {
-        self.seek_frames >= self.end_frames
+        self.seek_frames >= self.end_frames && self.rescues.is_empty()
     }
 
     /// What is left of it.
@@ -129,10 +134,14 @@ impl Stretch {
 impl<'a> Stretches<'a> {
     fn new(content: &'a Content, loudness: &[f32], recording: Recording<'a>) -> Self {
         let clips = seek_clips(&recording.asked.clip_timestamps, loudness.len());
+        let cut = |clip| match &content.pauses {
+            Some(pauses) => windows_of_speech(clip, content, pauses, loudness),
+            None => stretches_at_quiet_places(clip, loudness),
+        };
         let stretches = clips
             .into_iter()
             .flat_map(|clip| content.parts(clip))
-            .flat_map(|clip| stretches_at_quiet_places(clip, loudness))
+            .flat_map(cut)
             .filter_map(|stretch| content.spoken(stretch));
         Self {
             content,
@@ -145,96 +154,113 @@ impl<'a> Stretches<'a> {
         }
     }
 
-    /// Hands over a stretch's present window.
+    /// Hands over a stretch's present window, or the speech that the one before it left without text.
     fn submit(&mut self, id: usize, decoder: &mut dyn DecodeWindows) -> Result<()> {
         let stretch = &mut self.stretches[id];
         stretch.submitted = Instant::now();
         self.under_way += 1;
+        if let Some(rescue) = stretch.rescues.front() {
+            let run = self.content.run_at(rescue.span.seek_frames);
+            self.recording.speak(run);
+            return rescue.submit(&mut self.recording, id, decoder);
+        }
         let span = self.content.window(stretch.left());
         let span = span.ok_or_else(|| Error::Engine(format!("stretch {id} has no window left")))?;
         self.recording.speak(self.content.run_at(span.seek_frames));
         decoder.submit(id, self.recording.request(span))
     }
 
-    /// Takes a result in: the stretch is closed, or its next window is handed over.
+    /// Takes a result in: the stretch is closed, or what is next of it is handed over.
     fn take(
         &mut self,
         id: usize,
-        result: &DecodingResult,
+        result: DecodingResult,
         decoder: &mut dyn DecodeWindows,
     ) -> Result<()> {
-        let Some(stretch) = self
-            .stretches
-            .get_mut(id)
-            .filter(|stretch| !stretch.is_closed())
-        else {
+        let stretch = self.stretches.get_mut(id);
+        let Some(stretch) = stretch.filter(|stretch| !stretch.is_closed()) else {
             return Err(Error::Engine(format!(
                 "an answer for stretch {id}, which is closed"
             )));
         };
+        match stretch.rescues.pop_front() {
+            Some(rescue) => self.take_rescue(id, rescue, result),
+            None => self.take_window(id, result)?,
+        }
+        match self.stretches[id].is_closed() {
+            true => Ok(()),
+            false => self.submit(id, decoder),
+        }
+    }
+
+    /// Takes in what was found where a window had no text.
+    fn take_rescue(&mut self, id: usize, rescue: Rescue, result: DecodingResult) {
+        let stretch = &mut self.stretches[id];
+        if let Some(guard) = Guard::of(self.content) {
+            let dropped = &mut stretch.dropped;
+            let mut found = guard.found(&self.recording, rescue, result, dropped);
+            self.content.label(rescue.span, &mut found);
+            stretch.segments.extend(found);
+            let segments = stretch.segments.make_contiguous();
+            segments.sort_by(|a, b| a.start.total_cmp(&b.start));
+        }
+    }
+
+    /// Takes in a window's result, and moves its stretch on.
+    fn take_window(&mut self, id: usize, mut result: DecodingResult) -> Result<()> {
+        let stretch = &mut self.stretches[id];
         let end = stretch.end_frames;
         let Some(span) = self.content.window(stretch.left()) else {
             return Err(Error::Engine(format!("stretch {id} had no window")));
         };
-        let mut next = span.seek_frames + span.segment_frames;
-        let trace = trace(
-            span,
-            result,
-            &self.recording.asked.gates,
-            stretch.submitted.elapsed(),
-        );
+        let window_end = span.seek_frames + span.segment_frames;
+        let gates = &self.recording.asked.gates;
+        let trace = trace(span, &result, gates, stretch.submitted.elapsed());
         let guard = Guard::of(self.content);
-        let mut result = Cow::Borrowed(result);
-        if trace.silent {
-            if let Some(guard) = guard {
-                stretch.dropped.extend(guards::silent(span, &result));
-                guard.tell_uncovered(span.seek_frames..next, &[], &mut stretch.dropped);
-            }
+        let (mut cut, mut looped) = (WindowSegments::none(window_end), None);
+        let silent = trace.silent;
+        if silent {
+            let said = guard.as_ref().and_then(|_| guards::silent(span, &result));
+            stretch.dropped.extend(said);
         } else {
-            let looped = match guard {
-                Some(_) => cut_loop(self.recording.tokenizer, result.to_mut()),
-                None => None,
-            };
-            let result = &*result;
-            let mut cut = segments_from_tokens(self.recording.tokenizer, span, result);
+            looped = guard
+                .as_ref()
+                .and_then(|_| cut_loop(self.recording.tokenizer, &mut result));
+            cut = segments_from_tokens(self.recording.tokenizer, span, &result);
             if self.recording.asked.word_timestamps {
                 let start_s = span.seek_frames as f64 / FRAMES_PER_SECOND as f64;
-                add_words(&self.recording, span, result, &mut cut.segments, start_s);
-            }
-            if let Some(guard) = guard {
-                guard.sorted_out(span, looped, &mut cut, &mut stretch.dropped);
-                let range = span.seek_frames..cut.next_seek_frames.min(next);
-                guard.tell_uncovered(range, &cut.segments, &mut stretch.dropped);
-            }
-            clear_empty(&mut cut.segments);
-            self.content.label(span, &mut cut.segments);
-            stretch.segments.extend(cut.segments);
-            next = cut.next_seek_frames.min(next);
-            let is_open = result
-                .tokens
-                .last()
-                .is_some_and(|t| !self.recording.tokenizer.is_timestamp(*t));
-            if end - next < LEAST_REST_FRAMES && !is_open {
-                next = end;
+                add_words(&self.recording, span, &result, &mut cut.segments, start_s);
             }
         }
         stretch.traces.push(trace);
-        let next = self
-            .content
-            .spoken(next..end)
-            .map_or(end, |left| left.start);
-        stretch.seek_frames = next;
-        self.done_frames += next - span.seek_frames;
-        if next < end {
-            self.submit(id, decoder)
-        } else {
-            Ok(())
+        let mut next = cut.next_seek_frames.min(window_end);
+        let is_text = |token: &u32| !self.recording.tokenizer.is_timestamp(*token);
+        let is_open = looped.is_none() && result.tokens.last().is_some_and(is_text);
+        if end - next < LEAST_REST_FRAMES && !is_open && !silent {
+            next = end;
         }
+        if let Some(guard) = guard {
+            guard.sorted_out(span, looped, &mut cut, &mut stretch.dropped);
+            next = next.max(cut.next_seek_frames.min(window_end));
+            let rescues = guard.rescues(span.seek_frames..next, &cut.segments);
+            stretch.rescues.extend(rescues);
+        }
+        clear_empty(&mut cut.segments);
+        self.content.label(span, &mut cut.segments);
+        stretch.segments.extend(cut.segments);
+        let left = self.content.spoken(next..end);
+        stretch.seek_frames = left.map_or(end, |left| left.start);
+        self.done_frames += stretch.seek_frames - span.seek_frames;
+        Ok(())
     }
 
     /// Hands on the segments that have only closed stretches before theirs.
     fn join(&mut self, sink: &mut dyn SegmentSink) -> Result<()> {
         while let Some(stretch) = self.stretches.get_mut(self.joined) {
+            if !stretch.rescues.is_empty() {
+                // What they find lies between its segments.
+                break;
+            }
             let end_s = stretch.end_frames as f64 / FRAMES_PER_SECOND as f64;
             let is_closed = stretch.is_closed();
             for trace in std::mem::take(&mut stretch.traces) {

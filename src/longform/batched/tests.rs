@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use crate::decoding::DecodingResult;
 use crate::error::{Error, Result};
-use crate::longform::{DecodeWindows, WindowRequest, transcribe_batched};
+use crate::longform::{Content, DecodeWindows, Pauses, Speech, WindowRequest, transcribe_batched};
 use crate::options::TranscribeOptions;
 use crate::tokenizer::Tokenizer;
-use crate::transcript::{Segment, Transcript};
+use crate::transcript::{DropReason, Segment, Transcript};
 
 /// `<|0.00|>` of the multilingual vocabulary.
 const BEGIN: u32 = 50_364;
@@ -111,10 +111,15 @@ fn options(batch_size: usize) -> TranscribeOptions {
 }
 
 fn run(script: &mut Script, frames: usize, options: &TranscribeOptions) -> Result<Run> {
+    run_over(script, &frames.into(), options)
+}
+
+fn run_over(script: &mut Script, content: &Content, options: &TranscribeOptions) -> Result<Run> {
+    let frames = content.frames;
     let tokenizer = Tokenizer::openai("test", 51_865).expect("a known size");
     let (mut sunk, mut reported) = (Vec::new(), Vec::new());
     let transcript = transcribe_batched(
-        &frames.into(),
+        content,
         // Rising, so that every stretch ends as early as it may.
         &(0..frames).map(|frame| frame as f32).collect::<Vec<_>>(),
         &tokenizer,
@@ -276,5 +281,75 @@ fn an_error_stops_the_work() {
             .unwrap()
             .sunk
             .is_empty()
+    );
+}
+
+/// Somebody speaks from 0 to 27 s, from 29 to 55 s, and from 80 to 90 s.
+fn spoken(guarded: bool) -> Content {
+    let samples = |spans: &[(usize, usize)]| -> Vec<_> {
+        spans.iter().map(|(a, b)| a * 16_000..b * 16_000).collect()
+    };
+    let voiced = Speech::of_samples(&samples(&[(0, 27), (29, 55), (80, 90)]), 10_000);
+    Content {
+        pauses: Some(Pauses::between(&voiced, 10_000, &[])),
+        speech: Some(voiced.clone()),
+        voiced: Some(voiced),
+        guarded,
+        ..10_000.into()
+    }
+}
+
+#[test]
+fn windows_are_packed_with_speech_and_end_in_pauses() {
+    let at = |steps: u32| BEGIN + steps;
+    let whole: &[u32] = &[at(0), 1000, at(1350)];
+    let mut script = Script::new(&[(0, whole), (2900, whole), (8000, &[at(0), 1, at(500)])]);
+    let run = run_over(&mut script, &spoken(false), &options(2)).unwrap();
+    let places: Vec<_> = script.asked.iter().map(|a| (a.0, a.1)).collect();
+    assert_eq!(places, [(0, 2700), (2900, 2600), (8000, 1000)]);
+    assert_eq!(run.transcript.dropped, []);
+}
+
+#[test]
+fn speech_without_text_is_decoded_by_itself_among_the_others() {
+    let at = |steps: u32| BEGIN + steps;
+    // Nothing between 5 s and 20 s, nothing at all from 80 s on.
+    let holes: &[u32] = &[at(0), 1000, at(250), at(1000), 1002, at(1350)];
+    let whole: &[u32] = &[at(0), 1001, at(1300)];
+    let found: &[u32] = &[at(15), 1003, at(765)];
+    let answers = [
+        (0, holes),
+        (2900, whole),
+        (470, found),
+        (8000, &[] as &[u32]),
+    ];
+    let mut made = Vec::new();
+    for (batch_size, backwards) in [(1, false), (3, false), (3, true)] {
+        let mut script = Script {
+            backwards,
+            silent: vec![8000],
+            ..Script::new(&answers)
+        };
+        let run = run_over(&mut script, &spoken(true), &options(batch_size)).unwrap();
+        assert_eq!(run.sunk, run.transcript.segments);
+        let found = times(&run.sunk);
+        assert_eq!(found, [(0.0, 5.0), (5.0, 20.0), (20.0, 27.0), (29.0, 55.0)]);
+        let dropped = &run.transcript.dropped;
+        let dropped: Vec<_> = dropped.iter().map(|d| (d.start, d.end, d.reason)).collect();
+        assert_eq!(dropped, [(80.0, 90.0, DropReason::UncoveredSilent)]);
+        script.asked.sort();
+        made.push((run.transcript, script.asked));
+    }
+    assert!(made.windows(2).all(|pair| pair[0] == pair[1]));
+    // Without the guard it is told, and not decoded again.
+    let mut script = Script::new(&answers);
+    let run = run_over(&mut script, &spoken(false), &options(2)).unwrap();
+    assert!(script.asked.iter().all(|asked| asked.0 != 470));
+    assert_eq!(
+        (
+            run.transcript.dropped[0].start,
+            run.transcript.dropped[0].end
+        ),
+        (5.0, 20.0)
     );
 }
