@@ -23,6 +23,8 @@ mod inputs;
 mod joined;
 mod judge;
 mod library;
+#[cfg(all(feature = "cli", feature = "hub"))]
+mod long;
 mod lora;
 mod network;
 #[cfg(feature = "hub")]

@@ -50,6 +50,8 @@ pub struct Job {
     pub to_stdout: bool,
     /// Whether recordings whose outputs are there are passed over.
     pub skip_existing: bool,
+    /// Whether finished windows are kept until the outputs are written.
+    pub resume: bool,
     pub writer: WriterOptions,
     /// Where it is written where the one recording has speech.
     pub speech_map: Option<PathBuf>,
@@ -92,6 +94,9 @@ pub fn speech(args: &SpeechArgs, task: Task, files: usize) -> Result<Job> {
     if args.output.skip_existing && (formats.is_empty() || to_stdout) {
         return usage("--skip-existing: nothing is written; -o FOLDER or -f FORMAT writes files");
     }
+    if args.output.resume && (formats.is_empty() || to_stdout) {
+        return usage("--resume: nothing is written; -o FOLDER or -f FORMAT writes files");
+    }
     let maps = [
         ("--speech-map", args.vad.speech_map.is_some()),
         ("--speech-from", args.vad.speech_from.is_some()),
@@ -115,6 +120,7 @@ pub fn speech(args: &SpeechArgs, task: Task, files: usize) -> Result<Job> {
         output_dir,
         to_stdout,
         skip_existing: args.output.skip_existing,
+        resume: args.output.resume,
         writer: WriterOptions {
             max_line_width: args.output.max_line_width.0,
             max_line_count: args.output.max_line_count.0,

@@ -1,5 +1,7 @@
 //! What the decoding of one window gives.
 
+use serde::{Deserialize, Serialize};
+
 use crate::transcript::Attempt;
 
 /// openai/whisper's `DecodingResult`.
@@ -23,6 +25,23 @@ pub struct DecodingResult {
     pub failed: Vec<Attempt>,
     /// What word timing needs, where it was asked for and there is text.
     pub alignment: Option<Box<Alignment>>,
+    /// Its words, where they were found before: [`alignment`](Self::alignment) is not needed then.
+    pub words: Option<Vec<WordTiming>>,
+}
+
+/// One word of a window: openai/whisper's `WordTiming`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WordTiming {
+    /// The word with its leading space; empty where it was merged into a neighbour.
+    pub word: String,
+    /// Its text tokens.
+    pub tokens: Vec<u32>,
+    /// Seconds from the window's start.
+    pub start: f64,
+    /// Seconds from the window's start.
+    pub end: f64,
+    /// Mean probability of its tokens.
+    pub probability: f64,
 }
 
 /// What the network says about where a window's text is in its audio: of the start sequence, the text and

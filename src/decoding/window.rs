@@ -94,6 +94,7 @@ impl WindowDecoder {
             language: self.language.clone(),
             failed: Vec::new(),
             alignment: None,
+            words: None,
             tokens: best.tokens,
             text,
         }

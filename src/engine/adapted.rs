@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 use super::{Engine, Loaded};
 use crate::batcher::Batcher;
 use crate::error::Result;
-use crate::weights::{Adapted, Lora};
+use crate::weights::{Adapted, Lora, WeightSource as _};
 
 impl Engine {
     /// The same model under a LoRA adapter, an engine beside this one: `folder` is what PEFT saves
@@ -43,6 +43,7 @@ impl Engine {
             tokenizer,
             batcher,
             capacity: base.capacity,
+            fingerprint: weights.fingerprint()?,
             adapted: true,
             any_task: base.any_task,
             sources: AtomicU64::new(0),

@@ -92,7 +92,7 @@ impl Engine {
         };
         let known = known_words(&self.0.tokenizer, &heard.language, text, marks);
         let aligner = Aligner {
-            client: Client::new(self, mel, &control.cancel, true),
+            client: Client::new(self, mel, control, true)?,
             mel,
             options: &options,
             known: &known,

@@ -245,6 +245,7 @@ impl EngineBuilder {
             tokenizer,
             batcher,
             capacity,
+            fingerprint: source.fingerprint()?,
             adapted: false,
             any_task,
             sources,

@@ -1,13 +1,15 @@
 //! The engine as a client of its batcher: one recording's windows on their way there and back.
 
+use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 
-use super::Engine;
+use super::journal::{Journal, Key, key};
+use super::{Control, Engine};
 use crate::batcher::{AlignWay, AlignWords, Cancel, Inbox, WindowJob};
 use crate::decoding::{Alignment, DecodingResult};
 use crate::dims::N_FRAMES;
-use crate::error::Result;
-use crate::longform::{DecodeWindows, WindowRequest};
+use crate::error::{Error, Result};
+use crate::longform::{DecodeWindows, WindowRequest, WindowSpan, words_of};
 use crate::mel::LogMel;
 use crate::options::{DecodingOptions, Gates};
 use crate::tokenizer::Tokenizer;
@@ -26,19 +28,37 @@ pub(super) struct Client<'a> {
     inbox: Inbox,
     /// What word times need.
     align: Option<AlignWords>,
+    journal: Option<Journal>,
+    /// Results that the journal has.
+    known: VecDeque<(usize, DecodingResult)>,
+    /// Windows under way whose results the journal is to have: where they lie, and their keys.
+    asked: HashMap<usize, (WindowSpan, Key)>,
 }
 
 impl<'a> Client<'a> {
     /// A source of its own among those that share the batcher.
-    pub fn new(engine: &'a Engine, mel: &'a LogMel, cancel: &'a Cancel, words: bool) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// A journal that cannot be opened.
+    pub fn new(
+        engine: &'a Engine,
+        mel: &'a LogMel,
+        control: &'a Control,
+        words: bool,
+    ) -> Result<Self> {
+        let journal = control.journal.as_deref();
+        let journal = journal.map(|path| Journal::open(path, &engine.identity()));
+        Ok(Self {
             engine,
             mel,
-            cancel,
+            cancel: &control.cancel,
             source: engine.next_source(),
             inbox: Inbox::default(),
             align: words.then(|| engine.align_words()),
-        }
+            journal: journal.transpose()?,
+            known: VecDeque::new(),
+            asked: HashMap::new(),
+        })
     }
 
     /// Every language's probability in a range of frames.
@@ -48,7 +68,16 @@ impl<'a> Client<'a> {
             DecodingOptions::default(),
             Gates::default(),
         );
-        self.engine.0.batcher.detect_language(job)
+        let Some(journal) = &self.journal else {
+            return self.engine.0.batcher.detect_language(job);
+        };
+        let key = key(&job, "language")?;
+        if let Some(known) = journal.language(&key) {
+            return Ok(known.clone());
+        }
+        let found = self.engine.0.batcher.detect_language(job)?;
+        journal.add_language(key, &found)?;
+        Ok(found)
     }
 
     fn job(&self, mel: Vec<f32>, options: DecodingOptions, gates: Gates) -> WindowJob {
@@ -105,14 +134,35 @@ impl<'a> Client<'a> {
 
 impl DecodeWindows for Client<'_> {
     fn submit(&mut self, id: usize, window: WindowRequest<'_>) -> Result<()> {
-        self.engine
-            .0
-            .batcher
-            .submit(self.window_job(window), id, &self.inbox)
+        let span = WindowSpan {
+            seek_frames: window.seek_frames,
+            segment_frames: window.segment_frames,
+        };
+        let job = self.window_job(window);
+        if let Some(journal) = &self.journal {
+            let key = key(&job, "window")?;
+            if let Some(known) = journal.window(&key) {
+                self.known.push_back((id, known.into()));
+                return Ok(());
+            }
+            self.asked.insert(id, (span, key));
+        }
+        self.engine.0.batcher.submit(job, id, &self.inbox)
     }
 
     fn next_result(&mut self) -> Result<(usize, DecodingResult)> {
-        self.inbox.next()
+        if let Some(known) = self.known.pop_front() {
+            return match self.cancel.is_cancelled() {
+                true => Err(Error::Cancelled),
+                false => Ok(known),
+            };
+        }
+        let (id, mut result) = self.inbox.next()?;
+        if let (Some(journal), Some((span, key))) = (&self.journal, self.asked.remove(&id)) {
+            result.words = words_of(&self.engine.0.tokenizer, &result);
+            journal.add_window(key, (&result).into())?;
+        }
+        Ok((id, result))
     }
 
     fn n_text_ctx(&self) -> usize {

@@ -5,6 +5,7 @@ mod align;
 mod builder;
 mod client;
 mod extras;
+mod journal;
 mod languages;
 mod over;
 mod packed;
@@ -12,6 +13,7 @@ mod segments;
 mod spoken;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -50,6 +52,8 @@ struct Loaded {
     tokenizer: Arc<Tokenizer>,
     batcher: Batcher,
     capacity: Capacity,
+    /// Of the weights.
+    fingerprint: String,
     /// Whether this is a model under an adapter.
     adapted: bool,
     any_task: bool,
@@ -73,6 +77,9 @@ pub struct Control {
     pub limits: Limits,
     /// Told when the recording has been read, and after every window, on the thread that does the work.
     pub progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
+    /// A file that keeps what windows gave while the work goes on: work that was ended goes on where it was, to
+    /// the same result. It is made where there is none; whoever has the result deletes it.
+    pub journal: Option<PathBuf>,
 }
 
 impl fmt::Debug for Control {
@@ -81,6 +88,7 @@ impl fmt::Debug for Control {
             .field("cancel", &self.cancel)
             .field("limits", &self.limits)
             .field("progress", &self.progress.as_ref().map(|_| ".."))
+            .field("journal", &self.journal)
             .finish()
     }
 }

@@ -93,6 +93,7 @@ impl Attempt {
             language: "en".into(),
             failed: Vec::new(),
             alignment: None,
+            words: None,
         }
     }
 }
@@ -288,6 +289,7 @@ fn result(tokens: &[u32]) -> DecodingResult {
         language: "en".into(),
         failed: Vec::new(),
         alignment: None,
+        words: None,
     }
 }
 

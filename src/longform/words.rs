@@ -2,11 +2,12 @@
 //! silence around text that was probably invented is skipped (openai/whisper's
 //! `hallucination_silence_threshold`).
 
-use crate::decoding::DecodingResult;
+use crate::decoding::{DecodingResult, WordTiming};
 use crate::dims::{FRAMES_PER_SECOND, N_FRAMES};
 use crate::longform::recording::Recording;
 use crate::longform::segments::{WindowSegments, WindowSpan};
 use crate::timing::{Punctuation, add_word_times, find_words};
+use crate::tokenizer::Tokenizer;
 use crate::transcript::{Segment, Word};
 
 /// Words of a segment that are looked at.
@@ -29,15 +30,22 @@ pub(super) fn add_words(
     let Recording {
         tokenizer, asked, ..
     } = recording;
-    let alignment = result.alignment.as_deref();
-    let words = alignment.map_or_else(Vec::new, |alignment| {
-        find_words(tokenizer, &result.language, alignment)
-    });
+    let words = words_of(tokenizer, result).unwrap_or_default();
     let punctuation = Punctuation {
         prepended: &asked.prepend_punctuations,
         appended: &asked.append_punctuations,
     };
     add_word_times(segments, words, tokenizer.eot(), punctuation, last_speech_s);
+}
+
+/// A window's words, if their times were asked for and there is text.
+pub fn words_of(
+    tokenizer: &Tokenizer,
+    result: &DecodingResult,
+) -> Option<Vec<WordTiming>> {
+    let found = |alignment| find_words(tokenizer, &result.language, alignment);
+    let words = result.words.clone();
+    words.or_else(|| result.alignment.as_deref().map(found))
 }
 
 /// Words end with their segment, whose times were cut.

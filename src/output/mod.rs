@@ -123,9 +123,14 @@ pub fn write_transcript(
 /// Where openai/whisper puts the output for a recording: `<output_dir>/<file name without its last extension>.<format>`.
 #[must_use]
 pub fn path_for(output_dir: &Path, audio: &Path, format: OutputFormat) -> PathBuf {
+    beside(output_dir, audio, format.extension())
+}
+
+/// The file of another extension where the outputs for a recording are.
+pub(crate) fn beside(output_dir: &Path, audio: &Path, extension: &str) -> PathBuf {
     let mut name = stem(audio);
     name.push(".");
-    name.push(format.extension());
+    name.push(extension);
     output_dir.join(name)
 }
 

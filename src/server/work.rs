@@ -88,6 +88,7 @@ impl Work {
                     tell(Event::Started(prompt + frames as usize));
                 }
             })),
+            journal: None,
         };
         let input = Input::Bytes {
             name: "upload".into(),

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::split::split_to_words;
-use super::words::{WordTiming, merge_punctuations};
+use super::words::merge_punctuations;
+use crate::decoding::WordTiming;
 use crate::timing::Punctuation;
 use crate::tokenizer::Tokenizer;
 

@@ -1,6 +1,7 @@
 //! Words handed out to a window's segments: openai/whisper's `add_word_timestamps`.
 
-use super::words::{WordTiming, merge_punctuations};
+use super::words::merge_punctuations;
+use crate::decoding::WordTiming;
 use crate::dims::FRAMES_PER_SECOND;
 use crate::transcript::{Segment, Word};
 

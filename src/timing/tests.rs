@@ -3,7 +3,8 @@
 use super::alignment::{closed_text, median, median_filter, warp};
 use super::segments::{Punctuation, add_word_times};
 use super::split::split_to_words;
-use super::words::{WordTiming, merge_punctuations};
+use super::words::merge_punctuations;
+use crate::decoding::WordTiming;
 use crate::tokenizer::Tokenizer;
 use crate::transcript::Segment;
 

@@ -1,24 +1,9 @@
 //! Words with their times and probabilities, counted from the window's start.
 
 use super::split::{TokenWord, split_to_words};
-use crate::decoding::{Alignment, strip};
+use crate::decoding::{Alignment, WordTiming, strip};
 use crate::dims::{FRAMES_PER_SECOND, INPUT_STRIDE};
 use crate::tokenizer::Tokenizer;
-
-/// One word of a window: openai/whisper's `WordTiming`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct WordTiming {
-    /// The word with its leading space; empty where it was merged into a neighbour.
-    pub word: String,
-    /// Its text tokens.
-    pub tokens: Vec<u32>,
-    /// Seconds from the window's start.
-    pub start: f64,
-    /// Seconds from the window's start.
-    pub end: f64,
-    /// Mean probability of its tokens.
-    pub probability: f64,
-}
 
 /// The words of a window: openai/whisper's `find_alignment`.
 #[must_use]

@@ -256,6 +256,10 @@ pub struct OutputArgs {
     /// Pass over recordings whose outputs are all there
     #[arg(long)]
     pub skip_existing: bool,
+    /// Go on where a run was ended, to the same outputs: what is finished is kept in a file beside them
+    /// until they are written
+    #[arg(long)]
+    pub resume: bool,
     /// Show neither progress nor text
     #[arg(short, long)]
     pub quiet: bool,

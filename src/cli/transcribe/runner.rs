@@ -31,6 +31,9 @@ pub struct JobRunner<'a> {
     pub cancel: Cancel,
 }
 
+/// What a journal's name ends with.
+const JOURNAL_EXTENSION: &str = "undertone-resume";
+
 impl JobRunner<'_> {
     /// Works on file after file until none is left.
     pub fn run_jobs(&self, queue: &JobQueue<'_>) {
@@ -46,6 +49,13 @@ impl JobRunner<'_> {
             // Nobody listens any more after a broken pipe.
             let _ = sender.send(Event::Done(done));
         }
+    }
+
+    /// Where a file's finished windows are kept, if they are.
+    fn journal(&self, path: &Path) -> Option<PathBuf> {
+        let folder = &self.job.output_dir;
+        let resumes = self.job.resume;
+        resumes.then(|| output::beside(folder, path, JOURNAL_EXTENSION))
     }
 
     /// Transcribes one file, sends on its segments and writes its outputs.
@@ -68,6 +78,7 @@ impl JobRunner<'_> {
         let control = Control {
             cancel: self.cancel.clone(),
             progress: Some(Arc::new(move |p| moved.update(p))),
+            journal: self.journal(path),
             ..Control::default()
         };
         let mut sink = EventSink {
@@ -102,6 +113,10 @@ impl JobRunner<'_> {
             .filter_map(|output| write(output).err())
             .collect();
         let Some(first) = failed.into_iter().next() else {
+            if let Some(journal) = self.journal(path) {
+                // It says nothing that the outputs do not.
+                let _ = std::fs::remove_file(journal);
+            }
             return Ok(transcript.warnings);
         };
         if self.job.shown == Shown::Nothing {

@@ -15,6 +15,7 @@ fn result(compression_ratio: f64, avg_logprob: f64, no_speech_prob: f64) -> Deco
         language: "en".into(),
         failed: Vec::new(),
         alignment: None,
+        words: None,
     }
 }
 

@@ -90,6 +90,7 @@ impl DecodeWindows for Script {
             language: "en".into(),
             failed: Vec::new(),
             alignment: None,
+            words: None,
         };
         Ok((id, result))
     }

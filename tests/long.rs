@@ -1,0 +1,139 @@
+//! Long recordings as the program works on them: ended and gone on with.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const PICO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/pico");
+const SPANISH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/audio/es_conteo.wav");
+/// Long enough for any step on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Samples of a 16-bit wav with a header of 44 bytes.
+fn samples(path: &str) -> Vec<u8> {
+    fs::read(path).unwrap()[44..].to_vec()
+}
+
+/// A 16-bit wav at 16 kHz.
+fn write_wav(path: &Path, channels: u16, data: &[u8]) {
+    let mut wav = Vec::from(*b"RIFF");
+    wav.extend((36 + data.len() as u32).to_le_bytes());
+    wav.extend(b"WAVEfmt ");
+    wav.extend(16_u32.to_le_bytes());
+    for half in [1, channels] {
+        wav.extend(half.to_le_bytes());
+    }
+    wav.extend(16_000_u32.to_le_bytes());
+    wav.extend((32_000 * u32::from(channels)).to_le_bytes());
+    for half in [2 * channels, 16] {
+        wav.extend(half.to_le_bytes());
+    }
+    wav.extend(b"data");
+    wav.extend((data.len() as u32).to_le_bytes());
+    wav.extend(data);
+    fs::write(path, wav).unwrap();
+}
+
+/// The program in a folder, without any settings of the user's.
+fn program(folder: &Path, line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_undertone"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("UNDERTONE_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .args(line.split_whitespace())
+        .current_dir(folder)
+        .env("XDG_CACHE_HOME", folder.join("cache"))
+        .env("XDG_CONFIG_HOME", folder.join("config"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
+    command
+}
+
+fn run(folder: &Path, line: &str) -> String {
+    let output = program(folder, line)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{line}: {said}");
+    said
+}
+
+/// Every file of a folder with what it holds, by name.
+fn held(folder: PathBuf) -> Vec<(String, Vec<u8>)> {
+    let file = |entry: fs::DirEntry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        (name, fs::read(entry.path()).unwrap())
+    };
+    let entries = fs::read_dir(folder).unwrap();
+    let mut files: Vec<_> = entries.map(|entry| file(entry.unwrap())).collect();
+    files.sort();
+    files
+}
+
+/// Lines of a file; none where there is no file.
+fn lines(path: &Path) -> usize {
+    fs::read(path).map_or(0, |bytes| {
+        bytes.iter().filter(|byte| **byte == b'\n').count()
+    })
+}
+
+#[test]
+fn a_run_that_is_killed_goes_on_to_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_wav(&folder.join("talk.wav"), 1, &samples(SPANISH).repeat(40));
+    let line = format!(
+        "talk.wav --model {PICO} --threads 1 --language es --beam_size 5 --word_timestamps True"
+    );
+    for (more, kills) in [("", 3), ("--batch-size 4", 1)] {
+        let (want, out) = (format!("want{kills}"), format!("out{kills}"));
+        run(folder, &format!("{line} {more} -f all -o {want}"));
+        let journal = folder.join(&out).join("talk.undertone-resume");
+        let resumed = format!("{line} {more} -f all -o {out} --resume");
+        let mut before = 0;
+        for _ in 0..kills {
+            let mut child = program(folder, &resumed)
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let started = Instant::now();
+            while lines(&journal) < before + 4 {
+                assert!(started.elapsed() < PATIENCE, "no windows are kept");
+                let ended = child.try_wait().unwrap();
+                assert!(ended.is_none(), "it ended by itself: {ended:?}");
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert!(lines(&journal) > before, "what was kept is lost");
+            before = lines(&journal);
+        }
+        // A line that was torn in the middle is no line.
+        let mut torn = fs::read(&journal).unwrap();
+        torn.extend(b"0123456789abcdef {\"Window\":[\"");
+        fs::write(&journal, torn).unwrap();
+        run(folder, &resumed);
+        assert_eq!(held(folder.join(&out)), held(folder.join(&want)), "{more}");
+    }
+}
+
+#[test]
+fn resuming_needs_files_to_write() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(SPANISH, folder.path().join("a.wav")).unwrap();
+    for output in ["", "-f srt -o -"] {
+        let line = format!("a.wav --model {PICO} --resume {output}");
+        let output = program(folder.path(), &line)
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("--resume"), "{said}");
+    }
+}
