@@ -225,7 +225,7 @@ fn real_mels(n_mels: usize) -> Vec<Vec<f32>> {
             |block| stream.read_block(block),
             |_| {},
         );
-        mel.unwrap().window(0)
+        mel.unwrap().window(0).unwrap()
     };
     recordings.map(mel).collect()
 }

@@ -174,7 +174,7 @@ fn gap(engine: &Engine, path: &Path, language: &str, before: &[u32], pair: [u32;
     while let Some(block) = stream.next_block().unwrap() {
         samples.extend_from_slice(block);
     }
-    let mel = log_mel_of_clip(&samples, network.dims().n_mels);
+    let mel = log_mel_of_clip(&samples, network.dims().n_mels).unwrap();
     let mut audio = [network.audio_state().unwrap()];
     network.encode(&[&mel], &mut audio).unwrap();
     let mut tokens = engine

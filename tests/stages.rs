@@ -26,7 +26,10 @@ fn log_mel(engine: &Engine, pcm: &Tensor) -> Vec<f32> {
     let mut extractor = MelExtractor::new(engine.network().dims().n_mels);
     extractor.push(&pcm.flatten_all().unwrap().to_vec1::<f32>().unwrap());
     let mut window = vec![0f32; engine.network().dims().n_mels * 3000];
-    extractor.finish().write_window(0, 3000, &mut window);
+    extractor
+        .finish()
+        .write_window(0, 3000, &mut window)
+        .unwrap();
     window
 }
 

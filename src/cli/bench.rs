@@ -67,7 +67,7 @@ fn one_file(engine: &Engine, options: &TranscribeOptions, file: &Path) -> Result
     let (mel_s, mel) = timed(|| log_mel(engine, file));
     let mel = mel?;
     let network = &**engine.network();
-    let window: Vec<f32> = mel.window(0);
+    let window: Vec<f32> = mel.window(0)?;
     let mut audio = [network.audio_state()?];
     let on_card = network.describe().executor == "gpu";
     let mut text = network.text_state(1)?;

@@ -99,7 +99,7 @@ fn reference(engine: &Engine, file: &Path) -> Result<(WindowJob, DecodingResult)
     samples.truncate(N_SAMPLES);
     let batcher = engine.batcher(Capacity::of_windows(1))?;
     let mut job = WindowJob {
-        mel: mel::log_mel_of_clip(&samples, engine.network().dims().n_mels),
+        mel: mel::log_mel_of_clip(&samples, engine.network().dims().n_mels)?,
         options: DecodingOptions::default(),
         gates: Gates {
             temperatures: vec![0.0],

@@ -70,7 +70,7 @@ impl Engine {
         (options.vad, options.speech) = (None, None);
         let (mel, info, listened) = self.log_mel(input.into(), &options, control)?;
         let (duration_s, warnings) = (info.duration_s(), info.warnings);
-        let ground = Ground::new(mel, info.samples, listened.as_ref(), &mut options);
+        let ground = Ground::new(mel, info.samples, listened.as_ref(), &mut options)?;
         let mel = &ground.mel;
         let total_s = mel.content_frames() as f64 / FRAMES_PER_SECOND as f64;
         let mut report = |done_s| {

@@ -64,7 +64,7 @@ impl<'a> Client<'a> {
     /// Every language's probability in a range of frames.
     pub fn language_of(&self, range: Range<usize>) -> Result<LanguageProbabilities> {
         let job = self.job(
-            self.mel.detection_window(range),
+            self.mel.detection_window(range)?,
             DecodingOptions::default(),
             Gates::default(),
         );
@@ -109,7 +109,7 @@ impl<'a> Client<'a> {
             segment_frames,
             options,
             gates: &gates,
-        });
+        })?;
         if let Some(align) = &mut job.align {
             align.way = AlignWay::Given(tokens.into());
         }
@@ -120,15 +120,15 @@ impl<'a> Client<'a> {
         &self.engine.0.tokenizer
     }
 
-    fn window_job(&self, window: WindowRequest<'_>) -> WindowJob {
+    fn window_job(&self, window: WindowRequest<'_>) -> Result<WindowJob> {
         let mut mel = vec![0.0; self.mel.n_mels() * N_FRAMES];
         self.mel
-            .write_window(window.seek_frames, window.segment_frames, &mut mel);
+            .write_window(window.seek_frames, window.segment_frames, &mut mel)?;
         let mut job = self.job(mel, window.options.clone(), window.gates.clone());
         if let Some(align) = &mut job.align {
             align.positions = window.segment_frames / 2;
         }
-        job
+        Ok(job)
     }
 }
 
@@ -138,7 +138,7 @@ impl DecodeWindows for Client<'_> {
             seek_frames: window.seek_frames,
             segment_frames: window.segment_frames,
         };
-        let job = self.window_job(window);
+        let job = self.window_job(window)?;
         if let Some(journal) = &self.journal {
             let key = key(&job, "window")?;
             if let Some(known) = journal.window(&key) {

@@ -225,7 +225,7 @@ impl Engine {
             }
         };
         report(0.0);
-        let ground = Ground::new(mel, heard.samples, listened.as_ref(), &mut options);
+        let ground = Ground::new(mel, heard.samples, listened.as_ref(), &mut options)?;
         sink.heard(duration_s, ground.speech.as_deref())?;
         let transcript = match &ground.clock {
             None => self.over(&ground, options, sink, &mut { report }, control),
@@ -334,7 +334,7 @@ impl Engine {
         let begins = (0..samples.len().max(1)).step_by(N_SAMPLES);
         let windows = begins.map(|begin| {
             self.0.batcher.detect_language(WindowJob {
-                mel: mel::log_mel_of_clip(&samples[begin..], self.0.network.dims().n_mels),
+                mel: mel::log_mel_of_clip(&samples[begin..], self.0.network.dims().n_mels)?,
                 options: DecodingOptions::default(),
                 gates: Gates::default(),
                 source,

@@ -39,7 +39,7 @@ impl Engine {
         if options.batch_size.is_none() {
             return transcribe_sequential(content, tokenizer, &options, &mut client, sink, report);
         }
-        let loudness = mel.loudness();
+        let loudness = mel.loudness()?;
         let decoder = &mut client;
         transcribe_batched(
             content, &loudness, tokenizer, &options, decoder, sink, report,

@@ -46,11 +46,11 @@ pub(super) struct Ground {
 impl Ground {
     /// As the options say. Where silence is cut out, clips are too: none are left in the options then.
     pub fn new(
-        mut mel: LogMel,
+        mel: LogMel,
         samples: usize,
         heard: Option<&Heard>,
         options: &mut TranscribeOptions,
-    ) -> Self {
+    ) -> Result<Self> {
         let frames = mel.content_frames();
         let asked = options.vad.unwrap_or_default();
         let mut pieces = heard
@@ -58,13 +58,13 @@ impl Ground {
             .map(|heard| Speech::of_samples(&speech_spans(heard, &PIECES), frames));
         let looked_for = heard.filter(|_| options.vad.is_some());
         let Some(spans) = spans(samples, looked_for, &asked, options.speech.as_deref()) else {
-            return Self {
+            return Ok(Self {
                 content: frames.into(),
                 mel,
                 clock: None,
                 speech: None,
                 pieces,
-            };
+            });
         };
         let spans = match heard {
             Some(_) if options.guard && options.speech.is_none() => {
@@ -82,26 +82,26 @@ impl Ground {
             _ => speech.clone(),
         };
         if asked.mode == VadMode::Mute {
-            mel.mute_but(speech.spans());
+            let mel = mel.mute_but(speech.spans())?;
             let content = Content {
                 speech: Some(speech),
                 ..with_voiced(voiced, frames, &[], options.guard)
             };
-            return Self {
+            return Ok(Self {
                 mel,
                 content,
                 clock: None,
                 speech: known,
                 pieces,
-            };
+            });
         }
         let clips = seek_clips(&std::mem::take(&mut options.clip_timestamps), frames);
         let kept: Vec<_> = clips
             .into_iter()
             .flat_map(|clip| speech.within(clip).collect::<Vec<_>>())
             .collect();
-        let mel = mel.keep(&kept);
-        Self {
+        let mel = mel.keep(&kept)?;
+        Ok(Self {
             content: with_voiced(
                 voiced.through(&kept),
                 mel.content_frames(),
@@ -112,7 +112,7 @@ impl Ground {
             pieces: pieces.map(|pieces| pieces.through(&kept)),
             clock: Some(Clock::new(kept)),
             speech: known,
-        }
+        })
     }
 }
 

@@ -6,10 +6,13 @@
 
 mod extract;
 mod filterbank;
+mod log_mel;
 mod stft;
+mod store;
 
 #[cfg(test)]
 mod tests;
 
-pub use extract::{LogMel, MelExtractor, from_blocks, log_mel_of_clip};
+pub use extract::{MelExtractor, from_blocks, log_mel_of_clip};
 pub use filterbank::mel_filterbank;
+pub use log_mel::LogMel;

@@ -112,7 +112,8 @@ fn chunking_changes_nothing() {
     for size in [1, 159, 160, 399, 5_000, 40_000] {
         let mut extractor = MelExtractor::new(80);
         samples.chunks(size).for_each(|piece| extractor.push(piece));
-        assert!(extractor.finish() == expected, "in pieces of {size}");
+        let same = values(&extractor.finish()) == values(&expected);
+        assert!(same, "in pieces of {size}");
     }
 }
 
@@ -128,7 +129,38 @@ fn blocks_from_another_thread_give_the_same() {
     };
     let mel = from_blocks(80, next, |samples| heard = samples).unwrap();
     assert_eq!(heard, samples.len());
-    assert!(mel == whole(&samples, 80));
+    assert!(values(&mel) == values(&whole(&samples, 80)));
+}
+
+#[test]
+fn frames_in_a_file_are_the_same_frames() {
+    let samples = chirp(40.0);
+    let mut extractor = MelExtractor::new(80);
+    for piece in samples.chunks(5_000) {
+        extractor.push(piece);
+        extractor.spill(Some(100 * 80)).unwrap();
+    }
+    let (long, short) = (extractor.finish(), whole(&samples, 80));
+    let kept = [3000..3990, 5..900, 3995..4100];
+    let muted = [100..150, 2000..3500];
+    assert!(values(&long) == values(&short));
+    let [long_kept, short_kept] = [&long, &short].map(|mel| mel.clone().keep(&kept).unwrap());
+    assert!(values(&long_kept) == values(&short_kept));
+    // What is left of what is left.
+    let again = |mel: LogMel| values(&mel.keep(&[900..1100, 10..20]).unwrap());
+    assert!(again(long_kept) == again(short_kept));
+    let [long, short] = [long, short].map(|mel| mel.mute_but(&muted).unwrap());
+    assert!(values(&long) == values(&short));
+}
+
+/// All that a spectrogram says.
+fn values(mel: &LogMel) -> (usize, Vec<f32>, Vec<f32>) {
+    let mut all = mel.loudness().unwrap();
+    for seek in (0..mel.content_frames()).step_by(1990) {
+        all.extend(mel.window(seek).unwrap());
+    }
+    let detection = mel.detection_window(0..N_FRAMES).unwrap();
+    (mel.content_frames(), all, detection)
 }
 
 #[test]
@@ -143,11 +175,11 @@ fn windows_are_cut_at_the_end_of_the_recording() {
     let samples = chirp(1.0);
     let mel = whole(&samples, 80);
     assert_eq!(mel.content_frames(), 100);
-    let detection = mel.detection_window(0..N_FRAMES);
-    let window = mel.window(0);
-    let later = mel.window(60);
+    let detection = mel.detection_window(0..N_FRAMES).unwrap();
+    let window = mel.window(0).unwrap();
+    let later = mel.window(60).unwrap();
     let mut early = vec![9.0; 80 * N_FRAMES];
-    mel.write_window(60, 10, &mut early);
+    mel.write_window(60, 10, &mut early).unwrap();
     let silence = detection[N_FRAMES - 1];
     for bin in 0..80 {
         let row = |w: &[f32]| w[bin * N_FRAMES..][..N_FRAMES].to_vec();
@@ -161,8 +193,9 @@ fn windows_are_cut_at_the_end_of_the_recording() {
     }
     assert!(
         mel.window(100)
+            .unwrap()
             .iter()
-            .chain(&mel.window(5_000))
+            .chain(&mel.window(5_000).unwrap())
             .all(|&x| x == 0.0)
     );
 }
@@ -172,14 +205,15 @@ fn nothing_and_silence_are_at_the_floor() {
     for samples in [vec![], vec![0.0; 1], vec![0.0; 4_000]] {
         let mel = whole(&samples, 80);
         assert_eq!(mel.content_frames(), samples.len() / HOP_LENGTH);
-        assert!(mel.detection_window(0..N_FRAMES).iter().all(|&x| x == -1.5));
+        let window = mel.detection_window(0..N_FRAMES).unwrap();
+        assert!(window.iter().all(|&x| x == -1.5));
     }
 }
 
 #[test]
 fn a_full_clip_is_reflected_at_its_end() {
     let samples = chirp(31.0);
-    let clip = log_mel_of_clip(&samples, 80);
+    let clip = log_mel_of_clip(&samples, 80).unwrap();
     let mut reflected = samples[..N_SAMPLES].to_vec();
     reflected.extend((1..=200).map(|n| samples[N_SAMPLES - 1 - n]));
     let last = direct_frame(&reflected, N_FRAMES - 1, 80);
@@ -200,8 +234,8 @@ fn a_full_clip_is_reflected_at_its_end() {
     assert!(compared > 3);
     let short = chirp(1.0);
     assert_eq!(
-        log_mel_of_clip(&short, 80),
-        whole(&short, 80).detection_window(0..N_FRAMES)
+        log_mel_of_clip(&short, 80).unwrap(),
+        whole(&short, 80).detection_window(0..N_FRAMES).unwrap()
     );
 }
 
@@ -209,9 +243,9 @@ fn a_full_clip_is_reflected_at_its_end() {
 fn what_is_kept_sounds_as_it_did() {
     let samples = chirp(3.0);
     let mel = whole(&samples, 80);
-    let kept = mel.keep(&[100..150, 250..400, 20..30]);
+    let kept = mel.clone().keep(&[100..150, 250..400, 20..30]).unwrap();
     assert_eq!(kept.content_frames(), 210);
-    let (all, part) = (mel.window(0), kept.window(0));
+    let (all, part) = (mel.window(0).unwrap(), kept.window(0).unwrap());
     let row = |window: &[f32], frame: usize| window[40 * 3000 + frame];
     // Behind the recording there is silence; the chirp is as loud everywhere, so that the cut is the same.
     let places = [
@@ -226,10 +260,10 @@ fn what_is_kept_sounds_as_it_did() {
         let (new, old) = (row(&part, new), row(&all, old));
         assert!((new - old).abs() < 0.05, "{new} {old}");
     }
-    assert_eq!((row(&part, 210), mel.keep(&[]).content_frames()), (0.0, 0));
-    let mut muted = mel.clone();
-    muted.mute_but(std::slice::from_ref(&(100..150)));
-    let heard = muted.window(0);
+    let none = mel.clone().keep(&[]).unwrap();
+    assert_eq!((row(&part, 210), none.content_frames()), (0.0, 0));
+    let muted = mel.mute_but(std::slice::from_ref(&(100..150))).unwrap();
+    let heard = muted.window(0).unwrap();
     assert!((row(&heard, 120) - row(&all, 120)).abs() < 0.05);
     let silent = row(&heard, 0);
     assert!(
@@ -243,8 +277,8 @@ fn what_is_kept_sounds_as_it_did() {
 fn a_piece_has_silence_behind_it() {
     let mel = whole(&chirp(3.0), 80);
     let (piece, all) = (
-        mel.detection_window(100..200),
-        mel.detection_window(100..N_FRAMES),
+        mel.detection_window(100..200).unwrap(),
+        mel.detection_window(100..N_FRAMES).unwrap(),
     );
     for row in 0..80 {
         let (piece, all) = (&piece[row * 3000..][..3000], &all[row * 3000..][..3000]);
