@@ -201,6 +201,12 @@ pub struct TranscribeOptions {
     pub audio_track: Option<TrackChoice>,
     /// What becomes of gaps between a container's packets; ffmpeg, and so openai, closes them.
     pub gaps: Gaps,
+    /// Transcribe each of the recording's channels by itself: they are speakers, which segments name.
+    pub split_channels: bool,
+    /// What those are called, from the first channel on: `Speaker 1` and so on by default.
+    pub channel_names: Vec<String>,
+    /// The one channel that is heard, from 0 on; all of them, mixed, by default.
+    pub channel: Option<usize>,
     /// Whether each word's times are found; they draw segments to their words and move the next window.
     pub word_timestamps: bool,
     /// Marks that are merged with the word behind them.
@@ -250,6 +256,9 @@ impl Default for TranscribeOptions {
             batch_size: None,
             audio_track: None,
             gaps: Gaps::Close,
+            split_channels: false,
+            channel_names: Vec::new(),
+            channel: None,
             word_timestamps: false,
             prepend_punctuations: PREPEND_PUNCTUATIONS.into(),
             append_punctuations: APPEND_PUNCTUATIONS.into(),
@@ -363,6 +372,7 @@ impl TranscribeOptions {
             track: self.audio_track.clone(),
             language: self.decoding.language.clone(),
             gaps: self.gaps,
+            channel: self.channel,
             ..AudioOptions::default()
         }
     }
@@ -375,6 +385,9 @@ impl TranscribeOptions {
     pub fn validate(&self) -> Result<()> {
         self.gates.validate()?;
         self.decoding.validate()?;
+        if self.split_channels && self.channel.is_some() {
+            return bad("channel", "is one, and split_channels asks for all of them");
+        }
         let batch = self.batch_size;
         if batch.is_some_and(|n| !(1..=MAX_BATCH).contains(&n)) {
             return bad("batch_size", format!("is not between 1 and {MAX_BATCH}"));

@@ -37,6 +37,9 @@ pub struct Segment {
     /// How probable that language is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language_probability: Option<f64>,
+    /// Who speaks, where channels are speakers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speaker: Option<String>,
 }
 
 /// One word with its times.
@@ -102,6 +105,9 @@ pub struct Dropped {
     pub text: String,
     /// Why.
     pub reason: DropReason,
+    /// Whose channel it was in, where channels are speakers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speaker: Option<String>,
 }
 
 /// Why a text was dropped.

@@ -211,4 +211,6 @@ pub struct AudioOptions {
     pub language: Option<String>,
     /// What becomes of gaps.
     pub gaps: Gaps,
+    /// The one channel that is heard, from 0 on, or the last one there is; all of them, mixed, by default.
+    pub channel: Option<usize>,
 }

@@ -1,5 +1,6 @@
 //! A recording as a stream of blocks of 16 kHz mono samples.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::container::Container;
@@ -7,6 +8,8 @@ use super::convert::Format;
 use super::decoder::RATES;
 use super::input::{AudioOptions, Input, Limits};
 use super::source::Source;
+use symphonia::core::audio::Channels;
+
 use crate::dims::SAMPLE_RATE;
 use crate::error::{Error, Result};
 
@@ -56,6 +59,8 @@ enum Origin {
 pub struct AudioStream {
     origin: Origin,
     limits: Limits,
+    /// The one channel that is heard.
+    channel: Option<usize>,
     info: AudioInfo,
     format: Option<Format>,
     block: Vec<f32>,
@@ -95,6 +100,7 @@ impl AudioStream {
         let mut stream = Self {
             origin,
             limits: options.limits,
+            channel: options.channel,
             info,
             format,
             block: Vec::new(),
@@ -185,20 +191,26 @@ impl AudioStream {
                 let Some(frames) = container.next_frames()? else {
                     return Ok(false);
                 };
-                if !self
-                    .format
-                    .as_ref()
-                    .is_some_and(|f| f.fits(frames.rate, &frames.channels, frames.depth))
-                {
-                    let next = Format::new(frames.rate, &frames.channels, frames.depth);
+                let count = frames.channels.count();
+                let alone = self.channel.filter(|_| count > 1);
+                let (samples, channels) = match alone.map(|channel| channel.min(count - 1)) {
+                    Some(channel) => {
+                        let alone = frames.samples.iter().skip(channel).step_by(count);
+                        (alone.copied().collect(), Channels::Discrete(1))
+                    }
+                    None => (Cow::Borrowed(&*frames.samples), frames.channels.clone()),
+                };
+                let fits = |f: &Format| f.fits(frames.rate, &channels, frames.depth);
+                if !self.format.as_ref().is_some_and(fits) {
+                    let next = Format::new(frames.rate, &channels, frames.depth);
                     if let Some(previous) = self.format.replace(next) {
                         previous.finish(&mut self.block);
                     }
                     self.info.sample_rate = frames.rate;
-                    self.info.channels = frames.channels.count();
+                    self.info.channels = count;
                 }
                 if let Some(format) = &mut self.format {
-                    format.convert(&frames.samples, &mut self.block);
+                    format.convert(&samples, &mut self.block);
                 }
                 Ok(true)
             }

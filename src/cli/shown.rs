@@ -20,7 +20,7 @@ const TIMES: usize = 27;
 pub fn print(shown: Shown, segment: &Segment) -> std::io::Result<()> {
     let text = match shown {
         Shown::Nothing => return Ok(()),
-        Shown::Text => segment.text.trim().to_owned(),
+        Shown::Text => output::spoken_line(segment),
         Shown::Timed => output::timed_line(segment),
     };
     let mut out = std::io::stdout().lock();

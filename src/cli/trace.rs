@@ -44,6 +44,10 @@ pub fn left_out(of: Option<&Path>, dropped: &Dropped) -> String {
         DropReason::UncoveredSilent => "there is speech, and the model heard none",
         DropReason::UncoveredLoop => "there is speech, and its text repeated itself",
     };
+    let of = dropped
+        .speaker
+        .as_ref()
+        .map_or(of.clone(), |speaker| format!("{of}{}: ", one_line(speaker)));
     let text = match dropped.text.trim() {
         "" => String::new(),
         text => format!(": {}", one_line(text)),

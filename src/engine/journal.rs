@@ -170,7 +170,11 @@ fn hex(bytes: &[u8]) -> String {
 pub(super) fn key(job: &WindowJob, what: &str) -> Result<Key> {
     let mut hash = Sha256::new();
     hash.update(what);
-    let asked = serde_json::to_vec(&(&job.options, &job.gates, &job.align.as_ref().map(|align| &*align.heads)));
+    let asked = serde_json::to_vec(&(
+        &job.options,
+        &job.gates,
+        &job.align.as_ref().map(|align| &*align.heads),
+    ));
     let asked = asked.map_err(|error| Error::Engine(format!("options without JSON: {error}")))?;
     hash.update((asked.len() as u64).to_le_bytes());
     hash.update(asked);

@@ -3,7 +3,9 @@
 mod adapted;
 mod align;
 mod builder;
+mod channels;
 mod client;
+mod control;
 mod extras;
 mod journal;
 mod languages;
@@ -13,7 +15,6 @@ mod segments;
 mod spoken;
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -35,6 +36,7 @@ use crate::vad::{Detector, Heard};
 use crate::weights::hub::{self, ModelFiles};
 
 pub use builder::{EngineBuilder, load_tokenizer};
+pub use control::{Control, Progress};
 pub use extras::{ct2_extras, ggml_extras, transformers_files};
 pub use packed::packed_copies;
 pub use segments::Segments;
@@ -67,32 +69,6 @@ struct Loaded {
     level: Option<SimdLevel>,
 }
 
-/// How to stop a recording's work, and who hears how far it is. Clones share the request to stop.
-#[derive(Clone, Default)]
-#[non_exhaustive]
-pub struct Control {
-    /// Stops the work at its next step.
-    pub cancel: Cancel,
-    /// How much is taken from the recording before it is refused. Nothing is limited by default.
-    pub limits: Limits,
-    /// Told when the recording has been read, and after every window, on the thread that does the work.
-    pub progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
-    /// A file that keeps what windows gave while the work goes on: work that was ended goes on where it was, to
-    /// the same result. It is made where there is none; whoever has the result deletes it.
-    pub journal: Option<PathBuf>,
-}
-
-impl fmt::Debug for Control {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Control")
-            .field("cancel", &self.cancel)
-            .field("limits", &self.limits)
-            .field("progress", &self.progress.as_ref().map(|_| ".."))
-            .field("journal", &self.journal)
-            .finish()
-    }
-}
-
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
@@ -100,16 +76,6 @@ impl fmt::Debug for Engine {
             .field("description", &self.describe())
             .finish_non_exhaustive()
     }
-}
-
-/// How far a recording's work is. `done_s` never falls and ends at `total_s` or beyond.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Progress {
-    /// Seconds of audio done.
-    pub done_s: f64,
-    /// Seconds of audio in all.
-    pub total_s: f64,
 }
 
 /// The first windows of 30 s of the audio, as many as the language may be told from.
@@ -211,6 +177,9 @@ impl Engine {
         control: &Control,
     ) -> Result<Transcript> {
         let mut options = self.check(options)?;
+        if options.split_channels {
+            return self.run_channels(input, &options, sink, control);
+        }
         let (mel, heard, listened) = self.log_mel(input, &options, control)?;
         let duration_s = heard.duration_s();
         let mut warnings = heard.warnings;

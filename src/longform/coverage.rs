@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use super::clips::seek_clips;
 use super::content::Content;
-use super::guards::{frame, told};
 use super::speech::Speech;
 use crate::decoding::strip;
+use crate::dims::FRAMES_PER_SECOND;
 use crate::options::TranscribeOptions;
 use crate::transcript::{DropReason, Dropped, Segment, Transcript};
 
@@ -72,6 +72,27 @@ fn why(gap: &Range<usize>, transcript: &Transcript) -> DropReason {
         true => DropReason::UncoveredSilent,
         false => DropReason::Uncovered,
     }
+}
+
+/// What is told of a range of frames.
+pub(super) fn told(range: Range<usize>, text: String, reason: DropReason) -> Dropped {
+    Dropped {
+        start: seconds(range.start),
+        end: seconds(range.end),
+        text,
+        reason,
+        speaker: None,
+    }
+}
+
+/// A time as a frame.
+pub(super) fn frame(seconds: f64) -> usize {
+    (seconds * FRAMES_PER_SECOND as f64).round().max(0.0) as usize
+}
+
+/// A frame as a time.
+pub(super) fn seconds(frames: usize) -> f64 {
+    frames as f64 / FRAMES_PER_SECOND as f64
 }
 
 #[cfg(test)]

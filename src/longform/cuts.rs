@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::content::Content;
+use super::pauses::Pauses;
 use crate::dims::N_FRAMES;
 
 /// Stretches that a long recording is cut into, so that many are decoded side by side.
@@ -35,6 +37,30 @@ pub fn stretches_at_quiet_places(clip: Range<usize>, loudness: &[f32]) -> Vec<Ra
     stretches
 }
 
+/// The windows of a clip, in order: from speech to a pause, 30 s at most each. Only where somebody speaks for longer
+/// without any pause a cut lies in speech, where it is quietest.
+#[must_use]
+pub(super) fn windows_of_speech(
+    clip: Range<usize>,
+    content: &Content,
+    pauses: &Pauses,
+    loudness: &[f32],
+) -> Vec<Range<usize>> {
+    let mut windows = Vec::new();
+    let mut start = clip.start;
+    while let Some(left) = content.spoken(start..clip.end) {
+        let end = match left.len() <= N_FRAMES {
+            true => left.end,
+            false => pauses
+                .window_end(left.start, left.end)
+                .unwrap_or_else(|| quiet_window_end(&left, loudness)),
+        };
+        windows.extend(content.spoken(left.start..end));
+        start = end;
+    }
+    windows
+}
+
 /// Where the stretch that starts at `start`, the `index`th, ends; `None` is the clip's end.
 fn next_cut(clip: &Range<usize>, start: usize, index: usize, loudness: &[f32]) -> Option<usize> {
     if clip.len() >= PARTS * SHORT_FRAMES {
@@ -49,7 +75,7 @@ fn next_cut(clip: &Range<usize>, start: usize, index: usize, loudness: &[f32]) -
 }
 
 /// Where a window ends that begins with `left`, which is longer than a window: at a quiet place.
-pub(super) fn quiet_window_end(left: &Range<usize>, loudness: &[f32]) -> usize {
+fn quiet_window_end(left: &Range<usize>, loudness: &[f32]) -> usize {
     let last = N_FRAMES.min(left.len() - LEAST_LAST_FRAMES);
     let first = LEAST_WINDOW_FRAMES.min(left.len() / 2);
     quietest(left.start + first..left.start + last, loudness)
@@ -71,6 +97,7 @@ fn sum(range: Range<usize>, loudness: &[f32]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::speech::Speech;
     use super::*;
 
     #[test]
@@ -124,5 +151,70 @@ mod tests {
     fn no_loudness_at_all_is_no_reason_to_panic() {
         let stretches = stretches_at_quiet_places(0..10_000, &[]);
         assert_eq!(stretches.last().map(|last| last.end), Some(10_000));
+    }
+
+    fn speech(spans: &[(usize, usize)], frames: usize) -> Speech {
+        let samples: Vec<_> = spans.iter().map(|(a, b)| a * 160..b * 160).collect();
+        Speech::of_samples(&samples, frames)
+    }
+
+    fn windows(spans: &[(usize, usize)], frames: usize, joints: &[usize]) -> Vec<Range<usize>> {
+        let pauses = Pauses::between(&speech(spans, frames), frames, joints);
+        windows_of_speech(0..frames, &frames.into(), &pauses, &vec![0.0; frames])
+    }
+
+    #[test]
+    fn windows_end_in_the_last_long_pause() {
+        // Pauses of 0.4, 0.8, 0.7 and 0.2 s: the third is a sentence's end and the last such.
+        let spans = [
+            (0, 2250),
+            (2290, 2500),
+            (2580, 2700),
+            (2770, 2900),
+            (2920, 6000),
+        ];
+        assert_eq!(windows(&spans, 6000, &[])[0], 0..2735);
+        // The 0.4 s are all there is.
+        let spans = [(0, 2250), (2290, 2950), (2960, 5000)];
+        assert_eq!(windows(&spans, 5000, &[]), [0..2270, 2270..5000]);
+        // An early one rather than none.
+        let spans = [(0, 400), (430, 5000)];
+        assert_eq!(windows(&spans, 3400, &[]), [0..415, 415..3400]);
+        let one = windows(&[(0, 3000)], 3000, &[]);
+        assert_eq!((one.len(), one[0].clone()), (1, 0..3000));
+    }
+
+    #[test]
+    fn where_silence_was_cut_out_is_a_pause() {
+        assert_eq!(windows(&[(0, 5000)], 5000, &[2400]), [0..2400, 2400..5000]);
+        // Rather than in the 0.4 s behind it.
+        let spans = [(0, 2500), (2540, 5000)];
+        assert_eq!(windows(&spans, 5000, &[2400]), [0..2400, 2400..5000]);
+    }
+
+    #[test]
+    fn speech_without_a_pause_is_cut_where_it_is_quiet() {
+        let pauses = Pauses::between(&speech(&[(0, 9000)], 9000), 9000, &[]);
+        let mut loudness = vec![0.0; 9000];
+        loudness[2500..2600].fill(-1.0);
+        let windows = windows_of_speech(0..9000, &9000.into(), &pauses, &loudness);
+        assert_eq!(windows[0], 0..2550);
+        assert!(windows.iter().all(|window| window.len() <= N_FRAMES));
+        let together: usize = windows.iter().map(ExactSizeIterator::len).sum();
+        assert_eq!(together, 9000);
+    }
+
+    #[test]
+    fn silence_is_in_no_window() {
+        let spoken = [(500, 1500), (9000, 9500), (9700, 14_000)];
+        let content = Content {
+            speech: Some(speech(&spoken, 20_000)),
+            ..20_000.into()
+        };
+        let pauses = Pauses::between(&speech(&spoken, 20_000), 20_000, &[]);
+        let windows = windows_of_speech(0..20_000, &content, &pauses, &vec![0.0; 20_000]);
+        assert_eq!(windows[0], 500..1500);
+        assert_eq!(windows[1], 9000..9500);
+        assert_eq!(windows.last().map(|last| last.end), Some(14_000));
     }
 }

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::content::Content;
-use super::coverage::uncovered;
+use super::coverage::{frame, seconds, told, uncovered};
 use super::phantoms::is_phantom;
 use super::recording::{DecodeWindows, Recording, WindowRequest};
 use super::segments::{WindowSegments, WindowSpan, clear_empty, segments_from_tokens};
@@ -14,7 +14,7 @@ use super::speech::Speech;
 use super::words::{add_words, keep_words_inside};
 use crate::decoding::fallback::needs_fallback;
 use crate::decoding::{DecodingResult, loop_in, strip};
-use crate::dims::{FRAMES_PER_SECOND, N_FRAMES};
+use crate::dims::N_FRAMES;
 use crate::error::Result;
 use crate::options::{DecodingOptions, Gates};
 use crate::tokenizer::Tokenizer;
@@ -51,6 +51,7 @@ pub(super) fn spoken_only(
                 end: segment.end,
                 text: segment.text.clone(),
                 reason,
+                speaker: None,
             });
         }
         reason.is_none()
@@ -203,23 +204,6 @@ pub(super) fn silent(span: WindowSpan, result: &DecodingResult) -> Option<Droppe
     let range = span.seek_frames..span.seek_frames + span.segment_frames;
     let text = result.text.clone();
     (!text.is_empty()).then(|| told(range, text, DropReason::NoSpeech))
-}
-
-pub(super) fn told(range: Range<usize>, text: String, reason: DropReason) -> Dropped {
-    Dropped {
-        start: seconds(range.start),
-        end: seconds(range.end),
-        text,
-        reason,
-    }
-}
-
-pub(super) fn frame(seconds: f64) -> usize {
-    (seconds * FRAMES_PER_SECOND as f64).round().max(0.0) as usize
-}
-
-fn seconds(frames: usize) -> f64 {
-    frames as f64 / FRAMES_PER_SECOND as f64
 }
 
 #[cfg(test)]

@@ -33,11 +33,17 @@ pub(super) fn write(
         let (start, end) = (time(cue.start), time(cue.end));
         writeln!(
             out,
-            "Dialogue: 0,{start},{end},Default,,0,0,0,,{}",
+            "Dialogue: 0,{start},{end},Default,{},0,0,0,,{}",
+            name(cue.speaker.as_deref().unwrap_or_default()),
             escaped(&cue.text)
         )?;
     }
     Ok(())
+}
+
+/// A speaker's name, which ends with a comma.
+fn name(speaker: &str) -> String {
+    speaker.replace([',', '\r', '\n'], " ")
 }
 
 /// Text that draws as it reads: what the format would take for a command is defused.

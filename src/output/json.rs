@@ -27,12 +27,14 @@ pub(super) fn write(transcript: &Transcript, out: &mut dyn Write) -> io::Result<
 }
 
 fn dropped(d: &Dropped) -> String {
-    object(&[
+    let mut fields = vec![
         ("start", float(d.start)),
         ("end", float(d.end)),
         ("text", string(&d.text)),
         ("reason", string(d.reason.name())),
-    ])
+    ];
+    fields.extend(d.speaker.as_deref().map(|who| ("speaker", string(who))));
+    object(&fields)
 }
 
 fn segment(s: &Segment) -> String {
@@ -56,6 +58,7 @@ fn segment(s: &Segment) -> String {
     fields.extend(s.language.as_deref().map(|code| ("language", string(code))));
     let probability = s.language_probability.map(float);
     fields.extend(probability.map(|p| ("language_probability", p)));
+    fields.extend(s.speaker.as_deref().map(|who| ("speaker", string(who))));
     object(&fields)
 }
 
@@ -164,6 +167,7 @@ struct StoredSegment {
     words: Option<Vec<StoredWord>>,
     language: Option<String>,
     language_probability: Option<f64>,
+    speaker: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -218,6 +222,7 @@ impl From<StoredSegment> for Segment {
             words: s.words.map(|words| words.into_iter().map(word).collect()),
             language: s.language,
             language_probability: s.language_probability,
+            speaker: s.speaker,
         }
     }
 }

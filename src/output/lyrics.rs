@@ -33,6 +33,14 @@ pub(super) fn write(
 }
 
 fn line(cue: &TimedCue, word_by_word: bool) -> String {
+    let text = text(cue, word_by_word);
+    match &cue.speaker {
+        Some(speaker) => format!("{speaker}: {text}"),
+        None => text,
+    }
+}
+
+fn text(cue: &TimedCue, word_by_word: bool) -> String {
     if !word_by_word || cue.words.is_empty() {
         return cue.text().replace('\n', " ");
     }

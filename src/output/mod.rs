@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 pub use json::read_json;
 pub(crate) use speech_map::speech_map_json;
 pub use speech_map::{read_speech_map, write_speech_map};
+pub(crate) use text::spoken_line;
 pub use text::{format_timestamp, timed_line};
 
 use crate::error::{Error, Result};

@@ -26,6 +26,17 @@ impl SubtitleStyle {
             Self::Vtt => format_timestamp(seconds, false, '.'),
         }
     }
+
+    /// What stands before a speaker's text.
+    fn voice(self, speaker: &str) -> String {
+        match self {
+            Self::Srt => format!("{speaker}: "),
+            Self::Vtt => {
+                let name = speaker.replace('&', "&amp;").replace('<', "&lt;");
+                format!("<v {}>", name.replace('>', "&gt;"))
+            }
+        }
+    }
 }
 
 /// A cue as it is printed.
@@ -33,6 +44,8 @@ pub(super) struct Cue {
     pub start: f64,
     pub end: f64,
     pub text: String,
+    /// Who speaks, where that is known.
+    pub speaker: Option<String>,
 }
 
 /// A cue with its words, as far as they have times.
@@ -42,6 +55,8 @@ pub(super) struct TimedCue {
     /// Its text where there are no words.
     whole: String,
     pub words: Vec<CueWord>,
+    /// Who speaks, where that is known.
+    pub speaker: Option<String>,
 }
 
 impl TimedCue {
@@ -56,6 +71,7 @@ impl TimedCue {
             end: words.last()?.end,
             whole: String::new(),
             words,
+            speaker: None,
         })
     }
 }
@@ -69,12 +85,19 @@ pub(super) fn write(
     if style == SubtitleStyle::Vtt {
         out.write_all(b"WEBVTT\n\n")?;
     }
-    for (Cue { start, end, text }, number) in cues(transcript, options).into_iter().zip(1..) {
+    for (cue, number) in cues(transcript, options).into_iter().zip(1..) {
+        let Cue {
+            start,
+            end,
+            text,
+            speaker,
+        } = cue;
         let (start, end) = (style.time(start), style.time(end));
         if style == SubtitleStyle::Srt {
             writeln!(out, "{number}")?;
         }
-        write!(out, "{start} --> {end}\n{text}\n\n")?;
+        let by = speaker.map_or_else(String::new, |speaker| style.voice(&speaker));
+        write!(out, "{start} --> {end}\n{by}{text}\n\n")?;
     }
     Ok(())
 }
@@ -89,12 +112,35 @@ pub(super) fn cues(transcript: &Transcript, options: &WriterOptions) -> Vec<Cue>
         text: cue.text(),
         start: cue.start,
         end: cue.end,
+        speaker: cue.speaker,
     };
     timed.into_iter().map(plain).collect()
 }
 
-/// The cues, cut as the options say.
+/// The cues, cut as the options say, and where the speaker changes.
 pub(super) fn timed_cues(transcript: &Transcript, options: &WriterOptions) -> Vec<TimedCue> {
+    if transcript.segments.iter().all(|s| s.speaker.is_none()) {
+        return cues_of_one(transcript, options);
+    }
+    let turns = transcript.segments.chunk_by(|a, b| a.speaker == b.speaker);
+    let turn = |segments: &[Segment]| {
+        let turn = Transcript {
+            segments: segments.to_vec(),
+            language: transcript.language.clone(),
+            ..Transcript::default()
+        };
+        let speaker = segments[0].speaker.clone();
+        let cues = cues_of_one(&turn, options).into_iter();
+        let spoken = move |cue| TimedCue {
+            speaker: speaker.clone(),
+            ..cue
+        };
+        cues.map(spoken).collect::<Vec<_>>()
+    };
+    turns.flat_map(turn).collect()
+}
+
+fn cues_of_one(transcript: &Transcript, options: &WriterOptions) -> Vec<TimedCue> {
     let segments = &transcript.segments;
     if options.readable {
         let cues = readable::cues(transcript).into_iter();
@@ -116,6 +162,7 @@ fn whole_cue(start: f64, end: f64, text: &str) -> TimedCue {
         end,
         whole: text.replace("-->", "->"),
         words: Vec::new(),
+        speaker: None,
     }
 }
 
@@ -130,6 +177,7 @@ fn highlighted_cues(cue: &TimedCue) -> Vec<Cue> {
                 start: last,
                 end: word.start,
                 text: plain.clone(),
+                speaker: cue.speaker.clone(),
             });
         }
         let spoken = |(j, word): (usize, &CueWord)| {
@@ -143,6 +191,7 @@ fn highlighted_cues(cue: &TimedCue) -> Vec<Cue> {
             start: word.start,
             end: word.end,
             text: words.iter().enumerate().map(spoken).collect(),
+            speaker: cue.speaker.clone(),
         });
         last = word.end;
     }
@@ -151,6 +200,7 @@ fn highlighted_cues(cue: &TimedCue) -> Vec<Cue> {
             start: cue.start,
             end: cue.end,
             text: plain,
+            speaker: cue.speaker.clone(),
         });
     }
     cues

@@ -37,37 +37,67 @@ pub fn format_timestamp(seconds: f64, always_include_hours: bool, decimal_marker
 #[must_use]
 pub fn timed_line(segment: &Segment) -> String {
     let [start, end] = [segment.start, segment.end].map(|time| format_timestamp(time, false, '.'));
-    format!("[{start} --> {end}] {}", segment.text)
+    match &segment.speaker {
+        Some(speaker) => format!("[{start} --> {end}] {speaker}: {}", strip(&segment.text)),
+        None => format!("[{start} --> {end}] {}", segment.text),
+    }
 }
 
 pub(super) fn write_txt(transcript: &Transcript, out: &mut dyn Write) -> io::Result<()> {
     transcript
         .segments
         .iter()
-        .try_for_each(|segment| writeln!(out, "{}", strip(&segment.text)))
+        .try_for_each(|segment| writeln!(out, "{}", spoken_line(segment)))
+}
+
+/// A segment's text, with its speaker before it where that is known.
+pub fn spoken_line(segment: &Segment) -> String {
+    let text = strip(&segment.text);
+    match &segment.speaker {
+        Some(speaker) => format!("{speaker}: {text}"),
+        None => text.to_owned(),
+    }
+}
+
+/// Whether a table has a column for speakers.
+fn has_speakers(transcript: &Transcript) -> bool {
+    transcript.segments.iter().any(|s| s.speaker.is_some())
+}
+
+/// A speaker as a cell of a table with such a column.
+fn speaker_cell(segment: &Segment) -> &str {
+    segment.speaker.as_deref().unwrap_or_default()
 }
 
 /// Rows of start and end in milliseconds and the text, as RFC 4180 has it.
 pub(super) fn write_csv(transcript: &Transcript, out: &mut dyn Write) -> io::Result<()> {
-    write!(out, "start,end,text\r\n")?;
+    let speakers = has_speakers(transcript);
+    let column = if speakers { ",speaker" } else { "" };
+    write!(out, "start,end{column},text\r\n")?;
+    let quoted = |text: &str| text.replace('"', "\"\"");
     for segment in &transcript.segments {
         let [start, end] = [segment.start, segment.end].map(milliseconds);
-        let text = strip(&segment.text).replace('"', "\"\"");
-        write!(out, "{start},{end},\"{text}\"\r\n")?;
+        write!(out, "{start},{end},")?;
+        if speakers {
+            write!(out, "\"{}\",", quoted(speaker_cell(segment)))?;
+        }
+        write!(out, "\"{}\"\r\n", quoted(strip(&segment.text)))?;
     }
     Ok(())
 }
 
 pub(super) fn write_tsv(transcript: &Transcript, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "start\tend\ttext")?;
+    let speakers = has_speakers(transcript);
+    let column = if speakers { "\tspeaker" } else { "" };
+    writeln!(out, "start\tend{column}\ttext")?;
+    let untabbed = |text: &str| text.replace('\t', " ");
     for segment in &transcript.segments {
-        let text = strip(&segment.text).replace('\t', " ");
-        writeln!(
-            out,
-            "{}\t{}\t{text}",
-            milliseconds(segment.start),
-            milliseconds(segment.end)
-        )?;
+        let [start, end] = [segment.start, segment.end].map(milliseconds);
+        write!(out, "{start}\t{end}\t")?;
+        if speakers {
+            write!(out, "{}\t", untabbed(speaker_cell(segment)))?;
+        }
+        writeln!(out, "{}", untabbed(strip(&segment.text)))?;
     }
     Ok(())
 }

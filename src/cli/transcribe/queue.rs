@@ -31,7 +31,7 @@ pub fn longest_first(files: &mut [QueuedFile], jobs: usize) {
 const NEIGHBOURS: usize = 4;
 
 /// The files that wait, in order. As many bytes of input are worked on at once as are allowed, and
-/// always one file: the spectrogram of each is in memory while it is worked on.
+/// always one file: the spectrogram of each is in memory, or much of it, while it is worked on.
 pub struct JobQueue<'a> {
     state: Mutex<QueueState<'a>>,
     released: Condvar,
