@@ -97,8 +97,8 @@ pub fn speech(args: &SpeechArgs, task: Task, files: usize) -> Result<Job> {
     if args.output.resume && (formats.is_empty() || to_stdout) {
         return usage("--resume: nothing is written; -o FOLDER or -f FORMAT writes files");
     }
-    let named = !args.audio_options.channel_names.is_empty();
-    if named && args.audio_options.channels != "split" {
+    let named = !args.channel_names.is_empty();
+    if named && args.channels != "split" {
         return usage("--channel-names: needs --channels split");
     }
     let maps = [

@@ -61,6 +61,9 @@ impl Engine {
         if options.decoding.task == Task::Translate {
             return bad("task", "a text is aligned with speech in its own language");
         }
+        if options.split_channels {
+            return bad("split_channels", "one text is aligned with one recording");
+        }
         if bare(text).is_empty() {
             return bad("text", "has no words");
         }

@@ -205,6 +205,17 @@ pub struct SpeechArgs {
     /// What of a file is heard.
     #[command(flatten)]
     pub audio_options: AudioArgs,
+    /// All channels as one (mix), or each by itself, as a speaker that every output names (split)
+    #[arg(long, help_heading = "Audio", value_name = "WAY", default_value = "mix", value_parser = ["mix", "split"])]
+    pub channels: String,
+    /// What the channels' speakers are called, with commas between [default: Speaker 1,Speaker 2,...]
+    #[arg(
+        long,
+        help_heading = "Audio",
+        value_name = "NAMES",
+        value_delimiter = ','
+    )]
+    pub channel_names: Vec<String>,
     /// Where output goes.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -234,12 +245,6 @@ pub struct AudioArgs {
     /// follows at once, as ffmpeg and openai/whisper have it (close)
     #[arg(long, value_name = "WAY", default_value = "close", value_parser = ["keep", "close"])]
     pub gaps: String,
-    /// All channels as one (mix), or each by itself, as a speaker that every output names (split)
-    #[arg(long, value_name = "WAY", default_value = "mix", value_parser = ["mix", "split"])]
-    pub channels: String,
-    /// What the channels' speakers are called, with commas between [default: Speaker 1,Speaker 2,...]
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    pub channel_names: Vec<String>,
 }
 
 /// Where output goes.
