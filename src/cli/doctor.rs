@@ -7,6 +7,7 @@ use indicatif::DecimalBytes;
 
 use super::args::RunArgs;
 use super::cache::bytes_in;
+use super::loading::plain_loops;
 use super::terminal::fitted;
 use super::{FAILED, FINE, reach, resolve, speed};
 use crate::attention::backends::EmulatedBackend;
@@ -33,6 +34,9 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         "vector levels",
         &format!("{} (in use: {})", levels.join(", "), cpu.level()),
     )?;
+    if let Some(note) = plain_loops(SimdLevel::best()) {
+        line("slow", &note)?;
+    }
     line("threads", &cpu.threads().to_string())?;
     cards(args)?;
     if let Some(bytes) = speed::free_memory() {

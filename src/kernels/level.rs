@@ -18,11 +18,25 @@ pub enum Isa {
     Avx512,
     /// AVX-512 and VNNI: four byte products summed in one instruction.
     Avx512Vnni,
+    /// Every 64-bit Arm: 4 floats at a time.
+    Neon,
+    /// NEON and `dotprod`: four byte products of like sign summed in one instruction.
+    NeonDot,
+    /// NEON, `dotprod` and `i8mm`: byte products of unlike sign, and small matrices of them.
+    NeonI8mm,
 }
 
 impl Isa {
     /// Every instruction set, worst first.
-    pub const ALL: [Isa; 4] = [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni];
+    pub const ALL: [Isa; 7] = [
+        Isa::Scalar,
+        Isa::Avx2,
+        Isa::Avx512,
+        Isa::Avx512Vnni,
+        Isa::Neon,
+        Isa::NeonDot,
+        Isa::NeonI8mm,
+    ];
 
     /// The name that [`FromStr`] understands.
     pub const fn name(self) -> &'static str {
@@ -31,6 +45,9 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
             Isa::Avx512Vnni => "avx512-vnni",
+            Isa::Neon => "neon",
+            Isa::NeonDot => "neon-dot",
+            Isa::NeonI8mm => "neon-i8mm",
         }
     }
 
@@ -44,10 +61,23 @@ impl Isa {
                 Isa::Avx2.on_this_cpu() && has!("avx512f", "avx512bw", "avx512dq", "avx512vl")
             }
             Isa::Avx512Vnni => Isa::Avx512.on_this_cpu() && has!("avx512vnni"),
+            Isa::Neon | Isa::NeonDot | Isa::NeonI8mm => false,
         }
     }
 
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    fn on_this_cpu(self) -> bool {
+        use std::arch::is_aarch64_feature_detected as has;
+        match self {
+            Isa::Scalar => true,
+            Isa::Neon => has!("neon"),
+            Isa::NeonDot => Isa::Neon.on_this_cpu() && has!("dotprod"),
+            Isa::NeonI8mm => Isa::NeonDot.on_this_cpu() && has!("i8mm"),
+            Isa::Avx2 | Isa::Avx512 | Isa::Avx512Vnni => false,
+        }
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     fn on_this_cpu(self) -> bool {
         self == Isa::Scalar
     }
@@ -87,7 +117,7 @@ impl SimdLevel {
         self.0
     }
 
-    /// The level's name: `scalar`, `avx2`, `avx512` or `avx512-vnni`.
+    /// The level's name, for example `avx2` or `neon-dot`.
     pub const fn name(self) -> &'static str {
         self.0.name()
     }
@@ -125,6 +155,14 @@ impl FromStr for SimdLevel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Who emulates a processor says what it should have: a level that is not found is not tested.
+    #[test]
+    fn the_best_level_is_the_expected_one() {
+        if let Ok(expected) = std::env::var("UNDERTONE_BEST_LEVEL") {
+            assert_eq!(SimdLevel::best().name(), expected);
+        }
+    }
 
     #[test]
     fn names_round_trip_and_unknown_ones_list_what_there_is() {

@@ -79,14 +79,13 @@ impl Task for Bytes {
     fn run<S: Simd>(self, s: S) {
         // Operands that differ per chain and per round, or the compiler would multiply but once.
         let bytes: [[i8; 4 * LANES]; CHAINS] = black_box(std::array::from_fn(|i| [i as i8; _]));
-        let (w, one) = (bytes.each_ref().map(|bytes| s.bytes(bytes)), s.splat_i32(1));
-        let mut x = s.splat_i32(black_box(0));
-        let mut sums = [x; CHAINS];
-        for _ in 0..ROUNDS {
+        let w = bytes.each_ref().map(|bytes| s.bytes(bytes));
+        let mut sums = [s.splat_i32(0); CHAINS];
+        for round in 0..ROUNDS as u32 {
+            let x = s.words(&[round; 4]);
             for (sum, w) in sums.iter_mut().zip(w) {
-                *sum = s.dot4(*sum, x, w);
+                *sum = s.dot4(*sum, x, 0, w);
             }
-            x = s.add_i32(x, one);
         }
         let total = sums
             .into_iter()

@@ -19,10 +19,19 @@ pub(super) trait Product {
     type Sum<V: Simd>: Copy;
     /// Terms of a sum in one step.
     const TERMS: usize;
+    /// Whether the level may read what is stored 128 too high, which the sums' starts are to take back.
+    const OFFSET: bool = false;
 
     fn start<V: Simd>(v: V, at: i32) -> Self::Sum<V>;
     fn load<V: Simd>(v: V, from: &[Self::Item]) -> Self::Right<V>;
-    fn step<V: Simd>(v: V, sum: Self::Sum<V>, left: u32, right: Self::Right<V>) -> Self::Sum<V>;
+    /// With the word `lane` of `left`.
+    fn step<V: Simd>(
+        v: V,
+        sum: Self::Sum<V>,
+        left: V::Words,
+        lane: usize,
+        right: Self::Right<V>,
+    ) -> Self::Sum<V>;
 }
 
 /// f32 × f32.
@@ -47,8 +56,8 @@ impl Product for F32 {
         v.load_first(from)
     }
     #[inline(always)]
-    fn step<V: Simd>(v: V, sum: V::F, left: u32, right: V::F) -> V::F {
-        v.fma(v.splat(f32::from_bits(left)), right, sum)
+    fn step<V: Simd>(v: V, sum: V::F, left: V::Words, lane: usize, right: V::F) -> V::F {
+        v.fma_word(left, lane, right, sum)
     }
 }
 
@@ -64,11 +73,11 @@ impl Product for ByteScores {
     }
     #[inline(always)]
     fn load<V: Simd>(v: V, from: &[u32]) -> V::I {
-        v.load_words(from)
+        v.of_one_sign(v.load_words(from))
     }
     #[inline(always)]
-    fn step<V: Simd>(v: V, sum: V::I, left: u32, right: V::I) -> V::I {
-        v.dot_bytes(sum, right, v.splat_i32(left as i32))
+    fn step<V: Simd>(v: V, sum: V::I, left: V::Words, lane: usize, right: V::I) -> V::I {
+        v.dot_signed(sum, left, lane, right)
     }
 }
 
@@ -77,6 +86,7 @@ impl Product for ByteValues {
     type Right<V: Simd> = V::I;
     type Sum<V: Simd> = V::I;
     const TERMS: usize = 4;
+    const OFFSET: bool = true;
 
     #[inline(always)]
     fn start<V: Simd>(v: V, at: i32) -> V::I {
@@ -84,11 +94,11 @@ impl Product for ByteValues {
     }
     #[inline(always)]
     fn load<V: Simd>(v: V, from: &[u32]) -> V::I {
-        v.load_words(from)
+        v.of_one_sign(v.load_words(from))
     }
     #[inline(always)]
-    fn step<V: Simd>(v: V, sum: V::I, left: u32, right: V::I) -> V::I {
-        v.dot_bytes(sum, v.splat_i32(left as i32), right)
+    fn step<V: Simd>(v: V, sum: V::I, left: V::Words, lane: usize, right: V::I) -> V::I {
+        v.dot_unsigned(sum, left, lane, right)
     }
 }
 
@@ -99,6 +109,13 @@ pub(super) struct Scaled {
     pub(super) factor: f32,
     /// Where each left row's sums start (bytes: takes back the keys' offset of 128).
     pub(super) start: [i32; 2],
+}
+
+/// Keys are stored 128 too high: where the level multiplies them so, that times the sum of a query's bytes
+/// is taken back.
+#[inline(always)]
+fn keys_offset<V: Simd>(sum: i32) -> i32 {
+    if V::MIXED_SIGNS { -128 * sum } else { 0 }
 }
 
 /// A way to compute a tile.
@@ -258,7 +275,7 @@ impl Scheme for NarrowBytes {
         }
         Scaled {
             factor: largest / 127.0 * scale,
-            start: [-128 * v.total(v.float(sum)) as i32, 0],
+            start: [keys_offset::<V>(v.total(v.float(sum)) as i32), 0],
         }
     }
     #[inline(always)]
@@ -311,7 +328,7 @@ impl Scheme for WideBytes {
         }
         Scaled {
             factor: largest / 32512.0 * scale,
-            start: [-128 * high_sum, -128 * low_sum],
+            start: [keys_offset::<V>(high_sum), keys_offset::<V>(low_sum)],
         }
     }
     #[inline(always)]

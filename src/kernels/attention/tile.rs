@@ -7,7 +7,7 @@
 use super::panels::{PANEL, PackedKv, Rows, depth, lanes, panel_width};
 use super::scheme::{Product, Scaled, Scheme};
 use crate::kernels::simd::math::exp2;
-use crate::kernels::simd::{LANES, Simd};
+use crate::kernels::simd::{LANES, Simd, each_word};
 
 /// Keys whose scores are held at once.
 const BLOCK: usize = 4 * PANEL;
@@ -110,7 +110,7 @@ struct Left<'a, const LEFT: usize> {
 }
 
 /// A tile of so many left rows computes for longer than memory takes to follow.
-const BUSY: usize = 6;
+const BUSY: usize = 4;
 
 /// Sums over `steps` of `LEFT` rows of left operands with `C` vectors of columns. Meanwhile `next`, as
 /// long as `right`, is fetched: few rows would wait for memory, whose order the hardware does not guess.
@@ -129,30 +129,38 @@ fn products<V: Simd, P: Product, N, const LEFT: usize, const C: usize>(
     let mut rows = [left.words; LEFT];
     for row in 0..LEFT {
         sums[row] = [P::start(v, left.start[row]); C];
-        rows[row] = &left.words[row * left.stride..][..steps];
+        // The last words that are read at once may be those of the next row, or of the room behind all.
+        rows[row] = &left.words[row * left.stride..][..steps.next_multiple_of(V::WORDS)];
     }
-    for step in 0..steps {
-        let items = &right[step * right_stride..][..C * LANES];
-        let mut columns = [P::load(v, items); C];
-        for (c, column) in columns.iter_mut().enumerate().skip(1) {
-            *column = P::load(v, &items[c * LANES..]);
+    for first in (0..steps).step_by(V::WORDS) {
+        let mut words = [v.words(&rows[0][first..]); LEFT];
+        for row in 1..LEFT {
+            words[row] = v.words(&rows[row][first..]);
         }
-        if LEFT < BUSY {
-            for c in 0..C {
-                let place = next.as_ptr().wrapping_add(step * right_stride + c * LANES);
-                v.prefetch_read(place.cast());
+        each_word!(V, lane, {
+            if lane == 0 || first + lane < steps {
+                let at = (first + lane) * right_stride;
+                let items = &right[at..][..C * LANES];
+                let mut columns = [P::load(v, items); C];
+                for (c, column) in columns.iter_mut().enumerate().skip(1) {
+                    *column = P::load(v, &items[c * LANES..]);
+                }
+                if LEFT < BUSY {
+                    for c in 0..C {
+                        let place = next.as_ptr().wrapping_add(at + c * LANES);
+                        v.prefetch_read(place.cast());
+                    }
+                }
+                for row in 0..LEFT {
+                    for c in 0..C {
+                        sums[row][c] = P::step(v, sums[row][c], words[row], lane, columns[c]);
+                    }
+                }
             }
-        }
-        for row in 0..LEFT {
-            let word = rows[row][step];
-            for c in 0..C {
-                sums[row][c] = P::step(v, sums[row][c], word, columns[c]);
-            }
-        }
+        });
     }
     sums
 }
-
 /// What there is from `start` on.
 #[inline(always)]
 fn from<T>(items: &[T], start: usize) -> &[T] {
@@ -189,7 +197,7 @@ pub(super) fn attend_chunk<V: Simd, S: Scheme, const N: usize>(
         let width = (lanes(packed.positions) - first).min(BLOCK);
         let mut query = 0;
         while query < queries.count {
-            let count = (queries.count - query).min(6 / S::ROWS);
+            let count = (queries.count - query).min(V::TILE_LEFT / S::ROWS);
             match count * S::ROWS {
                 1 => Tile::<V, S, 1, N>::new(v, packed, head, queries, query)
                     .block(first, width, scratch),
@@ -198,6 +206,8 @@ pub(super) fn attend_chunk<V: Simd, S: Scheme, const N: usize>(
                         .block(first, width, scratch);
                 }
                 2 | 3 => Tile::<V, S, 3, N>::new(v, packed, head, queries, query)
+                    .block(first, width, scratch),
+                _ if V::TILE_LEFT == 4 => Tile::<V, S, 4, N>::new(v, packed, head, queries, query)
                     .block(first, width, scratch),
                 _ => Tile::<V, S, 6, N>::new(v, packed, head, queries, query)
                     .block(first, width, scratch),
@@ -444,15 +454,30 @@ impl<'a, V: Simd, S: Scheme, const LEFT: usize, const N: usize> Tile<'a, V, S, L
     #[inline(always)]
     fn values(&self, first: usize, width: usize, scratch: &mut TileScratch, join: &Join) {
         let out_width = lanes(self.packed.head_dim);
+        let starts = Self::value_starts(width, scratch);
         let mut column = 0;
         while column + N * LANES <= out_width {
-            self.value_columns::<N>(first, width, column, scratch, join);
+            self.value_columns::<N>(first, width, column, scratch, join, starts);
             column += N * LANES;
         }
         while column < out_width {
-            self.value_columns::<1>(first, width, column, scratch, join);
+            self.value_columns::<1>(first, width, column, scratch, join, starts);
             column += LANES;
         }
+    }
+
+    /// What takes back that values are read 128 too high, for each left row.
+    #[inline(always)]
+    fn value_starts(width: usize, scratch: &TileScratch) -> [i32; LEFT] {
+        let mut starts = [0; LEFT];
+        if S::Value::OFFSET && !V::MIXED_SIGNS {
+            let words = scratch.probabilities.chunks_exact(BLOCK / S::Value::TERMS);
+            for (start, words) in starts.iter_mut().zip(words) {
+                let bytes: &[u8] = bytemuck::cast_slice(&words[..width / S::Value::TERMS]);
+                *start = -128 * bytes.iter().map(|&byte| i32::from(byte)).sum::<i32>();
+            }
+        }
+        starts
     }
 
     /// Adds the values of a block to `C` vectors of outputs.
@@ -464,6 +489,7 @@ impl<'a, V: Simd, S: Scheme, const LEFT: usize, const N: usize> Tile<'a, V, S, L
         column: usize,
         scratch: &mut TileScratch,
         join: &Join,
+        start: [i32; LEFT],
     ) {
         let v = self.v;
         let (out_width, terms) = (lanes(self.packed.head_dim), S::Value::TERMS);
@@ -471,7 +497,7 @@ impl<'a, V: Simd, S: Scheme, const LEFT: usize, const N: usize> Tile<'a, V, S, L
         let left = Left {
             words,
             stride: BLOCK / terms,
-            start: [0; LEFT],
+            start,
         };
         let values = &self.values[first / terms * out_width + column..];
         let steps = depth(self.packed.head_dim) / S::Score::TERMS;

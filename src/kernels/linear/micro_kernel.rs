@@ -7,11 +7,13 @@
 
 use std::ops::Range;
 
+use bytemuck::cast_slice;
+
 use super::LinearCall;
 use super::pack::{CHUNK, PANEL, PackedLinear, QuantisedWeights};
 use super::prepare::RowScale;
 use crate::kernels::pool::SharedSlice;
-use crate::kernels::simd::{LANES, Simd, Task, math};
+use crate::kernels::simd::{LANES, Simd, Task, each_word, math};
 use crate::kernels::storage::LINE;
 
 /// Prepared rows, and the weights of their kind.
@@ -104,22 +106,46 @@ impl Multiply<'_> {
 
     #[inline(always)]
     fn tile<S: Simd, const R: usize>(&self, s: S, panel: usize, first: usize, to: &mut Sums) {
+        if S::TILE_VECTORS == 2 {
+            self.columns::<S, R, 2>(s, panel, first, 0, to);
+        } else {
+            self.columns::<S, R, 1>(s, panel, first, 0, to);
+            self.columns::<S, R, 1>(s, panel, first, 1, to);
+        }
+    }
+
+    /// `C` vectors of a panel's outputs, from vector `v` on.
+    #[inline(always)]
+    fn columns<S: Simd, const R: usize, const C: usize>(
+        &self,
+        s: S,
+        panel: usize,
+        first: usize,
+        v: usize,
+        to: &mut Sums,
+    ) {
         let size = self.layer.k() * PANEL;
         let x_range = first * self.layer.k()..(first + R) * self.layer.k();
         let range = (panel - self.first_panel) * size..(panel - self.first_panel + 1) * size;
-        let ahead = self.streaming && first == 0 && R >= AHEAD_ROWS;
+        let ahead = self.streaming && first == 0 && v == 0 && R >= AHEAD_ROWS;
         let sums = match self.operands {
-            Operands::F32 { x, w } => float_sums::<S, f32, R>(s, &x[x_range], &w[range], ahead),
-            Operands::F16 { x, w } => float_sums::<S, u16, R>(s, &x[x_range], &w[range], ahead),
+            Operands::F32 { x, w } => {
+                float_sums::<S, f32, R, C>(s, &x[x_range], &w[range], v, ahead)
+            }
+            Operands::F16 { x, w } => {
+                float_sums::<S, u16, R, C>(s, &x[x_range], &w[range], v, ahead)
+            }
             Operands::I8 { x, scales, w } => {
-                let sums = byte_sums::<S, R>(s, &x[x_range], &w.bytes.numbers()[range], ahead);
+                let bytes = &w.bytes.numbers()[range];
+                let sums = byte_sums::<S, R, C>(s, &x[x_range], bytes, v, ahead);
                 let scales = scales[first..].first_chunk().expect("a scale per row");
-                dequantise(s, sums, scales, w, panel)
+                dequantise(s, sums, scales, w, 2 * panel + v)
             }
         };
         for (to, sums) in to.iter_mut().zip(sums) {
-            s.store(sums[0], &mut to[0]);
-            s.store(sums[1], &mut to[1]);
+            for c in 0..C {
+                s.store(sums[c], &mut to[v + c]);
+            }
         }
     }
 
@@ -182,15 +208,17 @@ fn fetch_ahead<S: Simd, T>(s: S, weights: &T) {
     }
 }
 
+/// `C` vectors of a panel's outputs, from vector `v` on, of `R` rows.
 #[inline(always)]
-fn float_sums<S: Simd, W: Weight, const R: usize>(
+fn float_sums<S: Simd, W: Weight, const R: usize, const C: usize>(
     s: S,
     x: &[f32],
     w: &[W],
+    v: usize,
     ahead: bool,
-) -> [[S::F; 2]; R] {
-    let mut sums = [[s.splat(0.0); 2]; R];
-    let x = x.as_chunks::<CHUNK>().0.as_chunks::<R>().0;
+) -> [[S::F; C]; R] {
+    let mut sums = [[s.splat(0.0); C]; R];
+    let x = cast_slice(x).as_chunks::<CHUNK>().0.as_chunks::<R>().0;
     let w = w
         .as_chunks::<LANES>()
         .0
@@ -202,69 +230,98 @@ fn float_sums<S: Simd, W: Weight, const R: usize>(
         if ahead {
             fetch_ahead(s, w);
         }
-        for (i, w) in w.iter().enumerate() {
-            let (low, high) = (W::load(s, &w[0]), W::load(s, &w[1]));
-            for r in 0..R {
-                let x = s.splat(x[r][i]);
-                sums[r][0] = s.fma(x, low, sums[r][0]);
-                sums[r][1] = s.fma(x, high, sums[r][1]);
-            }
+        for i in (0..CHUNK).step_by(S::WORDS) {
+            let words = each_row(s, x, i);
+            each_word!(S, lane, {
+                let mut columns = [W::load(s, &w[i + lane][v]); C];
+                for c in 1..C {
+                    columns[c] = W::load(s, &w[i + lane][v + c]);
+                }
+                for r in 0..R {
+                    for c in 0..C {
+                        sums[r][c] = s.fma_word(words[r], lane, columns[c], sums[r][c]);
+                    }
+                }
+            });
         }
     }
     sums
 }
 
+/// Each row's words from `i` on.
 #[inline(always)]
-fn byte_sums<S: Simd, const R: usize>(s: S, x: &[u8], w: &[i8], ahead: bool) -> [[S::I; 2]; R] {
-    let mut sums = [[s.splat_i32(0); 2]; R];
-    let x = x
-        .as_chunks::<4>()
-        .0
-        .as_chunks::<{ CHUNK / 4 }>()
-        .0
-        .as_chunks::<R>()
-        .0;
+fn each_row<S: Simd, const R: usize, const N: usize>(
+    s: S,
+    x: &[[u32; N]; R],
+    i: usize,
+) -> [S::Words; R] {
+    let mut words = [s.words(&x[0][i..]); R];
+    for r in 1..R {
+        words[r] = s.words(&x[r][i..]);
+    }
+    words
+}
+
+/// Words of four bytes in a chunk.
+const QUADS: usize = CHUNK / 4;
+
+#[inline(always)]
+fn byte_sums<S: Simd, const R: usize, const C: usize>(
+    s: S,
+    x: &[u8],
+    w: &[i8],
+    v: usize,
+    ahead: bool,
+) -> [[S::I; C]; R] {
+    let mut sums = [[s.splat_i32(0); C]; R];
+    let x = cast_slice(x).as_chunks::<QUADS>().0.as_chunks::<R>().0;
     let w = w
         .as_chunks::<{ 4 * LANES }>()
         .0
         .as_chunks::<2>()
         .0
-        .as_chunks::<{ CHUNK / 4 }>()
+        .as_chunks::<QUADS>()
         .0;
     for (x, w) in x.iter().zip(w) {
         if ahead {
             fetch_ahead(s, w);
         }
-        for (i, w) in w.iter().enumerate() {
-            let (low, high) = (s.bytes(&w[0]), s.bytes(&w[1]));
-            for r in 0..R {
-                let x = s.splat_i32(i32::from_le_bytes(x[r][i]));
-                sums[r][0] = s.dot4(sums[r][0], x, low);
-                sums[r][1] = s.dot4(sums[r][1], x, high);
-            }
+        for i in (0..QUADS).step_by(S::WORDS) {
+            let words = each_row(s, x, i);
+            each_word!(S, lane, {
+                let mut columns = [s.bytes(&w[i + lane][v]); C];
+                for c in 1..C {
+                    columns[c] = s.bytes(&w[i + lane][v + c]);
+                }
+                for r in 0..R {
+                    for c in 0..C {
+                        sums[r][c] = s.dot4(sums[r][c], words[r], lane, columns[c]);
+                    }
+                }
+            });
         }
     }
     sums
 }
 
-/// `(sum - zero × sum of weights) × (scale of the row × scale of the output)`.
+/// `(sum - zero × sum of weights) × (scale of the row × scale of the output)`, from vector `v` of all outputs on.
 #[inline(always)]
-fn dequantise<S: Simd, const R: usize>(
+fn dequantise<S: Simd, const R: usize, const C: usize>(
     s: S,
-    sums: [[S::I; 2]; R],
+    sums: [[S::I; C]; R],
     rows: &[RowScale; R],
     w: &QuantisedWeights,
-    panel: usize,
-) -> [[S::F; 2]; R] {
-    let scales = &w.scales.numbers().as_chunks::<LANES>().0[2 * panel..][..2];
-    let byte_sums = &w.sums.numbers().as_chunks::<LANES>().0[2 * panel..][..2];
-    let mut floats = [[s.splat(0.0); 2]; R];
-    for half in 0..2 {
-        let (scale, byte_sum) = (s.load(&scales[half]), s.load_i32(&byte_sums[half]));
+    v: usize,
+) -> [[S::F; C]; R] {
+    let scales = &w.scales.numbers().as_chunks::<LANES>().0[v..][..C];
+    let byte_sums = &w.sums.numbers().as_chunks::<LANES>().0[v..][..C];
+    let mut floats = [[s.splat(0.0); C]; R];
+    for c in 0..C {
+        let (scale, byte_sum) = (s.load(&scales[c]), s.load_i32(&byte_sums[c]));
         for r in 0..R {
             let shift = s.mul_i32(s.splat_i32(rows[r].zero), byte_sum);
             let scale = s.mul(s.splat(rows[r].scale), scale);
-            floats[r][half] = s.mul(s.float(s.sub_i32(sums[r][half], shift)), scale);
+            floats[r][c] = s.mul(s.float(s.sub_i32(sums[r][c], shift)), scale);
         }
     }
     floats

@@ -74,8 +74,8 @@ impl Place {
         }
     }
 
-    /// Quantises to unsigned bytes whose range spans the row's values and 0; padding becomes any byte,
-    /// as the weights there are 0.
+    /// Quantises to unsigned bytes whose range spans the row's values and 0, and takes 128 from all where the
+    /// level multiplies signed ones; padding becomes any byte, as the weights there are 0.
     #[inline(always)]
     fn bytes<S: Simd>(&self, s: S, line: &[f32], n_in: usize, to: &mut [u8]) -> RowScale {
         let (low, high) = range(s, &line[..n_in.next_multiple_of(CHUNK)]);
@@ -91,8 +91,13 @@ impl Place {
         for (i, chunk) in line.as_chunks::<CHUNK>().0.iter().enumerate() {
             let bytes = s.add_i32(s.round(s.mul(s.load(chunk), inverse)), offset);
             let to = to[self.start + i * self.step..].first_chunk_mut();
-            s.store_u8(bytes, to.expect("the target holds every chunk"));
+            let to = to.expect("the target holds every chunk");
+            s.store_u8(bytes, to);
+            if !S::MIXED_SIGNS {
+                to.iter_mut().for_each(|byte| *byte ^= 128);
+            }
         }
+        let zero = if S::MIXED_SIGNS { zero } else { zero - 128 };
         RowScale { scale, zero }
     }
 }

@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{LANES, Simd, Task};
+use super::{LANES, POWERS, Simd, Task};
 
 /// Exists only inside [`enter`].
 #[derive(Clone, Copy)]
@@ -37,13 +37,101 @@ macro_rules! both {
     };
 }
 
+/// A byte of each of [`POWERS`], sixteen to a table, each table in both halves of a register.
+const fn table(shift: u32) -> [[u8; 32]; 4] {
+    let (mut tables, mut i) = ([[0; 32]; 4], 0);
+    while i < 64 {
+        let byte = (POWERS[i] >> shift) as u8;
+        tables[i / 16][i % 16] = byte;
+        tables[i / 16][i % 16 + 16] = byte;
+        i += 1;
+    }
+    tables
+}
+
+const LOW: [[u8; 32]; 4] = table(0);
+const HIGH: [[u8; 32]; 4] = table(8);
+/// The high byte of `2^(16 - n)`, as far as it matters: a shift by nine leaves nothing of a byte.
+const SHIFT: [u8; 32] = [
+    0, 128, 64, 32, 16, 8, 4, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 128, 64, 32, 16, 8, 4, 2, 1, 0, 0, 0,
+    0, 0, 0, 0,
+];
+
+#[inline(always)]
+fn load_table(table: &[u8; 32]) -> __m256i {
+    // SAFETY: the instruction exists; 32 bytes may be read.
+    unsafe { _mm256_loadu_si256(table.as_ptr().cast()) }
+}
+
+/// Bytes of a table of 64, which `index` names.
+#[inline(always)]
+fn look_up(tables: &[[u8; 32]; 4], index: __m256i) -> __m256i {
+    op!({
+        let part = |i: usize| _mm256_shuffle_epi8(load_table(&tables[i]), index);
+        let bit_4 = _mm256_slli_epi16::<3>(index);
+        let bit_5 = _mm256_slli_epi16::<2>(index);
+        let below = _mm256_blendv_epi8(part(0), part(1), bit_4);
+        let above = _mm256_blendv_epi8(part(2), part(3), bit_4);
+        _mm256_blendv_epi8(below, above, bit_5)
+    })
+}
+
+/// `power >> n`, rounded to the upper byte.
+#[inline(always)]
+fn upper_byte(power: __m256i, n: __m256i) -> __m256i {
+    op!({
+        let index = _mm256_slli_epi16::<8>(_mm256_min_epi16(n, _mm256_set1_epi16(15)));
+        let index = _mm256_or_si256(index, _mm256_set1_epi16(128));
+        let factor = _mm256_shuffle_epi8(load_table(&SHIFT), index);
+        let shifted = _mm256_mulhi_epu16(power, factor);
+        let whole = _mm256_and_si256(power, _mm256_cmpeq_epi16(n, _mm256_setzero_si256()));
+        let shifted = _mm256_or_si256(shifted, whole);
+        _mm256_srli_epi16::<8>(_mm256_add_epi16(shifted, _mm256_set1_epi16(128)))
+    })
+}
+
+/// `255 × 2^-x` of two vectors, four of each in turn. In steps of 1/64 and integers of 16 bits: a table has
+/// the fraction of a bit, a product does whole ones.
+#[inline(always)]
+fn byte_power(a: [__m256; 2], b: [__m256; 2]) -> __m256i {
+    op!({
+        let steps = |x: [__m256; 2]| {
+            let unit = _mm256_set1_ps(64.0);
+            let low = _mm256_cvtps_epi32(_mm256_mul_ps(x[0], unit));
+            _mm256_packus_epi32(low, _mm256_cvtps_epi32(_mm256_mul_ps(x[1], unit)))
+        };
+        let (a, b) = (steps(a), steps(b));
+        let fraction = |steps| _mm256_and_si256(steps, _mm256_set1_epi16(63));
+        let index = _mm256_packus_epi16(fraction(a), fraction(b));
+        let (low, high) = (look_up(&LOW, index), look_up(&HIGH, index));
+        _mm256_packus_epi16(
+            upper_byte(_mm256_unpacklo_epi8(low, high), _mm256_srli_epi16::<6>(a)),
+            upper_byte(_mm256_unpackhi_epi8(low, high), _mm256_srli_epi16::<6>(b)),
+        )
+    })
+}
+
+/// Packing two vectors takes four of each in turn; this puts one after the other.
+#[inline(always)]
+fn in_order(mixed: __m256i) -> __m256i {
+    op!(_mm256_permutevar8x32_epi32(
+        mixed,
+        _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)
+    ))
+}
+
 impl Simd for Avx2 {
     type F = [__m256; 2];
     type I = [__m256i; 2];
     type Mask = [__m256; 2];
     /// Per half: bytes 0 and 2 of each lane as 16-bit pairs, then bytes 1 and 3.
     type Bytes = [[__m256i; 2]; 2];
+    type Words = u32;
+    const WORDS: usize = 1;
+    const MIXED_SIGNS: bool = true;
+    const TILE_VECTORS: usize = 2;
     const TILE_ROWS: usize = 3;
+    const TILE_LEFT: usize = 6;
     const TILE_COLUMNS: usize = 1;
 
     #[inline(always)]
@@ -200,7 +288,8 @@ impl Simd for Avx2 {
     }
     /// `vpmaddubsw` would saturate its 16-bit sums; widened to 16 bits first, nothing can.
     #[inline(always)]
-    fn dot4(self, sum: Self::I, x: Self::I, signed: Self::Bytes) -> Self::I {
+    fn dot4(self, sum: Self::I, x: u32, _: usize, signed: Self::Bytes) -> Self::I {
+        let x = self.splat_i32(x as i32);
         let half = |sum, x, [even, odd]: [__m256i; 2]| {
             op!({
                 let low_bytes = _mm256_set1_epi16(255);
@@ -212,6 +301,18 @@ impl Simd for Avx2 {
             })
         };
         [half(sum[0], x[0], signed[0]), half(sum[1], x[1], signed[1])]
+    }
+    #[inline(always)]
+    fn words(self, from: &[u32]) -> u32 {
+        from[0]
+    }
+    #[inline(always)]
+    fn word(self, word: u32, _: usize) -> Self::I {
+        self.splat_i32(word as i32)
+    }
+    #[inline(always)]
+    fn fma_word(self, a: u32, _: usize, b: Self::F, c: Self::F) -> Self::F {
+        self.fma(self.splat(f32::from_bits(a)), b, c)
     }
     #[inline(always)]
     fn fraction(self, x: Self::F) -> Self::F {
@@ -237,17 +338,16 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn join_bytes(self, [a, b, c, d]: [Self::I; 4]) -> Self::I {
         let half = |a: Self::I, b: Self::I| {
-            op!({
-                // Each 128-bit half has its four words of each vector; put the vectors one after another.
-                let (a, b) = (
-                    _mm256_packus_epi32(a[0], a[1]),
-                    _mm256_packus_epi32(b[0], b[1]),
-                );
-                let mixed = _mm256_packus_epi16(a, b);
-                _mm256_permutevar8x32_epi32(mixed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
-            })
+            in_order(op!(_mm256_packus_epi16(
+                _mm256_packus_epi32(a[0], a[1]),
+                _mm256_packus_epi32(b[0], b[1])
+            )))
         };
         [half(a, b), half(c, d)]
+    }
+    #[inline(always)]
+    fn byte_powers(self, [a, b, c, d]: [Self::F; 4]) -> Self::I {
+        [in_order(byte_power(a, b)), in_order(byte_power(c, d))]
     }
     #[inline(always)]
     fn join_byte(self, x: Self::I, low: Self::I) -> Self::I {

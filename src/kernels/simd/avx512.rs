@@ -4,7 +4,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{LANES, Simd, Task};
+use super::{LANES, POWERS, Simd, Task};
 
 /// Exists only inside [`enter`] (`VNNI` false) and [`enter_vnni`] (true).
 #[derive(Clone, Copy)]
@@ -29,16 +29,6 @@ macro_rules! op {
         unsafe { $e }
     }};
 }
-
-/// `255 × 2^(8 - i ÷ 64)`.
-const POWERS: [u16; 64] = [
-    65_280, 64_577, 63_881, 63_193, 62_512, 61_839, 61_173, 60_514, 59_862, 59_217, 58_579, 57_948,
-    57_324, 56_707, 56_096, 55_491, 54_894, 54_302, 53_717, 53_139, 52_566, 52_000, 51_440, 50_886,
-    50_338, 49_796, 49_259, 48_729, 48_204, 47_684, 47_171, 46_663, 46_160, 45_663, 45_171, 44_684,
-    44_203, 43_727, 43_256, 42_790, 42_329, 41_873, 41_422, 40_976, 40_534, 40_098, 39_666, 39_238,
-    38_816, 38_398, 37_984, 37_575, 37_170, 36_770, 36_374, 35_982, 35_594, 35_211, 34_831, 34_456,
-    34_085, 33_718, 33_355, 32_995,
-];
 
 /// `255 × 2^-x` of two vectors, a quarter of each in turn. In steps of 1/64 and integers of 16 bits: a
 /// table has the fraction of a bit, a shift does whole ones.
@@ -79,7 +69,12 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     type Mask = __mmask16;
     /// With VNNI the bytes as they are, twice. Else bytes 0 and 2 of each lane as 16-bit pairs, then 1 and 3.
     type Bytes = [__m512i; 2];
+    type Words = u32;
+    const WORDS: usize = 1;
+    const MIXED_SIGNS: bool = true;
+    const TILE_VECTORS: usize = 2;
     const TILE_ROWS: usize = 12;
+    const TILE_LEFT: usize = 6;
     const TILE_COLUMNS: usize = 4;
 
     #[inline(always)]
@@ -202,7 +197,8 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     }
     /// `vpmaddubsw` would saturate its 16-bit sums; widened to 16 bits first, nothing can.
     #[inline(always)]
-    fn dot4(self, sum: Self::I, x: Self::I, [even, odd]: Self::Bytes) -> Self::I {
+    fn dot4(self, sum: Self::I, x: u32, _: usize, [even, odd]: Self::Bytes) -> Self::I {
+        let x = self.splat_i32(x as i32);
         if VNNI {
             return op!(_mm512_dpbusd_epi32(sum, x, even));
         }
@@ -213,6 +209,18 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
             let products = _mm512_add_epi32(products, _mm512_madd_epi16(odd, x_odd));
             _mm512_add_epi32(sum, products)
         })
+    }
+    #[inline(always)]
+    fn words(self, from: &[u32]) -> u32 {
+        from[0]
+    }
+    #[inline(always)]
+    fn word(self, word: u32, _: usize) -> Self::I {
+        self.splat_i32(word as i32)
+    }
+    #[inline(always)]
+    fn fma_word(self, a: u32, _: usize, b: Self::F, c: Self::F) -> Self::F {
+        self.fma(self.splat(f32::from_bits(a)), b, c)
     }
     #[inline(always)]
     fn fraction(self, x: Self::F) -> Self::F {

@@ -75,27 +75,14 @@ const EXP2: [f32; 6] = [
     0.001_877_576_7,
 ];
 
-/// The same to 1.7e-3, for probabilities that are rounded to bytes afterwards.
-const EXP2_COARSE: [f32; 3] = [1.001_724_8, 0.657_636_3, 0.337_189_43];
-
-#[inline(always)]
-fn exp2_over<S: Simd, const N: usize>(s: S, x: S::F, coefficients: &[f32; N]) -> S::F {
-    let fraction = s.fraction(x);
-    let mut y = s.splat(coefficients[N - 1]);
-    for i in (0..N - 1).rev() {
-        y = s.fma(y, fraction, s.splat(coefficients[i]));
-    }
-    s.scale(y, x)
-}
-
 /// `2^x` in f32 precision, for `x` up to 126; 0 far below.
 #[inline(always)]
 pub fn exp2<S: Simd>(s: S, x: S::F) -> S::F {
-    exp2_over(s, x, &EXP2)
-}
-
-/// `2^x` to 1.7e-3.
-#[inline(always)]
-pub fn exp2_coarse<S: Simd>(s: S, x: S::F) -> S::F {
-    exp2_over(s, x, &EXP2_COARSE)
+    let fraction = s.fraction(x);
+    let [rest @ .., highest] = EXP2;
+    let mut y = s.splat(highest);
+    for i in (0..rest.len()).rev() {
+        y = s.fma(y, fraction, s.splat(rest[i]));
+    }
+    s.scale(y, x)
 }

@@ -3,8 +3,7 @@
 //! [`Simd`] is the smallest set of vector operations that the kernels need, all of them: linear layers,
 //! attention, norms, ranking. It is always 16 lanes wide (one AVX-512 register, two AVX2 registers, an
 //! array), so that an algorithm written over it rounds in the same order everywhere: **every level gives the
-//! same bytes**. Attention alone takes two shortcuts of a level's own ([`Simd::byte_powers`],
-//! [`Simd::scale`]) and may differ in the last place. What differs between
+//! same bytes**. What differs between
 //! levels is how many such vectors fit the registers beside each other ([`Simd::TILE_ROWS`],
 //! [`Simd::TILE_COLUMNS`]). A value that implements it proves that the CPU has the instructions: only
 //! [`dispatch`] hands one out. Another instruction set is one more file beside `avx2`, and a line there.
@@ -22,6 +21,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
 use super::level::{Isa, SimdLevel};
@@ -42,9 +43,21 @@ pub trait Simd: Copy {
     type Mask: Copy;
     /// 16 × 4 signed bytes, made ready for [`Simd::dot4`].
     type Bytes: Copy;
-    /// Rows of a linear layer's micro-kernel, 2 vectors wide, whose sums fit the registers.
+    /// [`Simd::WORDS`] words, each to be broadcast.
+    type Words: Copy;
+    /// Words that are read at once to be broadcast one by one: 4 where an instruction takes a lane of a
+    /// register for all lanes, else 1.
+    const WORDS: usize;
+    /// Whether an instruction multiplies unsigned bytes by signed ones. Where none does, one side of a product
+    /// is stored or read 128 off ([`Simd::of_one_sign`]), and sums start where that is taken back.
+    const MIXED_SIGNS: bool;
+    /// Vectors of outputs of a linear layer's micro-kernel, 1 or 2.
+    const TILE_VECTORS: usize;
+    /// Rows of that micro-kernel, whose sums fit the registers.
     const TILE_ROWS: usize;
-    /// Vectors of columns of attention's micro-kernel, six left rows high, whose sums fit the registers.
+    /// Left rows of attention's micro-kernel, 4 or 6.
+    const TILE_LEFT: usize;
+    /// Vectors of columns of that micro-kernel, whose sums fit the registers.
     const TILE_COLUMNS: usize;
 
     /// Every lane the same.
@@ -95,15 +108,21 @@ pub trait Simd: Copy {
     fn store_i32(self, x: Self::I, to: &mut [i32; LANES]);
     /// Writes 16 integers as bytes, clamped to 0 … 255.
     fn store_u8(self, x: Self::I, to: &mut [u8; LANES]);
-    /// Reads 16 × 4 signed bytes.
+    /// Reads 16 × 4 bytes from -127 to 127.
     fn bytes(self, from: &[i8; 4 * LANES]) -> Self::Bytes;
-    /// Per lane: `sum` + the products of its four signed bytes with the four unsigned bytes of `x`
-    /// (every lane of `x` the same, first byte lowest), exact.
-    fn dot4(self, sum: Self::I, x: Self::I, signed: Self::Bytes) -> Self::I;
+    /// Per lane: `sum` + the products of its four signed bytes with the four bytes of a word of `x` (first
+    /// byte lowest), exact. The bytes of `x` are unsigned; without [`Simd::MIXED_SIGNS`] signed.
+    fn dot4(self, sum: Self::I, x: Self::Words, lane: usize, signed: Self::Bytes) -> Self::I;
+    /// Reads the first [`Simd::WORDS`] words of a slice, which panics if it is shorter.
+    fn words(self, from: &[u32]) -> Self::Words;
+    /// Every lane the word `lane`.
+    fn word(self, words: Self::Words, lane: usize) -> Self::I;
+    /// Float `a`, the word `lane`, times `b`, plus `c`, rounded once.
+    fn fma_word(self, a: Self::Words, lane: usize, b: Self::F, c: Self::F) -> Self::F;
 
     /// `x` less its floor.
     fn fraction(self, x: Self::F) -> Self::F;
-    /// `x × 2^floor(n)`; 0 where `n` is far below -127.
+    /// `x × 2^floor(n)`; where that is below the smallest normal number, levels may give 0 or what there is.
     fn scale(self, x: Self::F, n: Self::F) -> Self::F;
     /// Writes the low byte of each lane.
     fn store_low_bytes(self, x: Self::I, to: &mut [u8; LANES]);
@@ -116,19 +135,27 @@ pub trait Simd: Copy {
     /// Per lane: `sum` + the products of the four unsigned bytes of `a` with the four signed bytes of `b`,
     /// exact. Unlike [`Simd::dot4`] neither side is made ready.
     fn dot_bytes(self, sum: Self::I, a: Self::I, b: Self::I) -> Self::I;
-
-    /// `255 × 2^-x` as bytes, joined as [`Simd::join_bytes`] does. To a byte's precision: levels may differ by
-    /// one.
+    /// Per lane: `sum` + the products of the four signed bytes of a word (from -127) with those of `b`, which
+    /// come from [`Simd::of_one_sign`] of unsigned ones, exact.
     #[inline(always)]
-    fn byte_powers(self, x: [Self::F; 4]) -> Self::I {
-        // log2 of 255.
-        let top = self.splat(7.994_353_5);
-        let mut words = [self.splat_i32(0); 4];
-        for (word, x) in words.iter_mut().zip(x) {
-            *word = self.round(math::exp2_coarse(self, self.sub(top, x)));
-        }
-        self.join_bytes(words)
+    fn dot_signed(self, sum: Self::I, words: Self::Words, lane: usize, b: Self::I) -> Self::I {
+        self.dot_bytes(sum, b, self.word(words, lane))
     }
+    /// Per lane: `sum` + the products of the four unsigned bytes of a word with those of `b`, which come from
+    /// [`Simd::of_one_sign`] of signed ones, exact.
+    #[inline(always)]
+    fn dot_unsigned(self, sum: Self::I, words: Self::Words, lane: usize, b: Self::I) -> Self::I {
+        self.dot_bytes(sum, self.word(words, lane), b)
+    }
+    /// Without [`Simd::MIXED_SIGNS`], bytes 128 off: unsigned ones become signed less 128, signed ones
+    /// unsigned plus 128. Else as they are.
+    #[inline(always)]
+    fn of_one_sign(self, bytes: Self::I) -> Self::I {
+        bytes
+    }
+
+    /// `255 × 2^-x` as bytes, joined as [`Simd::join_bytes`] does: `x` in steps of 1/64, by a table.
+    fn byte_powers(self, x: [Self::F; 4]) -> Self::I;
 
     /// Asks for the cache line at `place`, which will be written soon. A hint: does nothing else.
     fn prefetch(self, place: *const f32);
@@ -213,6 +240,31 @@ pub trait Simd: Copy {
     }
 }
 
+/// Repeats `$body` for each word `$lane` that the level `$s` reads at once, written out: a lane is part of
+/// an instruction.
+macro_rules! each_word {
+    ($s:ty, $lane:ident, $body:block) => {
+        $crate::kernels::simd::each_word!(@ $s, $lane, $body, 0 1 2 3)
+    };
+    (@ $s:ty, $lane:ident, $body:block, $($n:literal)+) => {
+        $(if $n < <$s>::WORDS {
+            let $lane = $n;
+            $body
+        })+
+    };
+}
+pub(super) use each_word;
+
+/// `255 × 2^(8 - i ÷ 64)`: what [`Simd::byte_powers`] shifts by whole bits.
+const POWERS: [u16; 64] = [
+    65_280, 64_577, 63_881, 63_193, 62_512, 61_839, 61_173, 60_514, 59_862, 59_217, 58_579, 57_948,
+    57_324, 56_707, 56_096, 55_491, 54_894, 54_302, 53_717, 53_139, 52_566, 52_000, 51_440, 50_886,
+    50_338, 49_796, 49_259, 48_729, 48_204, 47_684, 47_171, 46_663, 46_160, 45_663, 45_171, 44_684,
+    44_203, 43_727, 43_256, 42_790, 42_329, 41_873, 41_422, 40_976, 40_534, 40_098, 39_666, 39_238,
+    38_816, 38_398, 37_984, 37_575, 37_170, 36_770, 36_374, 35_982, 35_594, 35_211, 34_831, 34_456,
+    34_085, 33_718, 33_355, 32_995,
+];
+
 #[inline(always)]
 fn fold(mut lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
     let mut half = LANES / 2;
@@ -235,18 +287,32 @@ pub trait Task<Out = ()> {
 #[cfg(target_arch = "x86_64")]
 pub fn dispatch<Out, T: Task<Out>>(level: SimdLevel, task: T) -> Out {
     match level.isa() {
-        Isa::Scalar => task.run(scalar::Scalar),
         // SAFETY: a `SimdLevel` exists only for instruction sets that this CPU has.
         Isa::Avx2 => unsafe { avx2::enter(task) },
         // SAFETY: as above.
         Isa::Avx512 => unsafe { avx512::enter(task) },
         // SAFETY: as above.
         Isa::Avx512Vnni => unsafe { avx512::enter_vnni(task) },
+        _ => task.run(scalar::Scalar),
     }
 }
 
 /// Runs `task` with the instructions of `level`.
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+pub fn dispatch<Out, T: Task<Out>>(level: SimdLevel, task: T) -> Out {
+    match level.isa() {
+        // SAFETY: a `SimdLevel` exists only for instruction sets that this CPU has.
+        Isa::Neon => unsafe { neon::enter(task) },
+        // SAFETY: as above.
+        Isa::NeonDot => unsafe { neon::enter_dot(task) },
+        // SAFETY: as above.
+        Isa::NeonI8mm => unsafe { neon::enter_i8mm(task) },
+        _ => task.run(scalar::Scalar),
+    }
+}
+
+/// Runs `task` with the instructions of `level`.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub fn dispatch<Out, T: Task<Out>>(level: SimdLevel, task: T) -> Out {
     debug_assert_eq!(level.isa(), Isa::Scalar);
     task.run(scalar::Scalar)

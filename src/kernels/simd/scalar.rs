@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::{LANES, Simd};
+use super::{LANES, POWERS, Simd};
 
 /// Arrays of 16.
 #[derive(Clone, Copy)]
@@ -25,7 +25,12 @@ impl Simd for Scalar {
     type I = [i32; LANES];
     type Mask = [bool; LANES];
     type Bytes = [i8; 4 * LANES];
+    type Words = u32;
+    const WORDS: usize = 1;
+    const MIXED_SIGNS: bool = true;
+    const TILE_VECTORS: usize = 2;
     const TILE_ROWS: usize = 4;
+    const TILE_LEFT: usize = 6;
     const TILE_COLUMNS: usize = 1;
 
     #[inline(always)]
@@ -129,12 +134,24 @@ impl Simd for Scalar {
         *from
     }
     #[inline(always)]
-    fn dot4(self, sum: Self::I, x: Self::I, signed: Self::Bytes) -> Self::I {
-        let x = x[0].to_le_bytes();
+    fn dot4(self, sum: Self::I, x: u32, _: usize, signed: Self::Bytes) -> Self::I {
+        let x = x.to_le_bytes();
         std::array::from_fn(|lane| {
             let products = (0..4).map(|i| i32::from(x[i]) * i32::from(signed[4 * lane + i]));
             sum[lane] + products.sum::<i32>()
         })
+    }
+    #[inline(always)]
+    fn words(self, from: &[u32]) -> u32 {
+        from[0]
+    }
+    #[inline(always)]
+    fn word(self, word: u32, _: usize) -> Self::I {
+        self.splat_i32(word as i32)
+    }
+    #[inline(always)]
+    fn fma_word(self, a: u32, _: usize, b: Self::F, c: Self::F) -> Self::F {
+        self.fma(self.splat(f32::from_bits(a)), b, c)
     }
     #[inline(always)]
     fn fraction(self, x: Self::F) -> Self::F {
@@ -171,6 +188,17 @@ impl Simd for Scalar {
                 .sum()
         };
         self.add_i32(sum, map2(a, b, dot))
+    }
+    /// In steps of 1/64: a table has the fraction of a bit, a shift does whole ones.
+    #[inline(always)]
+    fn byte_powers(self, x: [Self::F; 4]) -> Self::I {
+        self.join_bytes(x.map(|x| {
+            x.map(|x| {
+                let steps = (x * 64.0).round_ties_even().clamp(0.0, 65_535.0) as usize;
+                let power = u32::from(POWERS[steps % 64]) >> (steps / 64).min(31);
+                ((power + 128) >> 8) as i32
+            })
+        }))
     }
     #[inline(always)]
     fn prefetch(self, _: *const f32) {}
