@@ -16,7 +16,7 @@ pub mod batcher {
     pub use crate::batcher::{
         AlignWay, AlignWords, AlignmentHeads, Batcher, Capacity, Inbox, WindowJob,
     };
-    pub use crate::decoding::DecodingResult;
+    pub use crate::decoding::{DecodingResult, bias};
 }
 
 /// Cards, and one that is none.

@@ -94,6 +94,8 @@ pub mod guides {
     pub mod gpu {}
     #[doc = include_str!("docs/kernels.md")]
     pub mod kernels {}
+    #[doc = include_str!("docs/phrases.md")]
+    pub mod phrases {}
     #[doc = include_str!("docs/speech.md")]
     pub mod speech {}
     #[doc = include_str!("docs/testing.md")]
@@ -148,7 +150,9 @@ pub use engine::{
 pub use error::{Error, Result};
 pub use kernels::SimdLevel;
 pub use model::{ComputeType, Description, Executor, StateBytes};
-pub use options::{DecodingOptions, Gates, Sampling, SuppressTokens, Task, TranscribeOptions};
+pub use options::{
+    DecodingOptions, Gates, Phrase, Sampling, SuppressTokens, Task, TranscribeOptions, read_phrases,
+};
 pub use tokenizer::{language_code, language_name};
 pub use transcript::{
     Attempt, DropReason, Dropped, LanguageProbabilities, Segment, SegmentSink, SpeechSpan,

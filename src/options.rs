@@ -1,5 +1,6 @@
 //! What a request asks for. Names and defaults are openai/whisper's.
 
+mod phrases;
 mod sampling;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::transcript::SpeechSpan;
 use crate::vad::VadOptions;
 
+pub use phrases::{Phrase, read_phrases};
 pub use sampling::Sampling;
 
 /// What to do with the speech.
@@ -189,6 +191,8 @@ pub struct TranscribeOptions {
     pub carry_initial_prompt: bool,
     /// Words to expect, put before every window and the text before it: faster-whisper's. No effect beside a prefix.
     pub hotwords: Option<String>,
+    /// Terms to expect: they win where the model hesitates, whatever their number.
+    pub phrases: Vec<Phrase>,
     /// Text that each window's text must begin with.
     pub prefix: Option<String>,
     /// Start and end seconds of the stretches to process; the last end may be missing.
@@ -251,6 +255,7 @@ impl Default for TranscribeOptions {
             initial_prompt: None,
             carry_initial_prompt: false,
             hotwords: None,
+            phrases: Vec::new(),
             prefix: None,
             clip_timestamps: Vec::new(),
             batch_size: None,
@@ -388,6 +393,7 @@ impl TranscribeOptions {
         if self.split_channels && self.channel.is_some() {
             return bad("channel", "is one, and split_channels asks for all of them");
         }
+        phrases::check(&self.phrases)?;
         let batch = self.batch_size;
         if batch.is_some_and(|n| !(1..=MAX_BATCH).contains(&n)) {
             return bad("batch_size", format!("is not between 1 and {MAX_BATCH}"));

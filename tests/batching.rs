@@ -9,11 +9,12 @@ use undertone::attention::{
 };
 use undertone::internals::attention::Naive;
 use undertone::internals::batcher::{
-    AlignWay, AlignWords, AlignmentHeads, Batcher, Capacity, DecodingResult, Inbox, WindowJob,
+    AlignWay, AlignWords, AlignmentHeads, Batcher, Capacity, DecodingResult, Inbox, WindowJob, bias,
 };
+use undertone::internals::tokenizer::Tokenizer;
 use undertone::{
     Cancel, ComputeType, DecodingOptions, Engine, EngineBuilder, Error, Gates, ModelDimensions,
-    Task,
+    Phrase, Task,
 };
 
 #[cfg(feature = "hub")]
@@ -71,6 +72,10 @@ fn pico() -> EngineBuilder {
 /// Windows of every kind: task, language, temperature ladder, beams, samples, prompt.
 fn jobs(dims: &ModelDimensions, mels: &[Vec<f32>], count: usize) -> Vec<WindowJob> {
     let last = (dims.n_text_layer - 1, dims.n_text_head - 1);
+    let expected = ["the", "Ugo Foscolo"].map(Phrase::new);
+    let tokenizer = concat!(env!("CARGO_MANIFEST_DIR"), "/models/pico/tokenizer.json");
+    let tokenizer = Tokenizer::from_file(tokenizer.as_ref(), None).unwrap();
+    let expected = bias(&tokenizer, &expected);
     let heads: AlignmentHeads = [(0, 0), last].into();
     let languages = ["en", "de", "fr", "es"];
     let ladders: [&[f64]; 4] = [&[0.0], &[0.7], &[0.0, 0.4], &[0.0, 0.2, 1.0]];
@@ -124,6 +129,7 @@ fn jobs(dims: &ModelDimensions, mels: &[Vec<f32>], count: usize) -> Vec<WindowJo
                 positions: 100 + 10 * i,
                 way: AlignWay::Again,
             }),
+            bias: expected.clone().filter(|_| i % 4 == 1),
         }
     };
     (0..count).map(job).collect()

@@ -26,6 +26,7 @@ pub use front::Batcher;
 pub use inbox::Inbox;
 
 use crate::options::{DecodingOptions, Gates};
+use crate::ranking::Bias;
 
 /// Rows that a window takes with openai/whisper's default of five beams, or five samples.
 const ROWS_PER_WINDOW: usize = 5;
@@ -117,6 +118,8 @@ pub struct WindowJob {
     pub cancel: Cancel,
     /// Whether its text is aligned with its audio, for word times.
     pub align: Option<AlignWords>,
+    /// Phrases to expect.
+    pub bias: Option<Arc<Bias>>,
 }
 
 impl WindowJob {

@@ -69,7 +69,9 @@ impl Slot {
         let temperature = job.gates.temperatures.get(attempt).copied().unwrap_or(0.0);
         let options = fallback::at_temperature(&job.options, temperature);
         let dims = network.dims();
-        WindowDecoder::new(tokenizer.clone(), dims.n_vocab, &options, dims.n_text_ctx)
+        let decoder =
+            WindowDecoder::new(tokenizer.clone(), dims.n_vocab, &options, dims.n_text_ctx)?;
+        Ok(decoder.expecting(job.bias.as_ref()))
     }
 
     /// The prompt is fed once, as one row; the beams fork from it.

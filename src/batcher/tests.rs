@@ -70,6 +70,7 @@ fn a_window_takes_as_many_rows_as_its_widest_temperature() {
             source: 0,
             cancel: Cancel::default(),
             align: None,
+            bias: None,
         };
         assert_eq!(
             job.rows(),

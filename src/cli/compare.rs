@@ -108,6 +108,7 @@ fn reference(engine: &Engine, file: &Path) -> Result<(WindowJob, DecodingResult)
         source: 0,
         cancel: Cancel::default(),
         align: None,
+        bias: None,
     };
     let language = match engine.tokenizer().is_multilingual() {
         true => batcher.detect_language(job.clone())?.best,

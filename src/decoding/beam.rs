@@ -15,7 +15,14 @@ use crate::ranking::{Answer, Wanted};
 struct Continuation {
     row: usize,
     token: u32,
-    score: f32,
+    sum_logprob: f32,
+    bonus: f32,
+}
+
+impl Continuation {
+    fn rank(&self) -> f32 {
+        self.sum_logprob + self.bonus
+    }
 }
 
 /// The live beams and the sequences that ended.
@@ -73,12 +80,13 @@ impl BeamSearchDecoder {
             let continued = answer.choices().iter().map(|choice| Continuation {
                 row: index,
                 token: choice.token,
-                score: row.sum_logprob + choice.logprob,
+                sum_logprob: row.sum_logprob + choice.logprob,
+                bonus: row.bonus + choice.bonus,
             });
             self.continuations.extend(continued);
         }
         self.continuations
-            .sort_by(|a, b| descending(a.score, b.score));
+            .sort_by(|a, b| descending(a.rank(), b.rank()));
     }
 
     /// Keeps the `beam_size` best that go on; gives back the ended ones that rank among them.
@@ -86,20 +94,19 @@ impl BeamSearchDecoder {
         self.next.clear();
         let mut kept = Vec::with_capacity(self.beam_size);
         let mut ended = Vec::new();
-        for Continuation { row, token, score } in self.continuations.iter().copied() {
-            let mut tokens = self.rows[row].tokens.clone();
+        for continuation in self.continuations.iter().copied() {
+            let Continuation { row, token, .. } = continuation;
+            let mut continued = Candidate {
+                tokens: self.rows[row].tokens.clone(),
+                sum_logprob: continuation.sum_logprob,
+                bonus: continuation.bonus,
+            };
             if token == self.eot {
-                ended.push(Candidate {
-                    tokens,
-                    sum_logprob: score,
-                });
+                ended.push(continued);
                 continue;
             }
-            tokens.push(token);
-            kept.push(Candidate {
-                tokens,
-                sum_logprob: score,
-            });
+            continued.tokens.push(token);
+            kept.push(continued);
             self.next.push(NextRow { parent: row, token });
             if kept.len() == self.beam_size {
                 break;
@@ -118,8 +125,7 @@ impl BeamSearchDecoder {
     pub fn finalize(mut self) -> Vec<Candidate> {
         let missing = self.beam_size.saturating_sub(self.finished.len());
         // Ascending and read backwards, so that among equals the last row comes first.
-        self.rows
-            .sort_by(|a, b| descending(b.sum_logprob, a.sum_logprob));
+        self.rows.sort_by(|a, b| descending(b.rank(), a.rank()));
         self.finished
             .extend(self.rows.into_iter().rev().take(missing));
         self.finished

@@ -54,12 +54,18 @@ impl GreedyDecoder {
         for place in 0..self.live.len() {
             let index = self.live[place];
             let choice = answers.get(place).and_then(Answer::choice);
-            let Choice { token, logprob } = choice.unwrap_or(Choice {
+            let Choice {
+                token,
+                logprob,
+                bonus,
+            } = choice.unwrap_or(Choice {
                 token: self.eot,
                 logprob: f32::NEG_INFINITY,
+                bonus: 0.0,
             });
             let row = &mut self.rows[index];
             row.sum_logprob += logprob;
+            row.bonus += bonus;
             if token != self.eot {
                 row.tokens.push(token);
                 let parent = parents.of(place);

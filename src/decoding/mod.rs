@@ -12,6 +12,7 @@ mod greedy;
 mod language;
 mod loops;
 mod penalties;
+mod phrases;
 mod ranker;
 mod result;
 mod rows;
@@ -25,6 +26,7 @@ mod window;
 
 pub use language::LanguageTokens;
 pub use loops::loop_in;
+pub use phrases::bias;
 pub use result::{Alignment, DecodingResult, WordTiming, strip};
 pub use rows::Step;
 pub use task::last_tokens;

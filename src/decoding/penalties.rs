@@ -1,4 +1,5 @@
-//! What requests ask of sampling beyond openai/whisper's filters: vLLM's penalties and narrowed draws.
+//! What requests ask of sampling beyond openai/whisper's filters: vLLM's penalties and narrowed draws, and phrases
+//! that are expected.
 //!
 //! In: a row's logits and what it has sampled. Out: the answer that ranking gives once the logits are
 //! changed. It works on logits that have come back from the network, so it is the same on every executor;
@@ -7,6 +8,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use crate::decoding::phrases::Expected;
 use crate::decoding::vocabulary::Vocabulary;
 use crate::options::{DecodingOptions, Sampling};
 use crate::ranking::{Answer, Choice, Constraint, Distribution, Query, Truncation, Wanted, answer};
@@ -23,6 +25,7 @@ pub struct Penalties {
     eot: u32,
     /// Text that a fine-tune has added.
     added: Range<u32>,
+    expected: Option<Expected>,
 }
 
 impl Penalties {
@@ -47,10 +50,31 @@ impl Penalties {
             prompt: Vec::new(),
             eot: vocabulary.eot,
             added: vocabulary.timestamp_end..vocabulary.n_vocab as u32,
+            expected: None,
         };
         let text = prompt.iter().copied();
         penalties.prompt = text.filter(|token| penalties.is_text(*token)).collect();
         (penalties.change_logits() || truncation != Truncation::NONE).then_some(penalties)
+    }
+
+    /// Phrases that are expected and, of penalties, none.
+    pub fn none_but(expected: Expected) -> Self {
+        let none = Sampling::default();
+        Self {
+            repetition: none.repetition_penalty as f32,
+            frequency: none.frequency_penalty as f32,
+            presence: none.presence_penalty as f32,
+            truncation: Truncation::NONE,
+            prompt: Vec::new(),
+            eot: 0,
+            added: 0..0,
+            expected: Some(expected),
+        }
+    }
+
+    /// Also expects phrases.
+    pub fn expect(&mut self, expected: Expected) {
+        self.expected = Some(expected);
     }
 
     fn change_logits(&self) -> bool {
@@ -77,19 +101,30 @@ impl Penalties {
             constraint,
             want,
         };
-        match want {
+        match &self.expected {
+            None => self.choose(&logits, &query),
+            Some(expected) => expected.answer(&logits, sampled, &query, |logits, query| {
+                self.choose(logits, query)
+            }),
+        }
+    }
+
+    /// The choice, drawn from the narrowed distribution where that is asked for.
+    fn choose(&self, logits: &[f32], query: &Query<'_>) -> Answer {
+        match query.want {
             Wanted::Draw {
                 temperature,
                 uniform,
             } if self.truncation != Truncation::NONE => {
-                let distribution = Distribution::new(&logits, &query.constraint);
+                let distribution = Distribution::new(logits, &query.constraint);
                 let drawn = self.truncation.draw(&distribution, temperature, uniform);
                 Answer::Choice(drawn.map(|token| Choice {
                     token,
                     logprob: distribution.logprob(token),
+                    bonus: 0.0,
                 }))
             }
-            _ => answer(&logits, &query),
+            _ => answer(logits, query),
         }
     }
 

@@ -9,6 +9,15 @@ pub struct Candidate {
     pub tokens: Vec<u32>,
     /// Summed in single precision, as the reference does; the end of text counts too.
     pub sum_logprob: f32,
+    /// What expected phrases add where sequences are compared; 0 without.
+    pub bonus: f32,
+}
+
+impl Candidate {
+    /// What sequences are compared by.
+    pub fn rank(&self) -> f32 {
+        self.sum_logprob + self.bonus
+    }
 }
 
 /// What a candidate's length does to its score.
@@ -61,7 +70,7 @@ pub fn best(candidates: Vec<Candidate>, penalty: LengthPenalty) -> Option<Candid
 /// Log-probability over what the length amounts to. An empty sequence has no mean and loses to any other.
 fn score(candidate: &Candidate, penalty: LengthPenalty) -> f64 {
     let penalty = penalty.of(candidate.tokens.len());
-    let score = f64::from(candidate.sum_logprob) / penalty;
+    let score = f64::from(candidate.rank()) / penalty;
     if score.is_finite() {
         score
     } else {
@@ -77,6 +86,7 @@ mod tests {
         Candidate {
             tokens: vec![7; length],
             sum_logprob,
+            bonus: 0.0,
         }
     }
 

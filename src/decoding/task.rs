@@ -4,6 +4,7 @@ use crate::decoding::beam::BeamSearchDecoder;
 use crate::decoding::greedy::GreedyDecoder;
 use crate::decoding::loops::loop_in;
 use crate::decoding::penalties::Penalties;
+use crate::decoding::phrases::Expected;
 use crate::decoding::ranker::{self, Candidate, LengthPenalty};
 use crate::decoding::rows::{Parents, Step};
 use crate::decoding::rules::LogitRules;
@@ -99,6 +100,14 @@ impl DecodingTask {
             length_penalty: LengthPenalty::new(options, prompt.len()),
             prompt,
         })
+    }
+
+    /// The same window, with phrases to expect.
+    pub fn expect(&mut self, expected: Expected) {
+        match &mut self.penalties {
+            Some(penalties) => penalties.expect(expected),
+            none => *none = Some(Penalties::none_but(expected)),
+        }
     }
 
     /// What the next step is asked: of the prefill how likely silence is where the transcript starts, and

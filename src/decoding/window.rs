@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use crate::decoding::compression::compression_ratio;
+use crate::decoding::phrases::Expected;
 use crate::decoding::result::{DecodingResult, strip};
 use crate::decoding::rows::Step;
 use crate::decoding::task::DecodingTask;
 use crate::decoding::vocabulary::Vocabulary;
 use crate::error::Result;
 use crate::options::DecodingOptions;
-use crate::ranking::{Answer, Query};
+use crate::ranking::{Answer, Bias, Query};
 use crate::tokenizer::Tokenizer;
 
 /// One window at one temperature, as a state machine that asks and is answered.
@@ -47,6 +48,16 @@ impl WindowDecoder {
             temperature: options.temperature,
             language: language.unwrap_or("en").into(),
         })
+    }
+
+    /// The same window, with phrases to expect where there are any.
+    #[must_use]
+    pub fn expecting(mut self, bias: Option<&Arc<Bias>>) -> Self {
+        if let Some(bias) = bias {
+            let expected = Expected::new(bias.clone(), &self.language);
+            self.task.expect(expected);
+        }
+        self
     }
 
     /// The tokens of the prefill: earlier text, the start sequence, the prefix. The whole group

@@ -95,7 +95,7 @@ impl Engine {
         };
         let known = known_words(&self.0.tokenizer, &heard.language, text, marks);
         let aligner = Aligner {
-            client: Client::new(self, mel, control, true)?,
+            client: Client::new(self, mel, control, &options)?,
             mel,
             options: &options,
             known: &known,

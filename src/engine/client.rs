@@ -2,16 +2,18 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::journal::{Journal, Key, key};
 use super::{Control, Engine};
 use crate::batcher::{AlignWay, AlignWords, Cancel, Inbox, WindowJob};
-use crate::decoding::{Alignment, DecodingResult};
+use crate::decoding::{Alignment, DecodingResult, bias};
 use crate::dims::N_FRAMES;
 use crate::error::{Error, Result};
 use crate::longform::{DecodeWindows, WindowRequest, WindowSpan, words_of};
 use crate::mel::LogMel;
-use crate::options::{DecodingOptions, Gates};
+use crate::options::{DecodingOptions, Gates, TranscribeOptions};
+use crate::ranking::Bias;
 use crate::tokenizer::Tokenizer;
 use crate::transcript::LanguageProbabilities;
 
@@ -33,6 +35,8 @@ pub(super) struct Client<'a> {
     known: VecDeque<(usize, DecodingResult)>,
     /// Windows under way whose results the journal is to have: where they lie, and their keys.
     asked: HashMap<usize, (WindowSpan, Key)>,
+    /// Phrases to expect.
+    bias: Option<Arc<Bias>>,
 }
 
 impl<'a> Client<'a> {
@@ -44,7 +48,7 @@ impl<'a> Client<'a> {
         engine: &'a Engine,
         mel: &'a LogMel,
         control: &'a Control,
-        words: bool,
+        options: &TranscribeOptions,
     ) -> Result<Self> {
         let journal = control.journal.as_deref();
         let journal = journal.map(|path| Journal::open(path, &engine.identity()));
@@ -54,10 +58,11 @@ impl<'a> Client<'a> {
             cancel: &control.cancel,
             source: engine.next_source(),
             inbox: Inbox::default(),
-            align: words.then(|| engine.align_words()),
+            align: options.word_timestamps.then(|| engine.align_words()),
             journal: journal.transpose()?,
             known: VecDeque::new(),
             asked: HashMap::new(),
+            bias: bias(&engine.0.tokenizer, &options.phrases),
         })
     }
 
@@ -89,6 +94,7 @@ impl<'a> Client<'a> {
             source: self.source,
             cancel,
             align: self.align.clone(),
+            bias: self.bias.clone(),
         }
     }
 

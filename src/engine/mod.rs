@@ -309,6 +309,7 @@ impl Engine {
                 source,
                 cancel: Cancel::default(),
                 align: None,
+                bias: None,
             })
         });
         languages::surest(windows, options)

@@ -22,7 +22,7 @@ impl Engine {
     ) -> Result<Transcript> {
         let mel = &ground.mel;
         let mut content = Cow::Borrowed(&ground.content);
-        let mut client = Client::new(self, mel, control, options.word_timestamps)?;
+        let mut client = Client::new(self, mel, control, &options)?;
         if options.decoding.language.is_none() {
             options.decoding.language = Some(if self.0.tokenizer.is_multilingual() {
                 let (language, runs) = ground.languages(&client, &options, sink)?;

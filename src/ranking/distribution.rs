@@ -42,6 +42,19 @@ impl<'a> Distribution<'a> {
         }
     }
 
+    /// The constraint that this distribution was made by, with the rule about timestamps that are due carried out.
+    #[must_use]
+    pub fn settled<'c>(&self, constraint: &Constraint<'c>) -> Constraint<'c> {
+        let [text, timestamps, added] = self.spans.clone();
+        Constraint {
+            allowed: constraint.allowed,
+            text,
+            timestamps,
+            added,
+            forced: false,
+        }
+    }
+
     /// The likeliest token, the lowest among equals; `None` where nothing can be chosen.
     #[must_use]
     pub fn argmax(&self) -> Option<u32> {
@@ -85,6 +98,7 @@ impl<'a> Distribution<'a> {
         let ranked = |&(token, logit): &(u32, f32)| Choice {
             token,
             logprob: self.log_softmax(logit),
+            bonus: 0.0,
         };
         let mut best: Vec<Choice> = best.iter().map(ranked).collect();
         for token in 0.. {
@@ -95,6 +109,7 @@ impl<'a> Distribution<'a> {
                 best.push(Choice {
                     token,
                     logprob: f32::NEG_INFINITY,
+                    bonus: 0.0,
                 });
             }
         }

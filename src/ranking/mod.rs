@@ -8,6 +8,7 @@
 //! Ties go to the lower token; only finite logits are candidates; sums of exponentials are taken in
 //! double precision. A row's answer depends on its own logits and query alone.
 
+mod bias;
 mod distribution;
 mod summary;
 mod truncation;
@@ -15,6 +16,7 @@ mod truncation;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
+pub use bias::{Bias, Gains, PhraseTokens};
 pub use distribution::Distribution;
 pub use truncation::Truncation;
 
@@ -135,6 +137,8 @@ pub struct Choice {
     pub token: u32,
     /// Its log-probability.
     pub logprob: f32,
+    /// What it adds to its row where rows are compared, beside the log-probability: 0 but for expected phrases.
+    pub bonus: f32,
 }
 
 /// What a step says to a [`Query`].
@@ -208,6 +212,7 @@ pub fn answer(logits: &[f32], query: &Query<'_>) -> Answer {
     let choice = |token: u32| Choice {
         token,
         logprob: distribution.logprob(token),
+        bonus: 0.0,
     };
     match query.want {
         Wanted::Best => Answer::Choice(distribution.argmax().map(choice)),

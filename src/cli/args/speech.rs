@@ -348,6 +348,9 @@ pub struct DecodingArgs {
     /// Words and names to expect, put before every window, as faster-whisper does; no effect beside a prefix
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub hotwords: Option<String>,
+    /// Terms to expect, hundreds if need be: one a line, a weight of its own behind a tab (default 2), # for comments
+    #[arg(long, value_name = "FILE")]
+    pub phrases: Option<PathBuf>,
     /// Text that every window's text begins with
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub prefix: Option<String>,

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::{vad, windows};
 use crate::audio::{AudioOptions, Gaps, TrackChoice};
 use crate::cli::args::{AudioArgs, SpeechArgs};
-use crate::options::{DecodingOptions, Task, TranscribeOptions};
+use crate::options::{DecodingOptions, Task, TranscribeOptions, read_phrases};
 use crate::tokenizer::language_code;
 
 /// What `transcribe` and `translate` hand the engine.
@@ -23,6 +23,12 @@ pub(super) fn options(args: &SpeechArgs, task: Task) -> Result<TranscribeOptions
         initial_prompt: d.initial_prompt.clone(),
         carry_initial_prompt: d.carry_initial_prompt,
         hotwords: d.hotwords.clone(),
+        phrases: d
+            .phrases
+            .as_ref()
+            .map(read_phrases)
+            .transpose()?
+            .unwrap_or_default(),
         prefix: d.prefix.clone(),
         word_timestamps: args.words.word_timestamps || args.output.subtitles == "readable",
         prepend_punctuations: args.words.prepend_punctuations.clone(),

@@ -6,6 +6,7 @@ mod feed;
 mod gates;
 mod golden;
 mod penalties;
+mod phrases;
 mod plain;
 mod rules;
 mod sampling;

@@ -283,7 +283,7 @@ fn all_rules_together_equal_the_plain_version() {
         let expected = log_softmax(&masked(vocabulary, &options, &logits, &sampled));
         let rules = LogitRules::new(vocabulary, &options).expect("the options are sound");
         let distribution = Distribution::new(&logits, &rules.constraint(&sampled));
-        for Choice { token, logprob } in distribution.top_k(vocabulary.n_vocab) {
+        for Choice { token, logprob, .. } in distribution.top_k(vocabulary.n_vocab) {
             let expected = expected[token as usize];
             let same =
                 f64::from(logprob) == expected || (f64::from(logprob) - expected).abs() < 1e-5;
