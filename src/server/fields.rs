@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::error::{ApiError, ApiResult};
 use super::form::Form;
 use crate::options::{MAX_ROWS, Sampling};
+use crate::vad::{VadMode, VadOptions};
 
 /// Whisper's text context: no window has room for so many new tokens.
 pub const MOST_TOKENS: usize = 448;
@@ -94,6 +95,55 @@ impl Fields<'_> {
         known
             .map(|(_, value)| *value)
             .ok_or_else(|| ApiError::shape(name, message))
+    }
+
+    /// How speech is looked for, where it is, by the command line's names.
+    pub fn vad(&self) -> ApiResult<Option<VadOptions>> {
+        const JSON: &str = "vad_parameters";
+        let parameters = self.text(JSON).map_or_else(
+            || Ok(VadOptions::default()),
+            |text| VadOptions::from_json(&text).map_err(|reason| ApiError::value(JSON, &reason)),
+        )?;
+        let rules = self.vad_rules(parameters)?;
+        rules
+            .validate()
+            .map_err(|error| ApiError::from_error(&error))?;
+        match self.flag("vad_filter")? {
+            true => Ok(Some(rules)),
+            false if rules == VadOptions::default() => Ok(None),
+            false => {
+                let message = "must be true where rules for it are given";
+                Err(ApiError::value("vad_filter", message))
+            }
+        }
+    }
+
+    fn vad_rules(&self, mut rules: VadOptions) -> ApiResult<VadOptions> {
+        let probability = |name| self.maybe_number(name, 0.0..=1.0);
+        let milliseconds = |name| self.parsed::<u32>(name, "number of milliseconds");
+        let or = |given: Option<u32>, default| given.unwrap_or(default);
+        rules.threshold = probability("vad_threshold")?.unwrap_or(rules.threshold);
+        rules.neg_threshold = probability("vad_neg_threshold")?.or(rules.neg_threshold);
+        let speech = milliseconds("vad_min_speech_duration_ms")?;
+        rules.min_speech_duration_ms = or(speech, rules.min_speech_duration_ms);
+        let silence = milliseconds("vad_min_silence_duration_ms")?;
+        rules.min_silence_duration_ms = or(silence, rules.min_silence_duration_ms);
+        rules.speech_pad_ms = or(milliseconds("vad_speech_pad_ms")?, rules.speech_pad_ms);
+        if let Some(longest) = self.parsed::<f64>("vad_max_speech_duration_s", "number")? {
+            rules.max_speech_duration_s = Some(longest).filter(|s| *s != f64::INFINITY);
+        }
+        rules.mode = match self.text("vad_mode").as_deref() {
+            None => rules.mode,
+            Some("cut") => VadMode::Cut,
+            Some("mute") => VadMode::Mute,
+            Some(_) => {
+                return Err(ApiError::shape(
+                    "vad_mode",
+                    "Input should be 'cut' or 'mute'",
+                ));
+            }
+        };
+        Ok(rules)
     }
 
     /// Whether words are asked for.

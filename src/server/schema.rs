@@ -9,6 +9,7 @@ use super::models::Models;
 use super::style::ApiStyle;
 use crate::options::{DecodingOptions, Gates, Sampling, Task, TranscribeOptions};
 use crate::tokenizer::language_name;
+use crate::vad::VadOptions;
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +68,8 @@ pub struct SpeechRequest {
     pub max_tokens: Option<usize>,
     pub sampling: Sampling,
     pub seed: u64,
+    /// Where it is, speech is looked for first: ours.
+    pub vad: Option<VadOptions>,
     pub beams: Option<usize>,
     pub length_penalty: f64,
 }
@@ -97,6 +100,7 @@ impl SpeechRequest {
                 .parsed::<i64>("seed", "integer")?
                 .unwrap_or(0)
                 .cast_unsigned(),
+            vad: fields.vad()?,
             beams: fields.beams()?,
             length_penalty: fields.number("length_penalty", 1.0, f64::MIN..=f64::MAX)?,
         };
@@ -193,6 +197,7 @@ impl SpeechRequest {
             },
             gates,
             initial_prompt: (!self.prompt.is_empty()).then(|| self.prompt.clone()),
+            vad: self.vad,
             word_timestamps: self.word_times,
             ..TranscribeOptions::default()
         }

@@ -53,6 +53,18 @@ impl Default for VadOptions {
 }
 
 impl VadOptions {
+    /// Reads them from a JSON object, as faster-whisper's `vad_parameters` are; what is absent keeps its default,
+    /// and no longest speech is `null`.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub(crate) fn from_json(text: &str) -> std::result::Result<Self, String> {
+        if !text.trim_start().starts_with('{') {
+            return Err("a JSON object is expected, for example {\"threshold\": 0.6}".into());
+        }
+        serde_json::from_str(text).map_err(|error| error.to_string())
+    }
+
     /// # Errors
     /// [`Error::Option`] naming the first option whose value makes no sense.
     pub(crate) fn validate(&self) -> Result<()> {

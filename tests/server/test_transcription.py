@@ -198,6 +198,16 @@ def test_beams_cannot_be_streamed(client, english):
 
 
 @pytest.mark.short
+def test_speech_is_looked_for_where_it_is_asked(client, english):
+    text = ask(client, english, **GREEDY, extra_body={"vad_filter": True, "vad_min_silence_duration_ms": 500}).text
+    assert serving.says(text, english.phrase) == 1
+    nothing = ask(client, english, **GREEDY, extra_body={"vad_filter": True, "vad_threshold": 1.0})
+    assert nothing.text.strip() == ""
+    with pytest.raises(openai.BadRequestError, match="vad_filter"):
+        ask(client, english, extra_body={"vad_threshold": 0.6})
+
+
+@pytest.mark.short
 def test_a_name_or_a_type_of_the_upload_says_nothing(client, english):
     want = ask(client, english).text
     for upload in (("upload", english.bytes(), "application/octet-stream"), ("a.txt", english.bytes(), "text/plain")):

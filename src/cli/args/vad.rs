@@ -32,6 +32,10 @@ pub struct VadArgs {
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Voice activity")]
 pub struct VadRules {
+    /// All of these as a JSON object, as in {"threshold": 0.6, "min_silence_duration_ms": 500}; options beside
+    /// it win
+    #[arg(long, value_name = "JSON")]
+    pub vad_parameters: Option<String>,
     /// From this probability on 32 ms are speech [default: 0.5]
     #[arg(long, value_name = "P")]
     pub vad_threshold: Option<f64>,

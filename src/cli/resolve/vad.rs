@@ -12,10 +12,6 @@ use crate::vad::{VadMode, VadOptions};
 
 /// Whether speech is looked for (the robust preset does) and how, and where it is if that is given.
 pub fn vad(args: &VadArgs, robust: bool) -> Result<(Option<VadOptions>, Option<Vec<SpeechSpan>>)> {
-    let mode = match args.vad_mode.as_deref() {
-        Some("mute") => VadMode::Mute,
-        _ => VadMode::Cut,
-    };
     let looked_for = args.vad_filter || robust;
     let given = args.speech_from.as_deref().map(spans).transpose()?;
     let rules = rules(&args.rules)?;
@@ -37,20 +33,31 @@ pub fn vad(args: &VadArgs, robust: bool) -> Result<(Option<VadOptions>, Option<V
         }
         return Ok((None, None));
     }
+    let mode = match args.vad_mode.as_deref() {
+        Some("mute") => VadMode::Mute,
+        Some(_) => VadMode::Cut,
+        None => rules.mode,
+    };
     Ok((Some(VadOptions { mode, ..rules }), given))
 }
 
 /// How speech is told from what is none.
 pub fn rules(args: &VadRules) -> Result<VadOptions> {
-    let default = VadOptions::default();
-    let longest = args.vad_max_speech_duration_s;
+    let given = args.vad_parameters.as_deref().map(VadOptions::from_json);
+    let default = match given.transpose() {
+        Ok(given) => given.unwrap_or_default(),
+        Err(reason) => return usage(format!("--vad-parameters: {reason}")),
+    };
     let rules = VadOptions {
         threshold: args.vad_threshold.unwrap_or(default.threshold),
-        neg_threshold: args.vad_neg_threshold,
+        neg_threshold: args.vad_neg_threshold.or(default.neg_threshold),
         min_speech_duration_ms: args
             .vad_min_speech_duration_ms
             .unwrap_or(default.min_speech_duration_ms),
-        max_speech_duration_s: longest.filter(|s| *s != f64::INFINITY),
+        max_speech_duration_s: match args.vad_max_speech_duration_s {
+            None => default.max_speech_duration_s,
+            longest => longest.filter(|s| *s != f64::INFINITY),
+        },
         min_silence_duration_ms: args
             .vad_min_silence_duration_ms
             .unwrap_or(default.min_silence_duration_ms),

@@ -190,3 +190,48 @@ fn streams_exclude_beams_and_formats_with_an_end() {
         assert_eq!(request.check_stream_format().is_ok(), streams, "{format}");
     }
 }
+
+#[test]
+fn speech_is_looked_for_by_the_command_lines_rules() {
+    let options = |fields: &[(&str, &str)]| {
+        let request = read(fields, Task::Transcribe)?;
+        Ok::<_, ApiError>(request.options(ApiStyle::Vllm).vad)
+    };
+    let plain = options(&[("vad_filter", "true")]).unwrap();
+    assert_eq!(plain, Some(VadOptions::default()));
+    let fields = [
+        ("vad_filter", "1"),
+        (
+            "vad_parameters",
+            r#"{"threshold": 0.7, "speech_pad_ms": 50, "mode": "mute"}"#,
+        ),
+        ("vad_threshold", "0.6"),
+        ("vad_neg_threshold", "0.2"),
+        ("vad_min_speech_duration_ms", "250"),
+        ("vad_max_speech_duration_s", "20"),
+        ("vad_min_silence_duration_ms", "300"),
+    ];
+    let expected = VadOptions {
+        threshold: 0.6,
+        neg_threshold: Some(0.2),
+        min_speech_duration_ms: 250,
+        max_speech_duration_s: Some(20.0),
+        min_silence_duration_ms: 300,
+        speech_pad_ms: 50,
+        mode: crate::vad::VadMode::Mute,
+    };
+    assert_eq!(options(&fields).unwrap(), Some(expected));
+    for (name, value) in [
+        ("vad_filter", "perhaps"),
+        ("vad_parameters", "0.5"),
+        ("vad_parameters", r#"{"treshold": 0.5}"#),
+        ("vad_threshold", "1.5"),
+        ("vad_speech_pad_ms", "-1"),
+        ("vad_max_speech_duration_s", "0"),
+        ("vad_mode", "off"),
+    ] {
+        let refused = options(&[("vad_filter", "true"), (name, value)]);
+        assert!(refused.is_err(), "{name}={value}");
+    }
+    assert!(options(&[("vad_threshold", "0.6")]).is_err());
+}
