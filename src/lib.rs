@@ -98,6 +98,8 @@ pub mod guides {
     pub mod phrases {}
     #[doc = include_str!("docs/speech.md")]
     pub mod speech {}
+    #[doc = include_str!("docs/speculative.md")]
+    pub mod speculative {}
     #[doc = include_str!("docs/testing.md")]
     pub mod testing {}
     #[doc = include_str!("docs/words.md")]
@@ -155,7 +157,7 @@ pub use options::{
 };
 pub use tokenizer::{language_code, language_name};
 pub use transcript::{
-    Attempt, DropReason, Dropped, LanguageProbabilities, Segment, SegmentSink, SpeechSpan,
+    Attempt, Drafted, DropReason, Dropped, LanguageProbabilities, Segment, SegmentSink, SpeechSpan,
     Transcript, WindowTrace, Word,
 };
 pub use vad::{VadMode, VadOptions};

@@ -203,6 +203,20 @@ pub struct Attempt {
     pub compression_ratio: f64,
     /// Probability of `<|nospeech|>` where the decoding starts.
     pub no_speech_prob: f64,
+    /// What a draft was worth, where one took part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drafted: Option<Drafted>,
+}
+
+/// What speculative decoding did in a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drafted {
+    /// Steps of the model that looked at tokens of the draft.
+    pub steps: usize,
+    /// Tokens that the draft has written ahead.
+    pub proposed: usize,
+    /// Those that the model said itself: each has saved a step.
+    pub accepted: usize,
 }
 
 /// Receives segments as their windows close.

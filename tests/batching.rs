@@ -46,7 +46,7 @@ impl Noise {
 }
 
 /// Something between speech and noise, `(n_mels, 3000)`.
-fn invented_mel(n_mels: usize, seed: u64) -> Vec<f32> {
+pub fn invented_mel(n_mels: usize, seed: u64) -> Vec<f32> {
     let mut noise = Noise(seed);
     let pitch = 3 + noise.below(20);
     let value = |i: usize, noise: &mut Noise| {
@@ -61,7 +61,7 @@ fn invented_mel(n_mels: usize, seed: u64) -> Vec<f32> {
     (0..n_mels * FRAMES).map(|i| value(i, &mut noise)).collect()
 }
 
-fn pico() -> EngineBuilder {
+pub fn pico() -> EngineBuilder {
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/models/pico");
     Engine::builder()
         .model(model)
@@ -70,7 +70,7 @@ fn pico() -> EngineBuilder {
 }
 
 /// Windows of every kind: task, language, temperature ladder, beams, samples, prompt.
-fn jobs(dims: &ModelDimensions, mels: &[Vec<f32>], count: usize) -> Vec<WindowJob> {
+pub fn jobs(dims: &ModelDimensions, mels: &[Vec<f32>], count: usize) -> Vec<WindowJob> {
     let last = (dims.n_text_layer - 1, dims.n_text_head - 1);
     let expected = ["the", "Ugo Foscolo"].map(Phrase::new);
     let tokenizer = concat!(env!("CARGO_MANIFEST_DIR"), "/models/pico/tokenizer.json");
@@ -136,7 +136,7 @@ fn jobs(dims: &ModelDimensions, mels: &[Vec<f32>], count: usize) -> Vec<WindowJo
 }
 
 /// Everything of a result, to the bit.
-fn bits(result: &DecodingResult) -> (Vec<u32>, [u64; 3], String, Vec<u32>) {
+pub fn bits(result: &DecodingResult) -> (Vec<u32>, [u64; 3], String, Vec<u32>) {
     let numbers = [
         result.avg_logprob,
         result.no_speech_prob,
@@ -156,12 +156,12 @@ fn bits(result: &DecodingResult) -> (Vec<u32>, [u64; 3], String, Vec<u32>) {
     )
 }
 
-fn batcher(engine: &Engine, windows: usize) -> Batcher {
+pub fn batcher(engine: &Engine, windows: usize) -> Batcher {
     engine.batcher(Capacity::of_windows(windows)).unwrap()
 }
 
 /// The results of all jobs in the order of the jobs, submitted in `order`.
-fn run(batcher: &Batcher, jobs: &[WindowJob], order: &[usize]) -> Vec<DecodingResult> {
+pub fn run(batcher: &Batcher, jobs: &[WindowJob], order: &[usize]) -> Vec<DecodingResult> {
     let inbox = Inbox::default();
     let mut results: Vec<Option<DecodingResult>> = vec![None; jobs.len()];
     for &i in order {

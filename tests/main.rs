@@ -12,6 +12,7 @@ mod cli_tools;
 mod containers;
 mod contradictions;
 mod dependencies;
+mod drafting;
 #[cfg(feature = "hub")]
 mod fuzz;
 mod gpu;

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::IDLE_STATES;
+use super::drafting::write_ahead;
 use super::inbox::Answer;
 use super::intake::{Encoded, Intake, caught};
 use super::slot::Slot;
@@ -43,14 +44,14 @@ impl Batch {
 
     /// Gives a window a slot: it takes part from the next step on.
     pub fn open(&mut self, encoded: Encoded, intake: &Intake) {
-        let Encoded { task, audio } = encoded;
+        let Encoded { task, audio, draft } = encoded;
         let network = &*intake.network;
         let text = self.spare.pop();
         let text = text.map_or_else(|| network.text_state(1), Ok);
         let decoder = Slot::decoder(network, &intake.tokenizer, &task.job, 0);
         match text.and_then(|text| Ok((text, decoder?))) {
             Ok((text, decoder)) => {
-                let mut slot = Slot::new(task.job, task.reply, audio, text, decoder);
+                let mut slot = Slot::new(task.job, task.reply, audio, text, decoder, draft);
                 match slot.align_given(network, &intake.tokenizer) {
                     Ok(()) => self.slots.push(slot),
                     Err(error) => close(&mut self.spare, intake, slot, Err(error)),
@@ -71,6 +72,9 @@ impl Batch {
         }
         if self.slots.is_empty() {
             return;
+        }
+        if let Some(draft) = &intake.draft {
+            write_ahead(&**draft, &mut self.slots);
         }
         let weights = &mut self.weights;
         let outcomes = match step_together(intake, &mut self.slots, weights) {

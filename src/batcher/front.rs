@@ -25,18 +25,19 @@ pub struct Batcher {
 }
 
 impl Batcher {
-    /// Starts a worker with room for `capacity`.
+    /// Starts a worker with room for `capacity`; `draft` writes ahead where windows are decoded greedily.
     ///
     /// # Errors
     /// [`Error::Thread`] where the system refuses a thread.
     pub fn new(
         network: Arc<dyn Network>,
+        draft: Option<Arc<dyn Network>>,
         tokenizer: Arc<Tokenizer>,
         capacity: Capacity,
     ) -> Result<Self> {
         let capacity = capacity.at_most(network.feeding().most_windows);
         let queue = Arc::new(FairQueue::new(capacity.windows.max(2)));
-        let intake = Intake::new(queue.clone(), network, tokenizer, capacity);
+        let intake = Intake::new(queue.clone(), network, draft, tokenizer, capacity);
         let tally = intake.tally.clone();
         let worker = Worker::new(intake);
         let closing = CloseAtEnd(queue.clone());

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::counts::Tally;
+use super::drafting::Draft;
 use super::inbox::Answer;
 use super::queue::FairQueue;
 use super::task::{Ask, Task};
@@ -19,6 +20,8 @@ use crate::transcript::LanguageProbabilities;
 /// Takes windows from the queue and encodes them; several threads may do so at once.
 pub(super) struct Intake {
     pub network: Arc<dyn Network>,
+    /// Writes ahead of it, where there is one.
+    pub draft: Option<Arc<dyn Network>>,
     pub tokenizer: Arc<Tokenizer>,
     pub tally: Arc<Tally>,
     queue: Arc<FairQueue<Task>>,
@@ -47,18 +50,21 @@ struct Detected {
 pub(super) struct Encoded {
     pub task: Task,
     pub audio: AudioState,
+    pub draft: Option<Draft>,
 }
 
 impl Intake {
     pub fn new(
         queue: Arc<FairQueue<Task>>,
         network: Arc<dyn Network>,
+        draft: Option<Arc<dyn Network>>,
         tokenizer: Arc<Tokenizer>,
         capacity: Capacity,
     ) -> Self {
         let state = Mutex::default();
         Self {
             network,
+            draft,
             tokenizer,
             tally: Arc::default(),
             queue,
@@ -180,13 +186,26 @@ impl Intake {
     /// A window with its audio is ready for a slot, or answered if only its language was wanted.
     fn use_audio(&self, task: Task, mel: Vec<f32>, audio: AudioState) -> Option<Encoded> {
         if task.ask == Ask::Decode {
-            return Some(Encoded { task, audio });
+            let draft = self.draft(&task, &mel);
+            return Some(Encoded { task, audio, draft });
         }
         let language = caught(|| self.language(&audio));
         self.remember(task.job.source, mel, audio);
         self.release(task.rows(), None);
         task.reply.send(language.map(Answer::Language));
         None
+    }
+
+    /// The window as the draft hears it. One that fails is left out.
+    fn draft(&self, task: &Task, mel: &[f32]) -> Option<Draft> {
+        let network = self.draft.as_ref().filter(|_| task.job.is_greedy())?;
+        let encoded = caught(|| {
+            let mut audio = [network.audio_state()?];
+            network.encode(&[mel], &mut audio)?;
+            let [audio] = audio;
+            Ok(Draft::new(audio, network.text_state(1)?))
+        });
+        encoded.ok()
     }
 
     fn give_up(&self, task: Task, audio: Option<AudioState>, error: Error) {

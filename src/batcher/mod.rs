@@ -7,6 +7,7 @@
 mod aligning;
 mod batch;
 mod counts;
+mod drafting;
 mod front;
 mod inbox;
 mod intake;
@@ -123,6 +124,12 @@ pub struct WindowJob {
 }
 
 impl WindowJob {
+    /// Whether its first temperature decodes greedily, so that a draft may write ahead.
+    fn is_greedy(&self) -> bool {
+        let first = self.gates.temperatures.first().copied().unwrap_or(0.0);
+        first == 0.0 && self.options.beam_size.is_none()
+    }
+
     /// Rows that the window takes at any of its temperatures, at most.
     fn rows(&self) -> usize {
         let beams = self.options.beam_size.unwrap_or(1);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::aligning::Aligning;
+use super::drafting::Draft;
 use super::inbox::Reply;
 use super::{AlignWay, AlignWords, AlignmentHeads, WindowJob};
 use crate::decoding::fallback;
@@ -20,7 +21,11 @@ pub(super) struct Slot {
     pub reply: Reply,
     pub audio: AudioState,
     pub text: TextState,
-    decoder: WindowDecoder,
+    pub decoder: WindowDecoder,
+    /// Writes ahead while the window is decoded greedily.
+    pub draft: Option<Draft>,
+    /// End of text.
+    pub end: u32,
     /// Which of the gates' temperatures this is.
     attempt: usize,
     /// What the temperatures before it gave.
@@ -41,13 +46,16 @@ impl Slot {
         audio: AudioState,
         text: TextState,
         decoder: WindowDecoder,
+        draft: Option<Draft>,
     ) -> Self {
         let mut slot = Self {
             job,
             reply,
             audio,
             text,
+            end: decoder.end(),
             decoder,
+            draft,
             attempt: 0,
             failed: Vec::new(),
             tokens: Vec::new(),
@@ -82,6 +90,15 @@ impl Slot {
         self.rows = 1;
     }
 
+    /// Everything that the window begins with and has said, where it goes on greedily.
+    pub fn known_greedily(&self) -> Option<Vec<u32>> {
+        let sampled = self
+            .decoder
+            .greedy_row()
+            .filter(|_| self.aligning.is_none());
+        sampled.map(|sampled| [self.decoder.prompt(), sampled].concat())
+    }
+
     /// Whether it was cancelled, or nobody waits for it.
     pub fn is_cancelled(&self) -> bool {
         self.job.cancel.is_cancelled() || self.reply.is_unwanted()
@@ -89,6 +106,12 @@ impl Slot {
 
     /// This window's part of the next step.
     pub fn feed(&mut self) -> StepWindow<'_> {
+        let ahead = self.draft.as_ref().map_or(&[][..], Draft::ahead);
+        if !ahead.is_empty() {
+            self.tokens.truncate(1);
+            self.tokens.extend_from_slice(ahead);
+        }
+        let behind = |at: usize| self.decoder.query_behind(&ahead[..at], at);
         StepWindow {
             audio: &self.audio,
             text: &mut self.text,
@@ -96,6 +119,7 @@ impl Slot {
             rows: self.rows,
             queries: match &self.aligning {
                 Some((aligning, _)) => aligning.queries(),
+                None if !ahead.is_empty() => (0..=ahead.len()).map(behind).collect(),
                 None => self.decoder.queries(),
             },
         }
@@ -138,6 +162,13 @@ impl Slot {
             *memory = weights.weights;
             return Ok(Some(result));
         }
+        if self
+            .draft
+            .as_ref()
+            .is_some_and(|draft| !draft.ahead().is_empty())
+        {
+            return self.judge_draft(network, tokenizer, answers);
+        }
         match self.decoder.advance(answers) {
             Step::Continue(rows) => {
                 self.tokens.clear();
@@ -152,6 +183,38 @@ impl Slot {
         }
     }
 
+    /// Takes the answers behind the last token and behind each one of the draft, as if each had come by itself, up
+    /// to the first that the draft has not foreseen; what was fed behind that is forgotten.
+    fn judge_draft(
+        &mut self,
+        network: &dyn Network,
+        tokenizer: &Arc<Tokenizer>,
+        answers: &[Answer],
+    ) -> Result<Option<DecodingResult>> {
+        let Some(draft) = &mut self.draft else {
+            return Ok(None);
+        };
+        let fed = self.text.len() - draft.ahead().len();
+        for (accepted, answer) in answers.chunks(1).enumerate() {
+            let next = match self.decoder.advance(answer) {
+                Step::Continue(rows) => rows.first().map(|row| row.token),
+                Step::Done => None,
+            };
+            if next.is_some() && next == draft.ahead().get(accepted).copied() {
+                continue;
+            }
+            draft.judged(accepted);
+            self.text.truncate(fed + accepted);
+            let Some(token) = next else {
+                return self.close_attempt(network, tokenizer);
+            };
+            self.tokens.clear();
+            self.tokens.push(token);
+            break;
+        }
+        Ok(None)
+    }
+
     /// The result stands, or the window starts again at its next temperature: its audio is kept,
     /// and nobody waits for it.
     fn close_attempt(
@@ -160,6 +223,8 @@ impl Slot {
         tokenizer: &Arc<Tokenizer>,
     ) -> Result<Option<DecodingResult>> {
         let mut result = self.decoder.finish();
+        // Higher temperatures draw: nobody can write ahead of that.
+        result.drafted = self.draft.take().map(|draft| draft.counts());
         let (gates, attempt) = (&self.job.gates, self.attempt);
         let looped = self.job.options.stop_loops
             && attempt + 1 < gates.temperatures.len()

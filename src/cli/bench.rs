@@ -1,5 +1,6 @@
 //! `bench`: the time of every stage on audio files, beside what this processor can do; on a GPU also windows a second.
 
+mod draft;
 mod windows;
 
 use std::path::Path;
@@ -8,10 +9,11 @@ use std::time::Instant;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::args::BenchArgs;
+use super::args::{BenchArgs, RunArgs};
 use super::loading::load;
 use super::progress::Screen;
 use super::speed::{Rates, decoder_bytes, encoder_operations};
+use super::usage::usage;
 use super::{FINE, resolve};
 use crate::audio::{self, Limits};
 use crate::engine::Engine;
@@ -30,7 +32,14 @@ const TOKENS: usize = 64;
 pub fn run(args: &BenchArgs) -> Result<u8> {
     let started = Instant::now();
     super::print_notes(resolve::notes(&args.run));
-    let builder = resolve::engine(&args.run)?.slots(windows::MOST);
+    if args.run.draft.is_some() && args.beam_size > 1 {
+        return usage("--draft: writes ahead of greedy decoding alone: leave --beam-size out");
+    }
+    let plain = RunArgs {
+        draft: None,
+        ..args.run.clone()
+    };
+    let builder = resolve::engine(&plain)?.slots(windows::MOST);
     let engine = load(&builder, &Screen::new(false))?;
     let load_s = started.elapsed().as_secs_f64();
     let cpu = resolve::cpu(&args.run)?;
@@ -42,6 +51,12 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     let mut files = Vec::new();
     for file in &args.audio {
         files.push(one_file(&engine, &options, file)?);
+    }
+    if args.run.draft.is_some() {
+        let drafting = load(&resolve::engine(&args.run)?, &Screen::new(false))?;
+        for (file, found) in args.audio.iter().zip(&mut files) {
+            found["draft"] = draft::worth(&engine, &drafting, &options, file)?;
+        }
     }
     let report = json!({
         "model": engine.model_name(),
@@ -255,6 +270,9 @@ fn print(report: &Value) -> Result<()> {
                 number(&row["encoder_and_prompt_s_per_window"]) * 1e3,
                 number(&row["step_s"]) * 1e3,
             );
+        }
+        if file["draft"].is_object() {
+            say!("{}", draft::line(&file["draft"]));
         }
     }
     Ok(())

@@ -83,6 +83,10 @@ pub fn speech(args: &SpeechArgs, task: Task, files: usize) -> Result<Job> {
         None => task,
     };
     words_are_timed(args)?;
+    let greedy = args.decoding.beam_size.0.is_none_or(|beams| beams == 1);
+    if args.run.draft.is_some() && !greedy {
+        return usage("--draft: writes ahead of greedy decoding alone: give --beam-size 1 as well");
+    }
     if args.jobs == Some(0) {
         return usage("--jobs starts at 1");
     }
@@ -296,6 +300,9 @@ pub fn engine(args: &RunArgs) -> Result<EngineBuilder> {
         .packed_dir(packed_dir());
     if let Some(folder) = &args.lora {
         builder = builder.lora(folder);
+    }
+    if let Some(draft) = &args.draft {
+        builder = builder.draft(draft);
     }
     if let Some(threads) = threads(args)? {
         builder = builder.threads(threads);

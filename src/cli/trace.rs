@@ -56,8 +56,13 @@ pub fn left_out(of: Option<&Path>, dropped: &Dropped) -> String {
 }
 
 fn tried(attempt: &Attempt) -> String {
+    let draft = attempt.drafted.map_or_else(String::new, |draft| {
+        let per_step = 1.0 + draft.accepted as f64 / draft.steps.max(1) as f64;
+        let (accepted, proposed) = (draft.accepted, draft.proposed);
+        format!(", draft {accepted} of {proposed} ({per_step:.1} tokens a step)")
+    });
     format!(
-        "temperature {:.1}: {} tokens, compression {:.2}, log-probability {:.2}, no speech {:.2}",
+        "temperature {:.1}: {} tokens, compression {:.2}, log-probability {:.2}, no speech {:.2}{draft}",
         attempt.temperature,
         attempt.tokens,
         attempt.compression_ratio,
@@ -85,6 +90,7 @@ mod tests {
             avg_logprob: -0.5,
             compression_ratio,
             no_speech_prob: 0.01,
+            drafted: None,
         };
         let window = WindowTrace {
             seek: 3000,

@@ -46,6 +46,14 @@ impl GreedyDecoder {
         })
     }
 
+    /// What the row has sampled, where there is one alone and its best token is taken.
+    pub fn only_greedy_row(&self) -> Option<&[u32]> {
+        match &*self.rows {
+            [row] if self.temperature == 0.0 && !self.live.is_empty() => Some(&row.tokens),
+            _ => None,
+        }
+    }
+
     /// Takes one token for every live row, of which `parents` says where it was run; true when all have
     /// ended. A row that nothing could be chosen for has failed: it ends with an impossible probability.
     pub fn update(&mut self, answers: &[Answer], parents: Parents) -> bool {

@@ -27,7 +27,7 @@ mod window;
 pub use language::LanguageTokens;
 pub use loops::loop_in;
 pub use phrases::bias;
-pub use result::{Alignment, DecodingResult, WordTiming, strip};
+pub use result::{Alignment, DecodingResult, Drafted, WordTiming, strip};
 pub use rows::Step;
 pub use task::last_tokens;
 pub use window::WindowDecoder;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::transcript::Attempt;
+pub use crate::transcript::Drafted;
 
 /// openai/whisper's `DecodingResult`.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +28,8 @@ pub struct DecodingResult {
     pub alignment: Option<Box<Alignment>>,
     /// Its words, where they were found before: [`alignment`](Self::alignment) is not needed then.
     pub words: Option<Vec<WordTiming>>,
+    /// What a draft was worth, where one took part.
+    pub drafted: Option<Drafted>,
 }
 
 /// One word of a window: openai/whisper's `WordTiming`.
@@ -66,6 +69,7 @@ impl DecodingResult {
             avg_logprob: self.avg_logprob,
             compression_ratio: self.compression_ratio,
             no_speech_prob: self.no_speech_prob,
+            drafted: self.drafted,
         }
     }
 }

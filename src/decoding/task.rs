@@ -132,6 +132,28 @@ impl DecodingTask {
         queries
     }
 
+    /// What the one row has sampled, where it goes on greedily.
+    pub fn greedy_row(&self) -> Option<&[u32]> {
+        match &self.decoder {
+            TokenDecoder::Greedy(decoder) if self.sampled > 0 => decoder.only_greedy_row(),
+            _ => None,
+        }
+    }
+
+    /// What is asked behind tokens that the one row might sample next, `at` the step's token before.
+    pub fn query_behind(&self, ahead: &[u32], at: usize) -> Query<'_> {
+        let sampled = [self.greedy_row().unwrap_or_default(), ahead].concat();
+        Query {
+            row: 0,
+            at,
+            constraint: self.rules.constraint(&sampled),
+            want: match self.penalties {
+                None => Wanted::Best,
+                Some(_) => Wanted::Logits,
+            },
+        }
+    }
+
     /// Goes through the rows: their place, what they have sampled, how they go on.
     fn each_row(&self, visit: &mut dyn FnMut(usize, &[u32], Wanted<'static>)) {
         let visit = |(index, (sampled, want)): (usize, (&[u32], _))| visit(index, sampled, want);

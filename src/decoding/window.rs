@@ -74,6 +74,12 @@ impl WindowDecoder {
         self.task.sot_index
     }
 
+    /// End of text.
+    #[must_use]
+    pub fn end(&self) -> u32 {
+        self.tokenizer.eot()
+    }
+
     /// Rows after the prefill, at most: beams, or samples to draw.
     #[must_use]
     pub fn group(&self) -> usize {
@@ -85,6 +91,18 @@ impl WindowDecoder {
     #[must_use]
     pub fn queries(&self) -> Vec<Query<'_>> {
         self.task.queries()
+    }
+
+    /// What its one row has sampled, where that goes on greedily.
+    #[must_use]
+    pub fn greedy_row(&self) -> Option<&[u32]> {
+        self.task.greedy_row()
+    }
+
+    /// What to ask behind tokens that this row might sample next: of `at`, the step's token before it.
+    #[must_use]
+    pub fn query_behind(&self, ahead: &[u32], at: usize) -> Query<'_> {
+        self.task.query_behind(ahead, at)
     }
 
     /// Takes the answers to [`queries`](Self::queries), in their order.
@@ -106,6 +124,7 @@ impl WindowDecoder {
             failed: Vec::new(),
             alignment: None,
             words: None,
+            drafted: None,
             tokens: best.tokens,
             text,
         }

@@ -34,11 +34,18 @@ impl Engine {
         let weights = Adapted::new(source.as_ref(), &lora);
         let network = base.network.adapted(&weights)?;
         let tokenizer = base.tokenizer.clone();
-        let batcher = Batcher::new(network.clone(), tokenizer.clone(), base.capacity)?;
+        let draft = base.draft.clone();
+        let batcher = Batcher::new(
+            network.clone(),
+            draft.clone(),
+            tokenizer.clone(),
+            base.capacity,
+        )?;
         Ok(Self(Arc::new(Loaded {
             name: name.into(),
             files: base.files.clone(),
             network,
+            draft,
             plan: base.plan.clone(),
             tokenizer,
             batcher,

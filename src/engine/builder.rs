@@ -1,5 +1,6 @@
 //! How an engine is loaded: the model found, its parts read, the worker started.
 
+mod draft;
 mod placing;
 
 use std::fmt;
@@ -38,6 +39,7 @@ pub struct EngineBuilder {
     any_task: bool,
     packed_dir: Option<PathBuf>,
     lora: Option<PathBuf>,
+    draft: Option<String>,
 }
 
 impl fmt::Debug for EngineBuilder {
@@ -69,6 +71,7 @@ impl Default for EngineBuilder {
             any_task: false,
             packed_dir: Some(hub::packed_dir()),
             lora: None,
+            draft: None,
         }
     }
 }
@@ -189,6 +192,15 @@ impl EngineBuilder {
         self
     }
 
+    /// A smaller model of the same vocabulary that writes ahead where windows are decoded greedily (speculative
+    /// decoding): every token stays this model's own choice, and a step may bring several. It computes in the
+    /// fastest precision. Default: none.
+    #[must_use]
+    pub fn draft(mut self, model: impl Into<String>) -> Self {
+        self.draft = Some(model.into());
+        self
+    }
+
     /// Where the packed model is kept, and its key.
     fn packed(&self, source: &dyn WeightSource) -> Result<Option<(PathBuf, String)>> {
         let Some(folder) = &self.packed_dir else {
@@ -231,8 +243,9 @@ impl EngineBuilder {
         let dims = source.dims().clone();
         let tokenizer = Arc::new(load_tokenizer(&files, source.as_ref())?);
         let (network, plan, note) = self.network(source.as_ref(), card, progress)?;
+        let draft = self.load_draft(&dims, &tokenizer, progress)?;
         let capacity = Capacity::of_windows(self.slots);
-        let batcher = Batcher::new(network.clone(), tokenizer.clone(), capacity)?;
+        let batcher = Batcher::new(network.clone(), draft.clone(), tokenizer.clone(), capacity)?;
         let alignment_heads = alignment_heads(&files, &dims);
         let sources = AtomicU64::new(0);
         let any_task = self.any_task;
@@ -241,6 +254,7 @@ impl EngineBuilder {
             name,
             files,
             network,
+            draft,
             plan,
             tokenizer,
             batcher,

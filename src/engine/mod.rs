@@ -50,6 +50,8 @@ struct Loaded {
     name: String,
     files: ModelFiles,
     network: Arc<dyn Network>,
+    /// Writes ahead of the network, where there is one.
+    draft: Option<Arc<dyn Network>>,
     plan: Plan,
     tokenizer: Arc<Tokenizer>,
     batcher: Batcher,
@@ -322,7 +324,8 @@ impl Engine {
     /// [`Error::Thread`] where the system refuses a thread.
     #[doc(hidden)]
     pub fn batcher(&self, capacity: Capacity) -> Result<Batcher> {
-        Batcher::new(self.0.network.clone(), self.0.tokenizer.clone(), capacity)
+        let (network, draft) = (self.0.network.clone(), self.0.draft.clone());
+        Batcher::new(network, draft, self.0.tokenizer.clone(), capacity)
     }
 
     /// What the engine's worker has done so far.

@@ -94,6 +94,7 @@ impl Attempt {
             failed: Vec::new(),
             alignment: None,
             words: None,
+            drafted: None,
         }
     }
 }
@@ -290,6 +291,7 @@ fn result(tokens: &[u32]) -> DecodingResult {
         failed: Vec::new(),
         alignment: None,
         words: None,
+        drafted: None,
     }
 }
 

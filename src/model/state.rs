@@ -49,6 +49,9 @@ pub trait TextMemory: Any + Send + Sync {
     /// As [`TextState::reorder`].
     fn reorder(&mut self, parents: &[usize]);
 
+    /// As [`TextState::truncate`].
+    fn truncate(&mut self, len: usize);
+
     /// As [`TextState::watch`].
     fn watch(&mut self, heads: &[(usize, usize)]);
 }
@@ -86,6 +89,12 @@ impl TextState {
     /// Beam `i` continues what beam `parents[i]` was.
     pub fn reorder(&mut self, parents: &[usize]) {
         self.0.reorder(parents);
+    }
+
+    /// Forgets all tokens of each beam but the first `len`, as if they had never been fed. Beams that were
+    /// [reordered](Self::reorder) since the last step must not be.
+    pub fn truncate(&mut self, len: usize) {
+        self.0.truncate(len);
     }
 
     /// From the next step on, keeps what [`Network::cross_weights`](super::Network::cross_weights) needs of

@@ -143,6 +143,8 @@ impl TextMemory for Foreign {
 
     fn reorder(&mut self, _parents: &[usize]) {}
 
+    fn truncate(&mut self, _len: usize) {}
+
     fn watch(&mut self, _heads: &[(usize, usize)]) {}
 }
 

@@ -29,6 +29,10 @@ pub struct RunArgs {
     /// LoRA adapter to use with the model: the folder that PEFT saved it in
     #[arg(long, value_name = "DIR", help_heading = "Model")]
     pub lora: Option<PathBuf>,
+    /// Smaller model of the same vocabulary that writes ahead (speculative decoding): the same text, and where it
+    /// is often right in less time; of use with --beam-size 1
+    #[arg(long, value_name = "MODEL", help_heading = "Model")]
+    pub draft: Option<String>,
     /// Where to compute: auto (a GPU where there is one, else the CPU), cpu, cuda or cuda:N
     #[arg(long, default_value = "auto", help_heading = "Speed and memory")]
     pub device: String,

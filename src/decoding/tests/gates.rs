@@ -16,6 +16,7 @@ fn result(compression_ratio: f64, avg_logprob: f64, no_speech_prob: f64) -> Deco
         failed: Vec::new(),
         alignment: None,
         words: None,
+        drafted: None,
     }
 }
 

@@ -19,6 +19,8 @@ struct Wishes<'a> {
     attention: &'a Request,
     /// Whether the caller brought attention backends.
     own_backends: bool,
+    /// Whether another model writes ahead.
+    draft: bool,
 }
 
 impl Wishes<'_> {
@@ -36,6 +38,9 @@ impl Wishes<'_> {
         }
         if self.compute == ComputeType::Int8 {
             return Some("a GPU computes in f32 and f16; int8 is for the CPU".into());
+        }
+        if self.draft {
+            return Some("a draft writes ahead on the CPU alone".into());
         }
         backend.then(|| "attention backends are chosen among the CPU's; a GPU has its own".into())
     }
@@ -68,6 +73,7 @@ impl EngineBuilder {
             compute: self.compute,
             attention: &self.attention,
             own_backends: !self.backends.is_empty(),
+            draft: self.draft.is_some(),
         };
         let card = wishes.card(self.device)?;
         if card.is_none() {
@@ -170,6 +176,7 @@ mod tests {
             ),
             (auto, ComputeType::F32, &naive, false, "attention backends"),
             (auto, ComputeType::F32, &plain, true, "attention backends"),
+            (auto, ComputeType::F32, &plain, false, "a draft"),
         ];
         for (executor, compute, attention, own_backends, said) in cases {
             let wishes = Wishes {
@@ -177,6 +184,7 @@ mod tests {
                 compute,
                 attention,
                 own_backends,
+                draft: said.starts_with("a draft"),
             };
             for device in [DeviceChoice::Auto, DeviceChoice::Cpu] {
                 assert!(wishes.card(device).unwrap().is_none(), "{device}: {said}");

@@ -91,6 +91,7 @@ impl DecodeWindows for Script {
             failed: Vec::new(),
             alignment: None,
             words: None,
+            drafted: None,
         };
         Ok((id, result))
     }

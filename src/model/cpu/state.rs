@@ -61,6 +61,11 @@ impl TextMemory for CpuText {
         self.lineage.reorder(parents);
     }
 
+    /// What lies behind is written over by the next tokens.
+    fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
     fn watch(&mut self, heads: &[(usize, usize)]) {
         let beams = self.lineage.beams();
         self.watched

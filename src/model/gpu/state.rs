@@ -107,6 +107,11 @@ impl TextMemory for GpuText {
         self.lineage.reorder(parents);
     }
 
+    /// What lies behind is written over by the next tokens.
+    fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
     fn watch(&mut self, heads: &[(usize, usize)]) {
         self.watched = heads.to_vec();
     }

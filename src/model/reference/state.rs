@@ -68,11 +68,31 @@ impl Text {
         }
     }
 
+    /// As [`TextMemory::truncate`] left it: tensors are cut when they are needed again.
+    fn cut(&self) -> Result<Self> {
+        let layer = |layer: &KeysValues| {
+            Ok(KeysValues {
+                k: layer.k.narrow(1, 0, self.len)?,
+                v: layer.v.narrow(1, 0, self.len)?,
+            })
+        };
+        let weights = self.weights.as_ref().map(|x| x.narrow(2, 0, self.len));
+        Ok(Self {
+            layers: self.layers.iter().map(layer).collect::<Result<_>>()?,
+            weights: weights.transpose()?,
+            ..self.clone()
+        })
+    }
+
     /// The text as the first `rows` beams see it, one row for each.
     pub fn continued_by(&self, rows: usize, device: &Device) -> Result<Self> {
         if self.layers.is_empty() {
             return Ok(self.clone());
         }
+        self.cut()?.selected(rows, device)
+    }
+
+    fn selected(&self, rows: usize, device: &Device) -> Result<Self> {
         let Some(parents) = self.parents.get(..rows) else {
             let beams = self.parents.len();
             return Err(Error::Engine(format!(
@@ -125,6 +145,10 @@ impl TextMemory for Text {
 
     fn reorder(&mut self, parents: &[usize]) {
         self.parents = parents.iter().map(|beam| self.parents[*beam]).collect();
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
     }
 
     fn watch(&mut self, heads: &[(usize, usize)]) {
