@@ -133,6 +133,7 @@ impl Slot {
         let Some(AlignWords {
             heads,
             way: AlignWay::Given(text),
+            ..
         }) = self.job.align.clone()
         else {
             return Ok(());

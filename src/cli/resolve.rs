@@ -83,10 +83,7 @@ pub fn speech(args: &SpeechArgs, task: Task, files: usize) -> Result<Job> {
         None => task,
     };
     words_are_timed(args)?;
-    let greedy = args.decoding.beam_size.0.is_none_or(|beams| beams == 1);
-    if args.run.draft.is_some() && !greedy {
-        return usage("--draft: writes ahead of greedy decoding alone: give --beam-size 1 as well");
-    }
+    a_draft_is_greedy(args)?;
     if args.jobs == Some(0) {
         return usage("--jobs starts at 1");
     }
@@ -95,11 +92,16 @@ pub fn speech(args: &SpeechArgs, task: Task, files: usize) -> Result<Job> {
     if to_stdout && formats.len() != 1 {
         return usage("-o -: standard output takes one format: say which, as in -f srt");
     }
-    if args.output.skip_existing && (formats.is_empty() || to_stdout) {
-        return usage("--skip-existing: nothing is written; -o FOLDER or -f FORMAT writes files");
-    }
-    if args.output.resume && (formats.is_empty() || to_stdout) {
-        return usage("--resume: nothing is written; -o FOLDER or -f FORMAT writes files");
+    let written = [
+        ("--skip-existing", args.output.skip_existing),
+        ("--resume", args.output.resume),
+    ];
+    if let Some((option, _)) = written.iter().find(|(_, given)| *given)
+        && (formats.is_empty() || to_stdout)
+    {
+        return usage(format!(
+            "{option}: nothing is written; -o FOLDER or -f FORMAT writes files"
+        ));
     }
     let named = !args.channel_names.is_empty();
     if named && args.channels != "split" {
@@ -146,6 +148,14 @@ pub fn speech(args: &SpeechArgs, task: Task, files: usize) -> Result<Job> {
             DEFAULT_BYTES
         },
     })
+}
+
+fn a_draft_is_greedy(args: &SpeechArgs) -> Result<()> {
+    let greedy = args.decoding.beam_size.0.is_none_or(|beams| beams == 1);
+    if args.run.draft.is_some() && !greedy {
+        return usage("--draft: writes ahead of greedy decoding alone: give --beam-size 1 as well");
+    }
+    Ok(())
 }
 
 /// Windows in memory for so many files: eight that are decoded together and two on their way there; of

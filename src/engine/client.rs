@@ -10,7 +10,7 @@ use crate::batcher::{AlignWay, AlignWords, Cancel, Inbox, WindowJob};
 use crate::decoding::{Alignment, DecodingResult, bias};
 use crate::dims::N_FRAMES;
 use crate::error::{Error, Result};
-use crate::longform::{DecodeWindows, WindowRequest, WindowSpan, words_of};
+use crate::longform::{DecodeWindows, WindowRequest, words_of};
 use crate::mel::LogMel;
 use crate::options::{DecodingOptions, Gates, TranscribeOptions};
 use crate::ranking::Bias;
@@ -33,8 +33,8 @@ pub(super) struct Client<'a> {
     journal: Option<Journal>,
     /// Results that the journal has.
     known: VecDeque<(usize, DecodingResult)>,
-    /// Windows under way whose results the journal is to have: where they lie, and their keys.
-    asked: HashMap<usize, (WindowSpan, Key)>,
+    /// Keys of the windows under way whose results the journal is to have.
+    asked: HashMap<usize, Key>,
     /// Phrases to expect.
     bias: Option<Arc<Bias>>,
 }
@@ -51,7 +51,8 @@ impl<'a> Client<'a> {
         options: &TranscribeOptions,
     ) -> Result<Self> {
         let journal = control.journal.as_deref();
-        let journal = journal.map(|path| Journal::open(path, &engine.identity()));
+        let identity = || format!("{} {:?}", engine.identity(), options.phrases);
+        let journal = journal.map(|path| Journal::open(path, &identity()));
         Ok(Self {
             engine,
             mel,
@@ -140,10 +141,6 @@ impl<'a> Client<'a> {
 
 impl DecodeWindows for Client<'_> {
     fn submit(&mut self, id: usize, window: WindowRequest<'_>) -> Result<()> {
-        let span = WindowSpan {
-            seek_frames: window.seek_frames,
-            segment_frames: window.segment_frames,
-        };
         let job = self.window_job(window)?;
         if let Some(journal) = &self.journal {
             let key = key(&job, "window")?;
@@ -151,7 +148,7 @@ impl DecodeWindows for Client<'_> {
                 self.known.push_back((id, known.into()));
                 return Ok(());
             }
-            self.asked.insert(id, (span, key));
+            self.asked.insert(id, key);
         }
         self.engine.0.batcher.submit(job, id, &self.inbox)
     }
@@ -164,7 +161,7 @@ impl DecodeWindows for Client<'_> {
             };
         }
         let (id, mut result) = self.inbox.next()?;
-        if let (Some(journal), Some((span, key))) = (&self.journal, self.asked.remove(&id)) {
+        if let (Some(journal), Some(key)) = (&self.journal, self.asked.remove(&id)) {
             result.words = words_of(&self.engine.0.tokenizer, &result);
             journal.add_window(key, (&result).into())?;
         }

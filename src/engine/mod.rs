@@ -19,11 +19,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::attention::Plan;
-use crate::audio::{self, AudioInfo, AudioOptions, Input, Limits};
+use crate::audio::{self, AudioInfo, AudioOptions, Input};
 use crate::batcher::{
     AlignWay, AlignWords, AlignmentHeads, Batcher, Cancel, Capacity, Counts, WindowJob,
 };
-use crate::dims::{FRAMES_PER_SECOND, ModelDimensions, N_SAMPLES};
+use crate::dims::{FRAMES_PER_SECOND, ModelDimensions, N_FRAMES, N_SAMPLES};
 use crate::error::{Error, Result};
 use crate::kernels::SimdLevel;
 use crate::longform::{clips_past_the_end, unused_hotwords};

@@ -144,7 +144,7 @@ impl<'a> Guard<'a> {
         let mut cut = segments_from_tokens(recording.tokenizer, span, &result);
         if recording.asked.word_timestamps {
             let start_s = seconds(span.seek_frames);
-            add_words(recording, span, &result, &mut cut.segments, start_s);
+            add_words(recording, &result, &mut cut.segments, start_s);
         }
         let end_s = seconds(end + LEAD_FRAMES);
         for segment in &mut cut.segments {

@@ -29,7 +29,6 @@ pub use content::{Content, LanguageRun};
 pub use pauses::Pauses;
 pub use prompt::unused_hotwords;
 pub use recording::{DecodeWindows, WindowRequest};
-pub use segments::WindowSpan;
 pub use sequential::transcribe_sequential;
 pub use speech::{Clock, Speech, samples_of, seconds_of};
 pub use words::words_of;

@@ -22,7 +22,6 @@ const EDGE_S: f64 = 2.0;
 /// Gives a window's segments their words.
 pub(super) fn add_words(
     recording: &Recording<'_>,
-    span: WindowSpan,
     result: &DecodingResult,
     segments: &mut [Segment],
     last_speech_s: f64,
@@ -39,10 +38,7 @@ pub(super) fn add_words(
 }
 
 /// A window's words, if their times were asked for and there is text.
-pub fn words_of(
-    tokenizer: &Tokenizer,
-    result: &DecodingResult,
-) -> Option<Vec<WordTiming>> {
+pub fn words_of(tokenizer: &Tokenizer, result: &DecodingResult) -> Option<Vec<WordTiming>> {
     let found = |alignment| find_words(tokenizer, &result.language, alignment);
     let words = result.words.clone();
     words.or_else(|| result.alignment.as_deref().map(found))
@@ -81,13 +77,7 @@ impl TimedWords {
         result: &DecodingResult,
         cut: &mut WindowSegments,
     ) -> bool {
-        add_words(
-            recording,
-            span,
-            result,
-            &mut cut.segments,
-            self.last_speech_s,
-        );
+        add_words(recording, result, &mut cut.segments, self.last_speech_s);
         let window = SpokenWindow {
             span,
             content_frames: self.content_frames,

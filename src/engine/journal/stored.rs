@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::decoding::{DecodingResult, WordTiming};
-use crate::transcript::Attempt;
+use crate::transcript::{Attempt, Drafted};
 
 /// A [`DecodingResult`]. The weights that word times are found by are megabytes; the words are not.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +22,7 @@ struct StoredAttempt {
     tokens: usize,
     /// Temperature, mean log-probability, ratio of compression, probability of no speech.
     bits: [u64; 4],
+    drafted: Option<Drafted>,
 }
 
 impl From<&Attempt> for StoredAttempt {
@@ -35,6 +36,7 @@ impl From<&Attempt> for StoredAttempt {
         Self {
             tokens: a.tokens,
             bits: numbers.map(f64::to_bits),
+            drafted: a.drafted,
         }
     }
 }
@@ -49,6 +51,7 @@ impl From<&StoredAttempt> for Attempt {
             avg_logprob,
             compression_ratio,
             no_speech_prob,
+            drafted: stored.drafted,
         }
     }
 }
@@ -82,6 +85,7 @@ impl From<&StoredResult> for DecodingResult {
             failed,
             alignment: None,
             words: stored.words.clone(),
+            drafted: last.drafted,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::decoding::{DecodingResult, WordTiming};
-use crate::transcript::Attempt;
+use crate::transcript::{Attempt, Drafted};
 
 fn result(text: &str) -> DecodingResult {
     DecodingResult {
@@ -25,6 +25,11 @@ fn result(text: &str) -> DecodingResult {
             end: 0.7,
             probability: 0.123_456_789_012_345_67,
         }]),
+        drafted: Some(Drafted {
+            steps: 3,
+            proposed: 12,
+            accepted: 9,
+        }),
     }
 }
 

@@ -228,7 +228,7 @@ impl<'a> Stretches<'a> {
             cut = segments_from_tokens(self.recording.tokenizer, span, &result);
             if self.recording.asked.word_timestamps {
                 let start_s = span.seek_frames as f64 / FRAMES_PER_SECOND as f64;
-                add_words(&self.recording, span, &result, &mut cut.segments, start_s);
+                add_words(&self.recording, &result, &mut cut.segments, start_s);
             }
         }
         stretch.traces.push(trace);

@@ -242,6 +242,7 @@ impl Network for GpuNetwork {
         audio: &AudioState,
         text: &TextState,
         beam: usize,
+        _memory: Vec<f32>,
     ) -> Result<CrossWeights> {
         let stack = self.lock();
         weights::cross_weights(self, &**stack, audio.memory()?, text.memory()?, beam)
