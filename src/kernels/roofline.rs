@@ -82,7 +82,7 @@ impl Task for Bytes {
         let w = bytes.each_ref().map(|bytes| s.bytes(bytes));
         let mut sums = [s.splat_i32(0); CHAINS];
         for round in 0..ROUNDS as u32 {
-            let x = s.words(&[round; 4]);
+            let x = s.words(&[round; 4], 0);
             for (sum, w) in sums.iter_mut().zip(w) {
                 *sum = s.dot4(*sum, x, 0, w);
             }

@@ -10,6 +10,7 @@ mod cache;
 mod growing;
 mod pack;
 mod panels;
+mod products;
 mod scheme;
 #[cfg(test)]
 mod tests;

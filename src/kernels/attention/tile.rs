@@ -5,9 +5,10 @@
 //! to a query never depends on the queries beside it.
 
 use super::panels::{PANEL, PackedKv, Rows, depth, lanes, panel_width};
+use super::products::{Left, products};
 use super::scheme::{Product, Scaled, Scheme};
 use crate::kernels::simd::math::exp2;
-use crate::kernels::simd::{LANES, Simd, each_word};
+use crate::kernels::simd::{LANES, Simd};
 
 /// Keys whose scores are held at once.
 const BLOCK: usize = 4 * PANEL;
@@ -101,66 +102,6 @@ struct Join {
     new: [f32; MOST],
 }
 
-/// Left operands: `LEFT` rows `stride` apart, and where their sums start.
-#[derive(Clone, Copy)]
-struct Left<'a, const LEFT: usize> {
-    words: &'a [u32],
-    stride: usize,
-    start: [i32; LEFT],
-}
-
-/// A tile of so many left rows computes for longer than memory takes to follow.
-const BUSY: usize = 4;
-
-/// Sums over `steps` of `LEFT` rows of left operands with `C` vectors of columns. Meanwhile `next`, as
-/// long as `right`, is fetched: few rows would wait for memory, whose order the hardware does not guess.
-///
-/// No closures here and in what follows: one that is not inlined would lose the instruction set.
-#[inline(always)]
-fn products<V: Simd, P: Product, N, const LEFT: usize, const C: usize>(
-    v: V,
-    left: Left<LEFT>,
-    right: &[P::Item],
-    right_stride: usize,
-    steps: usize,
-    next: &[N],
-) -> [[P::Sum<V>; C]; LEFT] {
-    let mut sums = [[P::start(v, 0); C]; LEFT];
-    let mut rows = [left.words; LEFT];
-    for row in 0..LEFT {
-        sums[row] = [P::start(v, left.start[row]); C];
-        // The last words that are read at once may be those of the next row, or of the room behind all.
-        rows[row] = &left.words[row * left.stride..][..steps.next_multiple_of(V::WORDS)];
-    }
-    for first in (0..steps).step_by(V::WORDS) {
-        let mut words = [v.words(&rows[0][first..]); LEFT];
-        for row in 1..LEFT {
-            words[row] = v.words(&rows[row][first..]);
-        }
-        each_word!(V, lane, {
-            if lane == 0 || first + lane < steps {
-                let at = (first + lane) * right_stride;
-                let items = &right[at..][..C * LANES];
-                let mut columns = [P::load(v, items); C];
-                for (c, column) in columns.iter_mut().enumerate().skip(1) {
-                    *column = P::load(v, &items[c * LANES..]);
-                }
-                if LEFT < BUSY {
-                    for c in 0..C {
-                        let place = next.as_ptr().wrapping_add(at + c * LANES);
-                        v.prefetch_read(place.cast());
-                    }
-                }
-                for row in 0..LEFT {
-                    for c in 0..C {
-                        sums[row][c] = P::step(v, sums[row][c], words[row], lane, columns[c]);
-                    }
-                }
-            }
-        });
-    }
-    sums
-}
 /// What there is from `start` on.
 #[inline(always)]
 fn from<T>(items: &[T], start: usize) -> &[T] {

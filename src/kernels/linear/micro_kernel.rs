@@ -255,9 +255,9 @@ fn each_row<S: Simd, const R: usize, const N: usize>(
     x: &[[u32; N]; R],
     i: usize,
 ) -> [S::Words; R] {
-    let mut words = [s.words(&x[0][i..]); R];
+    let mut words = [s.words(&x[0], i); R];
     for r in 1..R {
-        words[r] = s.words(&x[r][i..]);
+        words[r] = s.words(&x[r], i);
     }
     words
 }

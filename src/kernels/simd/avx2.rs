@@ -303,8 +303,8 @@ impl Simd for Avx2 {
         [half(sum[0], x[0], signed[0]), half(sum[1], x[1], signed[1])]
     }
     #[inline(always)]
-    fn words(self, from: &[u32]) -> u32 {
-        from[0]
+    fn words(self, from: &[u32], at: usize) -> u32 {
+        from[at]
     }
     #[inline(always)]
     fn word(self, word: u32, _: usize) -> Self::I {

@@ -211,8 +211,8 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
         })
     }
     #[inline(always)]
-    fn words(self, from: &[u32]) -> u32 {
-        from[0]
+    fn words(self, from: &[u32], at: usize) -> u32 {
+        from[at]
     }
     #[inline(always)]
     fn word(self, word: u32, _: usize) -> Self::I {

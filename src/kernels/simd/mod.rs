@@ -113,8 +113,8 @@ pub trait Simd: Copy {
     /// Per lane: `sum` + the products of its four signed bytes with the four bytes of a word of `x` (first
     /// byte lowest), exact. The bytes of `x` are unsigned; without [`Simd::MIXED_SIGNS`] signed.
     fn dot4(self, sum: Self::I, x: Self::Words, lane: usize, signed: Self::Bytes) -> Self::I;
-    /// Reads the first [`Simd::WORDS`] words of a slice, which panics if it is shorter.
-    fn words(self, from: &[u32]) -> Self::Words;
+    /// Reads [`Simd::WORDS`] words of a slice, which panics if it ends before.
+    fn words(self, from: &[u32], at: usize) -> Self::Words;
     /// Every lane the word `lane`.
     fn word(self, words: Self::Words, lane: usize) -> Self::I;
     /// Float `a`, the word `lane`, times `b`, plus `c`, rounded once.

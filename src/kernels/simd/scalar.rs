@@ -142,8 +142,8 @@ impl Simd for Scalar {
         })
     }
     #[inline(always)]
-    fn words(self, from: &[u32]) -> u32 {
-        from[0]
+    fn words(self, from: &[u32], at: usize) -> u32 {
+        from[at]
     }
     #[inline(always)]
     fn word(self, word: u32, _: usize) -> Self::I {

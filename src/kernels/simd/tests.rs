@@ -129,7 +129,7 @@ fn gelu_is_the_erf_form_and_the_same_at_every_level() {
 #[inline(always)]
 fn word_of_one_sign<S: Simd>(s: S, bytes: [u8; 4]) -> S::Words {
     let shift = if S::MIXED_SIGNS { 0 } else { 128 };
-    s.words(&[u32::from_le_bytes(bytes.map(|byte| byte ^ shift)); 4])
+    s.words(&[u32::from_le_bytes(bytes.map(|byte| byte ^ shift)); 4], 0)
 }
 
 /// What [`Simd::dot4`] gave too much for bytes that [`word_of_one_sign`] made ready.
@@ -281,9 +281,9 @@ impl Task<Vec<u32>> for ByteLanes {
         let [mut signed, mut unsigned] = [[s.splat_i32(0); 2]; 2];
         for i in 0..2 {
             let start = s.splat_i32(above * total(odd[i], |byte| i32::from(byte as i8)));
-            signed[i] = s.dot_signed(start, s.words(&odd[i..]), 0, right);
+            signed[i] = s.dot_signed(start, s.words(&odd, i), 0, right);
             let start = s.splat_i32(below * total(odd[i], i32::from));
-            unsigned[i] = s.dot_unsigned(start, s.words(&odd[i..]), 0, right);
+            unsigned[i] = s.dot_unsigned(start, s.words(&odd, i), 0, right);
         }
         let mut all = Vec::new();
         for x in [

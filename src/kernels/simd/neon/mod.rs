@@ -284,8 +284,8 @@ impl<const BYTES: u8> Simd for Neon<BYTES> {
         }
     }
     #[inline(always)]
-    fn words(self, from: &[u32]) -> uint32x4_t {
-        let from: &[u32; 4] = from.first_chunk().expect("four words");
+    fn words(self, from: &[u32], at: usize) -> uint32x4_t {
+        let from: &[u32; 4] = from[at..].first_chunk().expect("four words");
         // SAFETY: the instruction exists; four words may be read at `from`.
         unsafe { vld1q_u32(from.as_ptr()) }
     }
