@@ -92,30 +92,7 @@ pub fn speech(args: &SpeechArgs, task: Task, files: usize) -> Result<Job> {
     if to_stdout && formats.len() != 1 {
         return usage("-o -: standard output takes one format: say which, as in -f srt");
     }
-    let written = [
-        ("--skip-existing", args.output.skip_existing),
-        ("--resume", args.output.resume),
-    ];
-    if let Some((option, _)) = written.iter().find(|(_, given)| *given)
-        && (formats.is_empty() || to_stdout)
-    {
-        return usage(format!(
-            "{option}: nothing is written; -o FOLDER or -f FORMAT writes files"
-        ));
-    }
-    let named = !args.channel_names.is_empty();
-    if named && args.channels != "split" {
-        return usage("--channel-names: needs --channels split");
-    }
-    let maps = [
-        ("--speech-map", args.vad.speech_map.is_some()),
-        ("--speech-from", args.vad.speech_from.is_some()),
-    ];
-    if let Some((option, _)) = maps.iter().find(|(_, given)| *given && files > 1) {
-        return usage(format!(
-            "{option}: is of one recording, and there are {files}"
-        ));
-    }
+    what_is_written(args, files, formats.is_empty() || to_stdout)?;
     let jobs = args.jobs.unwrap_or(DEFAULT_JOBS).min(files).max(1);
     let slots = args.batch_size.unwrap_or(1).max(slots(jobs));
     let options = options(args, task)?;
@@ -148,6 +125,35 @@ pub fn speech(args: &SpeechArgs, task: Task, files: usize) -> Result<Job> {
             DEFAULT_BYTES
         },
     })
+}
+
+/// Options that need files of results, several channels or one recording alone.
+fn what_is_written(args: &SpeechArgs, files: usize, nothing: bool) -> Result<()> {
+    let written = [
+        ("--skip-existing", args.output.skip_existing),
+        ("--resume", args.output.resume),
+    ];
+    if let Some((option, _)) = written.iter().find(|(_, given)| *given)
+        && nothing
+    {
+        return usage(format!(
+            "{option}: nothing is written; -o FOLDER or -f FORMAT writes files"
+        ));
+    }
+    let named = !args.channel_names.is_empty();
+    if named && args.channels != "split" {
+        return usage("--channel-names: needs --channels split");
+    }
+    let maps = [
+        ("--speech-map", args.vad.speech_map.is_some()),
+        ("--speech-from", args.vad.speech_from.is_some()),
+    ];
+    if let Some((option, _)) = maps.iter().find(|(_, given)| *given && files > 1) {
+        return usage(format!(
+            "{option}: is of one recording, and there are {files}"
+        ));
+    }
+    Ok(())
 }
 
 fn a_draft_is_greedy(args: &SpeechArgs) -> Result<()> {
