@@ -347,6 +347,9 @@ def segments_of(work: _native.Transcription) -> Iterator[Segment]:
         fields = json.loads(text)
         fields["id"] += 1
         words = fields.pop("words", None)
+        # faster-whisper's segments don't say in which language they are.
+        for name in ("language", "language_probability"):
+            fields.pop(name, None)
         if words is not None:
             words = [Word(**word) for word in words]
         yield Segment(words=words, **fields)
