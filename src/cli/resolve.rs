@@ -373,16 +373,17 @@ pub fn executor(args: &RunArgs) -> Result<(Executor, ComputeType)> {
         "f32" => ComputeType::F32,
         "int8" => ComputeType::Int8,
         "f16" => ComputeType::F16,
+        "int8_float16" => ComputeType::Int8Float16,
         "auto" if on_a_card(args, executor)? => ComputeType::F32,
         "auto" => executor.fastest(),
         name => {
             return usage(format!(
-                "--compute-type: {name} is none of auto, f32, int8, f16"
+                "--compute-type: {name} is none of auto, f32, int8, f16, int8_float16"
             ));
         }
     };
     // Whether there is a GPU for it is seen when the engine is loaded.
-    if compute != ComputeType::F16 {
+    if !compute.needs_gpu() {
         executor.check(compute)?;
     }
     Ok((executor, compute))

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUresult};
 
-use super::{Address, CardInfo, Driver, Kernel, Launch, error};
+use super::{Address, CardInfo, Driver, Graph, Kernel, Launch, Tensor, TensorMap, error};
 use crate::error::Result;
 
 /// The oldest driver that has every call that is made here, as the CUDA that it runs: 1000 × major + 10 × minor.
@@ -32,6 +32,7 @@ pub(super) struct Cuda {
 struct Loaded {
     modules: Vec<sys::CUmodule>,
     kernels: Vec<(sys::CUfunction, u32)>,
+    graphs: Vec<sys::CUgraphExec>,
 }
 
 // SAFETY: the driver's handles may be used by any thread; each call makes the context the thread's own first.
@@ -197,6 +198,32 @@ impl Cuda {
     }
 }
 
+/// How a kernel is launched beyond its sizes.
+fn attributes(launch: &Launch<'_>) -> Vec<sys::CUlaunchAttribute> {
+    use sys::CUlaunchAttributeID_enum as Id;
+    let attribute = |id, set: &dyn Fn(&mut sys::CUlaunchAttributeValue)| {
+        // SAFETY: numbers and unions of numbers, of which zeros are all valid.
+        let mut attribute: sys::CUlaunchAttribute = unsafe { std::mem::zeroed() };
+        attribute.id = id;
+        set(&mut attribute.value);
+        attribute
+    };
+    let mut attributes = Vec::new();
+    if launch.overlapped {
+        let id = Id::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+        attributes.push(attribute(id, &|value| {
+            value.programmaticStreamSerializationAllowed = 1;
+        }));
+    }
+    if launch.cluster > 1 {
+        let x = launch.cluster;
+        let dim = sys::CUlaunchAttributeValue_union__bindgen_ty_1 { x, y: 1, z: 1 };
+        let id = Id::CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION;
+        attributes.push(attribute(id, &|value| value.clusterDim = dim));
+    }
+    attributes
+}
+
 impl Driver for Cuda {
     fn info(&self) -> &CardInfo {
         &self.info
@@ -275,26 +302,93 @@ impl Driver for Cuda {
         self.enter()?;
         let function = self.function(launch.kernel, launch.shared)?;
         let [x, y, z] = launch.grid;
-        let mut arguments = [launch.argument.as_ptr().cast_mut().cast::<c_void>()];
-        // SAFETY: the kernel takes one argument of the size given, which the driver copies before it returns;
-        // that the addresses in it are right is what the executor's tests are for. A wrong one is an error of
+        let mut attributes = attributes(launch);
+        let config = sys::CUlaunchConfig {
+            gridDimX: x,
+            gridDimY: y,
+            gridDimZ: z,
+            blockDimX: launch.threads,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: launch.shared,
+            hStream: self.stream,
+            attrs: attributes.as_mut_ptr(),
+            numAttrs: attributes.len() as u32,
+        };
+        let maps = launch.maps.iter().map(std::ptr::from_ref);
+        let maps = maps.map(|map| map.cast_mut().cast::<c_void>());
+        let argument = launch.argument.as_ptr().cast_mut().cast::<c_void>();
+        let mut arguments: Vec<*mut c_void> = maps.chain([argument]).collect();
+        // SAFETY: the kernel takes these arguments, of the sizes given, which the driver copies before it returns;
+        // that the addresses in them are right is what the executor's tests are for. A wrong one is an error of
         // the card's, not memory of this process.
-        let launched = unsafe {
-            sys::cuLaunchKernel(
-                function,
-                x,
-                y,
-                z,
-                launch.threads,
-                1,
-                1,
-                launch.shared,
-                self.stream,
-                arguments.as_mut_ptr(),
-                null_mut(),
+        let launched =
+            unsafe { sys::cuLaunchKernelEx(&config, function, arguments.as_mut_ptr(), null_mut()) };
+        self.ok("a kernel's launch", launched)
+    }
+
+    fn tensor_map(&self, tensor: &Tensor) -> Result<TensorMap> {
+        use sys::{CUtensorMapDataType as Type, CUtensorMapFloatOOBfill as Outside};
+        use sys::{CUtensorMapInterleave as Interleave, CUtensorMapL2promotion as Promotion};
+        let mut map = TensorMap([0; 16]);
+        let strides = tensor.strides.map(|numbers| 2 * numbers);
+        // SAFETY: the map is to be written, and is as large and as aligned as the driver's; all arrays are of
+        // three dimensions, of which the driver reads as many as are given.
+        let made = unsafe {
+            sys::cuTensorMapEncodeTiled(
+                std::ptr::from_mut(&mut map).cast(),
+                Type::CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+                tensor.dimensions,
+                tensor.address as *mut c_void,
+                tensor.sizes.as_ptr(),
+                strides.as_ptr(),
+                [64, tensor.rows, 1].as_ptr(),
+                [1; 3].as_ptr(),
+                Interleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
+                sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
+                Promotion::CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                Outside::CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
             )
         };
-        self.ok("a kernel's launch", launched)
+        self.ok("a tensor's map", made)?;
+        Ok(map)
+    }
+
+    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Graph> {
+        self.enter()?;
+        let relaxed = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+        let (mut noted, mut ready) = (null_mut(), null_mut());
+        // SAFETY: the stream lives as long as `self`; capture ends below, whatever happens between.
+        let began = unsafe { sys::cuStreamBeginCapture_v2(self.stream, relaxed) };
+        self.ok("a recording", began)?;
+        let worked = work();
+        // SAFETY: as above; both pointers are to be written, and what was noted is given back once it is ready.
+        let made = unsafe {
+            let ended = sys::cuStreamEndCapture(self.stream, &mut noted);
+            match ended {
+                CUresult::CUDA_SUCCESS => {
+                    let made = sys::cuGraphInstantiateWithFlags(&mut ready, noted, 0);
+                    let _ = sys::cuGraphDestroy(noted);
+                    made
+                }
+                failed => failed,
+            }
+        };
+        worked?;
+        self.ok("a recording", made)?;
+        let mut all = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        all.graphs.push(ready);
+        Ok(Graph(all.graphs.len() - 1))
+    }
+
+    fn replay(&self, graph: Graph) -> Result<()> {
+        self.enter()?;
+        let all = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = all.graphs.get(graph.0).copied();
+        drop(all);
+        let graph = found.ok_or_else(|| error(&self.info.id, "no such recording"))?;
+        // SAFETY: the graph and the stream live as long as `self`.
+        self.ok("a step", unsafe { sys::cuGraphLaunch(graph, self.stream) })
     }
 
     fn wait(&self) -> Result<()> {
@@ -315,6 +409,9 @@ impl Drop for Cuda {
             .unwrap_or_else(PoisonError::into_inner);
         // SAFETY: nobody uses the handles any more. What a lost card says changes nothing.
         unsafe {
+            for graph in loaded.graphs.drain(..) {
+                let _ = sys::cuGraphExecDestroy(graph);
+            }
             for module in loaded.modules.drain(..) {
                 let _ = sys::cuModuleUnload(module);
             }

@@ -61,9 +61,39 @@ pub struct Launch<'a> {
     pub threads: u32,
     /// Bytes of a block's shared memory beyond what the kernel declares.
     pub shared: u32,
-    /// The kernel's one argument, byte for byte.
+    /// Neighbouring blocks along x that run together and see each other's shared memory; 1: none.
+    pub cluster: u32,
+    /// It may begin before the kernel in front has ended, and waits for that by itself.
+    pub overlapped: bool,
+    /// Tensors that it copies tiles of: its first arguments.
+    pub maps: &'a [TensorMap],
+    /// The kernel's last argument, byte for byte.
     pub argument: &'a [u8],
 }
+
+/// Half floats in memory as the copy engine sees them: up to three dimensions, of which the first lies close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tensor {
+    /// The first number.
+    pub address: Address,
+    /// Numbers along each dimension; 1 where there is none.
+    pub sizes: [u64; 3],
+    /// Numbers from one to the next along the second and third dimension.
+    pub strides: [u64; 2],
+    /// What is copied at once: 64 numbers of as many rows.
+    pub rows: u32,
+    /// How the kernel counts: 2 or 3.
+    pub dimensions: u32,
+}
+
+/// A [`Tensor`] in the driver's own form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct TensorMap(pub [u64; 16]);
+
+/// Launches that were recorded, to be queued again as one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Graph(pub usize);
 
 /// A card and its queue. Every call may fail with [`Error::Device`], which names the card; after a card is lost
 /// all of them do.
@@ -109,6 +139,24 @@ pub trait Driver: Send + Sync {
     /// # Errors
     /// A launch that the card cannot make.
     fn launch(&self, launch: &Launch<'_>) -> Result<()>;
+
+    /// What a kernel needs to copy tiles of a tensor.
+    ///
+    /// # Errors
+    /// Sizes or strides that the copy engine does not take.
+    fn tensor_map(&self, tensor: &Tensor) -> Result<TensorMap>;
+
+    /// Notes the launches that `work` makes, without making them.
+    ///
+    /// # Errors
+    /// What `work` meets; a card that cannot record.
+    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Graph>;
+
+    /// Queues what was recorded.
+    ///
+    /// # Errors
+    /// As all calls.
+    fn replay(&self, graph: Graph) -> Result<()>;
 
     /// Waits for all that was asked for.
     ///

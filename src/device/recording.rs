@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Address, CardInfo, Driver, Kernel, Launch, error};
+use super::{Address, CardInfo, Driver, Graph, Kernel, Launch, Tensor, TensorMap, error};
 use crate::error::Result;
 
 /// What a launched kernel does, where a test wants one to do something.
@@ -17,6 +17,47 @@ pub struct Recording {
     state: Mutex<State>,
 }
 
+/// A launch with memory of its own.
+#[derive(Clone)]
+struct Noted {
+    kernel: Kernel,
+    grid: [u32; 3],
+    threads: u32,
+    shared: u32,
+    cluster: u32,
+    overlapped: bool,
+    maps: Vec<TensorMap>,
+    argument: Vec<u8>,
+}
+
+impl Noted {
+    fn of(launch: &Launch<'_>) -> Self {
+        Self {
+            kernel: launch.kernel,
+            grid: launch.grid,
+            threads: launch.threads,
+            shared: launch.shared,
+            cluster: launch.cluster,
+            overlapped: launch.overlapped,
+            maps: launch.maps.to_vec(),
+            argument: launch.argument.to_vec(),
+        }
+    }
+
+    fn launch(&self) -> Launch<'_> {
+        Launch {
+            kernel: self.kernel,
+            grid: self.grid,
+            threads: self.threads,
+            shared: self.shared,
+            cluster: self.cluster,
+            overlapped: self.overlapped,
+            maps: &self.maps,
+            argument: &self.argument,
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
     kernels: Vec<String>,
@@ -25,6 +66,9 @@ struct State {
     calls: Vec<String>,
     /// Calls until the card is lost.
     left: Option<usize>,
+    /// Launches that are being recorded, and those that were.
+    noting: Option<Vec<Noted>>,
+    graphs: Vec<Vec<Noted>>,
 }
 
 /// The card that it is where nothing else is asked for.
@@ -166,6 +210,10 @@ impl Driver for Recording {
         let name = self.lock().kernels.get(launch.kernel.0).cloned();
         let name = name.ok_or_else(|| error(&self.info.id, "no such kernel"))?;
         let [x, y, z] = launch.grid;
+        if let Some(noting) = &mut self.lock().noting {
+            noting.push(Noted::of(launch));
+            return Ok(());
+        }
         drop(self.call(|| format!("{name} {x} {y} {z}"))?);
         if x == 0 || y == 0 || z == 0 || y > 65_535 || z > 65_535 {
             return Err(error(
@@ -177,6 +225,41 @@ impl Driver for Recording {
             body(&name, launch, self);
         }
         Ok(())
+    }
+
+    fn tensor_map(&self, tensor: &Tensor) -> Result<TensorMap> {
+        let Tensor { sizes, strides, .. } = *tensor;
+        let used = tensor.dimensions as usize - 1;
+        // As the copy engine has it: 16 bytes are the least that it counts in.
+        let even = |stride: &u64| *stride > 0 && stride.is_multiple_of(8);
+        if !strides[..used].iter().all(even) || tensor.address % 16 != 0 {
+            let reason = format!("a tensor that the copy engine does not take: {tensor:?}");
+            return Err(error(&self.info.id, reason));
+        }
+        let mut map = [0; 16];
+        map[..2].copy_from_slice(&[tensor.address, tensor.dimensions.into()]);
+        map[2..5].copy_from_slice(&sizes);
+        map[5..7].copy_from_slice(&strides);
+        map[7] = tensor.rows.into();
+        Ok(TensorMap(map))
+    }
+
+    fn record(&self, work: &mut dyn FnMut() -> Result<()>) -> Result<Graph> {
+        self.call(|| "record".into())?.noting = Some(Vec::new());
+        let worked = work();
+        let noted = self.lock().noting.take().unwrap_or_default();
+        worked?;
+        let mut state = self.lock();
+        state.graphs.push(noted);
+        Ok(Graph(state.graphs.len() - 1))
+    }
+
+    fn replay(&self, graph: Graph) -> Result<()> {
+        let noted = self.call(|| "replay".into())?.graphs.get(graph.0).cloned();
+        let noted = noted.ok_or_else(|| error(&self.info.id, "no such recording"))?;
+        noted
+            .iter()
+            .try_for_each(|noted| self.launch(&noted.launch()))
     }
 
     fn wait(&self) -> Result<()> {

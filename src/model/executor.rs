@@ -69,9 +69,11 @@ impl Executor {
     /// [`Error::Option`] where it does not.
     pub fn check(self, compute: ComputeType) -> Result<()> {
         match (self, compute) {
-            (_, ComputeType::F16) => Err(Error::Option {
+            (_, compute) if compute.needs_gpu() => Err(Error::Option {
                 option: "compute_type",
-                reason: "f16 is for a GPU (device cuda); the CPU computes in f32 and int8".into(),
+                reason: format!(
+                    "{compute} is for a GPU (device cuda); the CPU computes in f32 and int8"
+                ),
             }),
             (Self::Reference, ComputeType::Int8) => Err(Error::Option {
                 option: "executor",

@@ -41,20 +41,30 @@ pub enum ComputeType {
     /// 16-bit floats for weights, activations and caches, 32-bit floats for sums, the decoder's residual stream and
     /// logits: on a GPU alone.
     F16,
+    /// As `f16`, but the audio's keys and values are 8-bit integers with a scale a dimension.
+    #[serde(rename = "int8_float16")]
+    Int8Float16,
 }
 
 impl ComputeType {
     /// Every compute type.
-    pub const ALL: [Self; 3] = [Self::F32, Self::Int8, Self::F16];
+    pub const ALL: [Self; 4] = [Self::F32, Self::Int8, Self::F16, Self::Int8Float16];
 
-    /// The name, as on the command line: `f32`, `int8`, `f16`.
+    /// The name, as on the command line: `f32`, `int8`, `f16`, `int8_float16`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::Int8 => "int8",
             Self::F16 => "f16",
+            Self::Int8Float16 => "int8_float16",
         }
+    }
+
+    /// Whether only a GPU computes in it.
+    #[must_use]
+    pub const fn needs_gpu(self) -> bool {
+        matches!(self, Self::F16 | Self::Int8Float16)
     }
 }
 
@@ -71,7 +81,7 @@ impl FromStr for ComputeType {
         let named = Self::ALL.into_iter().find(|compute| compute.name() == name);
         named.ok_or_else(|| Error::Option {
             option: "compute_type",
-            reason: format!("{name} is none of f32, int8, f16"),
+            reason: format!("{name} is none of f32, int8, f16, int8_float16"),
         })
     }
 }

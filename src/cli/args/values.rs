@@ -67,7 +67,8 @@ pub fn parse_compute_type(text: &str) -> Result<String, String> {
         "f32" | "float32" => "f32",
         "int8" | "int8_float32" => "int8",
         "f16" | "float16" | "fp16" => "f16",
-        "bfloat16" | "int16" | "int8_float16" | "int8_bfloat16" => {
+        "int8_float16" => "int8_float16",
+        "bfloat16" | "int16" | "int8_bfloat16" => {
             return Err(
                 "the CPU computes in f32 (whatever the weights are stored in) or int8, a GPU in f32 or f16"
                     .into(),

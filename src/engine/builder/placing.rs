@@ -37,7 +37,7 @@ impl Wishes<'_> {
             return Some(format!("the executor {name} computes on the CPU"));
         }
         if self.compute == ComputeType::Int8 {
-            return Some("a GPU computes in f32 and f16; int8 is for the CPU".into());
+            return Some("a GPU computes in f32, f16 and int8_float16; int8 is for the CPU".into());
         }
         if self.draft {
             return Some("a draft writes ahead on the CPU alone".into());

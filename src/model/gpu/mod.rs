@@ -37,8 +37,8 @@ use pools::{Pool, Room};
 use stack::{Pools, Stack, positions};
 use state::{GpuAudio, GpuText};
 
-/// Windows that one call encodes: enough to keep the queue full.
-const WINDOWS_AN_ENCODE: usize = 8;
+/// Windows that one call encodes: enough to fill a card.
+const WINDOWS_AN_ENCODE: usize = half::MOST_WINDOWS;
 /// Memory left alone: what the driver takes for itself, and queries that word times keep.
 const RESERVE: usize = 64 << 20;
 
@@ -213,20 +213,32 @@ impl Network for GpuNetwork {
         Ok(TextState::new(text))
     }
 
-    /// Queues the windows one after another; the card may still be computing when this returns.
+    /// Queues windows of the same length together; the card may still be computing when this returns.
     fn encode(&self, mels: &[&[f32]], into: &mut [AudioState]) -> Result<()> {
         let stack = self.lock();
-        for (mel, state) in mels.iter().zip(into) {
+        let mut slots = Vec::with_capacity(mels.len());
+        for (mel, state) in mels.iter().zip(into.iter_mut()) {
             let state: &mut GpuAudio = state.memory_mut()?;
             state.positions = 0;
-            let positions = self.positions(mel)?;
-            stack.encode(mel, state.slot.index)?;
-            state.positions = positions;
+            slots.push((state.slot.index, self.positions(mel)?));
+        }
+        let mut first = 0;
+        for alike in slots.chunk_by(|a, b| a.1 == b.1) {
+            let places: Vec<usize> = alike.iter().map(|(slot, _)| *slot).collect();
+            let mels = &mels[first..first + alike.len()];
+            let parts = mels.chunks(WINDOWS_AN_ENCODE);
+            for (mels, places) in parts.zip(places.chunks(WINDOWS_AN_ENCODE)) {
+                stack.encode(mels, places)?;
+            }
+            first += alike.len();
+        }
+        for (state, (_, positions)) in into.iter_mut().zip(slots) {
+            state.memory_mut::<GpuAudio>()?.positions = positions;
         }
         Ok(())
     }
 
-    /// Waits for the logits, which are ranked here.
+    /// Waits for the answers.
     fn step(&self, windows: &mut [StepWindow<'_>]) -> Result<Pending> {
         let stack = self.lock();
         step::step(self, &**stack, windows).map(Pending::new)

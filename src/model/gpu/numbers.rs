@@ -31,7 +31,8 @@ impl Numbers {
             return Err(Error::Device { device, reason });
         }
         Ok(match compute {
-            ComputeType::F16 => Self::Half(Arc::new(Half::load(card)?)),
+            ComputeType::F16 => Self::Half(Arc::new(Half::load(card, false)?)),
+            ComputeType::Int8Float16 => Self::Half(Arc::new(Half::load(card, true)?)),
             _ => Self::Plain(Arc::new(Plain::load(card)?)),
         })
     }
@@ -39,6 +40,7 @@ impl Numbers {
     pub fn compute(&self) -> ComputeType {
         match self {
             Self::Plain(_) => ComputeType::F32,
+            Self::Half(half) if half.bytes() => ComputeType::Int8Float16,
             Self::Half(_) => ComputeType::F16,
         }
     }
@@ -78,7 +80,7 @@ impl Numbers {
     pub fn state_bytes(&self, dims: &ModelDimensions) -> StateBytes {
         match self {
             Self::Plain(_) => plain::state_bytes(dims),
-            Self::Half(_) => half::state_bytes(dims),
+            Self::Half(half) => half::state_bytes(dims, half.bytes()),
         }
     }
 
@@ -109,7 +111,7 @@ impl Numbers {
 
 /// Why no kernels take a network of these sizes, if so.
 fn objection(compute: ComputeType, dims: &ModelDimensions) -> Option<String> {
-    if compute == ComputeType::F16 {
+    if matches!(compute, ComputeType::F16 | ComputeType::Int8Float16) {
         return half::objection(dims);
     }
     let (width, head) = (

@@ -4,7 +4,9 @@ use super::tables::{Keep, Tables};
 use crate::device::{Address, Card};
 use crate::dims::ModelDimensions;
 use crate::error::Result;
+use crate::kernels::Cpu;
 use crate::model::EncoderStages;
+use crate::ranking::{self, Answer, Query};
 
 /// Where the pools are, and how many places they have.
 #[derive(Clone, Copy)]
@@ -17,23 +19,42 @@ pub(super) struct Pools {
 
 /// The network's arithmetic on a card. One call at a time.
 pub(super) trait Stack: Send {
-    /// Encodes a window of log-mel, `(n_mels, frames)`, into a place of the audio pool. The card may still be
-    /// computing when this returns.
-    fn encode(&self, mel: &[f32], slot: usize) -> Result<()>;
+    /// Encodes windows of log-mel, `(n_mels, frames)` each and all as long, into places of the audio pool. The card
+    /// may still be computing when this returns.
+    fn encode(&self, mels: &[&[f32]], slots: &[usize]) -> Result<()>;
 
     /// The encoder's stages.
     fn stages(&self, mel: &[f32]) -> Result<EncoderStages>;
 
-    /// Runs rows through the decoder; the logits of those asked about, `(asked, n_vocab)` in 32-bit floats, are then
-    /// at [`logits`](Self::logits).
-    fn forward(&self, tables: &Tables, kept: &[Keep]) -> Result<()>;
-
-    /// Where the logits are.
-    fn logits(&self) -> Address;
+    /// Runs rows through the decoder and answers the queries about them, in order.
+    fn answer(&self, pass: Pass<'_>) -> Result<Vec<Answer>>;
 
     /// A head's softmax over a window's keys, `(tokens, positions)` at `to`, of the queries that a text has kept of
     /// the head's layer from `queries` on: row `rows[i]` is token `i`'s.
     fn cross_weights(&self, call: &Watched<'_>) -> Result<()>;
+}
+
+/// Rows that pass through the decoder together.
+pub(super) struct Pass<'a> {
+    pub tables: Tables,
+    pub kept: &'a [Keep],
+    /// Which row of the pass each query is about.
+    pub queries: &'a [(usize, &'a Query<'a>)],
+    /// Ranks what the card does not.
+    pub cpu: &'a Cpu,
+}
+
+/// Answers queries from their rows' logits, which `row_of` finds. Ranking is shared among the threads.
+pub(super) fn rank_here<'a>(
+    cpu: &Cpu,
+    queries: &[(usize, &Query<'_>)],
+    row_of: &(dyn Fn(usize) -> &'a [f32] + Sync),
+) -> Vec<Answer> {
+    let mut answers = vec![Answer::Choice(None); queries.len()];
+    cpu.pool().run_chunks(&mut answers, 1, |i, answer| {
+        answer[0] = ranking::answer(row_of(i), queries[i].1);
+    });
+    answers
 }
 
 /// A head whose weights on a window are wanted.

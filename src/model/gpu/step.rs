@@ -4,13 +4,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::GpuNetwork;
-use super::stack::{Stack, read};
+use super::stack::{Pass, Stack};
 use super::state::{GpuAudio, GpuText};
 use super::tables::{Keep, MOST_ROWS, Row, Tables};
 use crate::device::Address;
 use crate::error::{Error, Result};
 use crate::model::StepWindow;
-use crate::ranking::{self, Answer, Query};
+use crate::ranking::{Answer, Query};
 
 /// One step, its rows ranked. Texts change when every window is done.
 pub(super) fn step(
@@ -31,24 +31,26 @@ pub(super) fn step(
             position: start + n % new,
         }));
     }
+    let mut passes = passes(rows.len(), &asked);
     let queries: Vec<&Query<'_>> = windows.iter().flat_map(|window| &window.queries).collect();
     let mut answers = vec![Answer::Choice(None); queries.len()];
     // A row sees what is before it in its own text, which an earlier pass has stored.
-    for first in (0..rows.len()).step_by(MOST_ROWS) {
-        let pass = first..rows.len().min(first + MOST_ROWS);
-        let (places, rows) = (wanted(&asked, &pass), &rows[pass]);
-        let tables = Tables::new(windows, rows, places.clone(), network.dims.n_text_ctx)?;
-        stack.forward(&tables, &keeps(network, windows, rows)?)?;
-        let floats = places.len() * network.dims.n_vocab;
-        let logits = read(&network.card, stack.logits(), floats)?;
-        rank(
-            network,
-            &logits,
-            &places,
-            (&asked, &queries),
-            first,
-            &mut answers,
-        );
+    for pass in passes.drain(..) {
+        let about: Vec<usize> = (0..asked.len())
+            .filter(|query| pass.contains(&asked[*query]))
+            .collect();
+        let of_pass = |query: &usize| (asked[*query] - pass.start, queries[*query]);
+        let of_pass: Vec<(usize, &Query<'_>)> = about.iter().map(of_pass).collect();
+        let rows = &rows[pass.clone()];
+        let answered = stack.answer(Pass {
+            tables: Tables::new(windows, rows, network.dims.n_text_ctx)?,
+            kept: &keeps(network, windows, rows)?,
+            queries: &of_pass,
+            cpu: &network.cpu,
+        })?;
+        for (query, answer) in about.into_iter().zip(answered) {
+            answers[query] = answer;
+        }
     }
     for window in windows {
         let new = window.new_tokens()?;
@@ -79,13 +81,19 @@ fn claim(network: &GpuNetwork, window: &mut StepWindow<'_>) -> Result<usize> {
     Ok(new)
 }
 
-/// The rows of a pass that are asked about, each once, counted from the pass's first.
-fn wanted(asked: &[usize], pass: &Range<usize>) -> Vec<i32> {
-    let inside = asked.iter().filter(|place| pass.contains(place));
-    let mut places: Vec<i32> = inside.map(|place| (place - pass.start) as i32).collect();
-    places.sort_unstable();
-    places.dedup();
-    places
+/// Rows that pass together: at most [`MOST_ROWS`], with at most as many questions about them.
+fn passes(rows: usize, asked: &[usize]) -> Vec<Range<usize>> {
+    let (mut passes, mut start, mut questions) = (Vec::new(), 0, 0);
+    for row in 0..rows {
+        let about = asked.iter().filter(|place| **place == row).count();
+        if row - start == MOST_ROWS || (row > start && questions + about > MOST_ROWS) {
+            passes.push(start..row);
+            (start, questions) = (row, 0);
+        }
+        questions += about;
+    }
+    passes.push(start..rows);
+    passes
 }
 
 /// What the texts of a pass keep of its queries.
@@ -124,21 +132,15 @@ fn memory_of_queries(network: &GpuNetwork, text: &mut GpuText) -> Result<()> {
     Ok(())
 }
 
-/// Answers the queries about a pass, which starts at row `first`. Ranking is shared among the threads.
-fn rank(
-    network: &GpuNetwork,
-    logits: &[f32],
-    places: &[i32],
-    (asked, queries): (&[usize], &[&Query<'_>]),
-    first: usize,
-    answers: &mut [Answer],
-) {
-    let n_vocab = network.dims.n_vocab;
-    network.cpu.pool().run_chunks(answers, 1, |i, answer| {
-        let row = asked[i].checked_sub(first).map(|row| row as i32);
-        if let Some(Ok(place)) = row.map(|row| places.binary_search(&row)) {
-            let logits = &logits[place * n_vocab..][..n_vocab];
-            answer[0] = ranking::answer(logits, queries[i]);
-        }
-    });
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_has_so_many_rows_and_questions() {
+        assert_eq!(passes(3, &[0, 2]), [0..3]);
+        assert_eq!(passes(300, &[299]), [0..256, 256..300]);
+        let twice: Vec<usize> = (0..200).flat_map(|row| [row, row]).collect();
+        assert_eq!(passes(200, &twice), [0..128, 128..200]);
+    }
 }

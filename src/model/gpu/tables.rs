@@ -36,15 +36,9 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// Of rows of these windows, some of them asked about.
-    pub fn new(
-        windows: &[StepWindow<'_>],
-        rows: &[Row],
-        asked: Vec<i32>,
-        context: usize,
-    ) -> Result<Self> {
+    /// Of rows of these windows, none of them asked about yet.
+    pub fn new(windows: &[StepWindow<'_>], rows: &[Row], context: usize) -> Result<Self> {
         let mut tables = Self {
-            asked,
             places: vec![0; rows.len() * context],
             ..Self::default()
         };

@@ -1,10 +1,14 @@
 //! The text decoder in half floats; its residual stream and its logits are 32-bit floats.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use super::kernels::{
-    Ask, CrossAttn, DecNorm, Embed, Group, Half, MOST_SPLIT, PART, Place, Row, SelfAttn, StepGemm,
-    What,
+    CROSS_PART, CrossAttn, DecNorm, Embed, Group, Half, MOST_SPLIT, Place, Rank, Row, SelfAttn,
+    StepGemm, What,
 };
-use crate::device::{Address, Card, Memory};
+use super::rank::{Ask, Asks, MOST_BEST, MOST_LISTED, PART, Said};
+use crate::device::{Address, Card, Graph, Memory};
 use crate::dims::ModelDimensions;
 use crate::error::Result;
 use crate::model::gpu::load::{DecoderBlock, LayerNorm, Layers, Linear};
@@ -17,6 +21,11 @@ const GROUP: usize = 8;
 /// Blocks of cross-attention that fill a card.
 const FULL: usize = 396;
 
+/// Tokens that a pass's questions may list.
+pub(super) const MOST_TOKENS: usize = 4096;
+/// Bytes of what a pass is told, in front of the table of places: rows, groups, questions, listed tokens.
+const TOLD: usize = MOST_ROWS * (16 + 16 + 64) + 4 * MOST_TOKENS;
+
 /// Memory that rows pass through, and the tables that say what they are.
 pub(super) struct DecoderMemory {
     tables: Memory,
@@ -27,24 +36,53 @@ pub(super) struct DecoderMemory {
     hidden: Memory,
     parts: Memory,
     logits: Memory,
+    ranked: Memory,
+    few: Memory,
+    said: Memory,
+    probability: Memory,
+    /// Recorded passes; a shape that was met once is run as it is.
+    graphs: RefCell<HashMap<Shape, Option<Graph>>>,
 }
 
-/// Bytes in front of the table of places: rows, groups, questions.
-const SMALL: usize = MOST_ROWS * (16 + 16 + 64);
+/// Numbers of rows, groups and questions that a pass is filled up to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Shape {
+    rows: usize,
+    groups: usize,
+    asks: usize,
+}
+
+impl Shape {
+    fn of(rows: usize, groups: usize, asks: usize) -> Self {
+        let filled = |n: usize| if n == 0 { 0 } else { n.next_power_of_two() };
+        Self {
+            rows: filled(rows),
+            groups: filled(groups),
+            asks: filled(asks),
+        }
+    }
+}
 
 impl DecoderMemory {
     /// Bytes of each part.
-    fn sizes(dims: &ModelDimensions) -> [usize; 8] {
+    fn sizes(dims: &ModelDimensions) -> [usize; 12] {
         let width = dims.n_text_state;
+        let ranked = MOST_ROWS * dims.n_vocab.div_ceil(PART) * 2;
+        // As many blocks share the positions as fill the card, or each window has one.
+        let blocks = 2 * FULL + MOST_ROWS * dims.n_text_head;
         [
-            SMALL + 4 * MOST_ROWS * dims.n_text_ctx,
+            TOLD + 4 * MOST_ROWS * dims.n_text_ctx,
             4 * MOST_ROWS * width,
             2 * MOST_ROWS * width,
             2 * MOST_ROWS * width,
             2 * MOST_ROWS * width,
             2 * MOST_ROWS * 4 * width,
-            4 * MOST_ROWS.max(FULL) * 2 * dims.n_text_head * PART,
+            4 * blocks * CROSS_PART,
             4 * MOST_ROWS * dims.n_vocab,
+            16 * ranked,
+            8 * ranked * 8 * MOST_BEST,
+            8 * MOST_ROWS * MOST_BEST,
+            4 * MOST_ROWS * MOST_LISTED,
         ]
     }
 
@@ -53,8 +91,21 @@ impl DecoderMemory {
     }
 
     pub fn new(card: &Card, dims: &ModelDimensions) -> Result<Self> {
-        let [tables, x, normed, q, attended, hidden, parts, logits] =
-            Self::sizes(dims).map(|bytes| card.memory(bytes));
+        let parts = Self::sizes(dims).map(|bytes| card.memory(bytes));
+        let [
+            tables,
+            x,
+            normed,
+            q,
+            attended,
+            hidden,
+            parts,
+            logits,
+            ranked,
+            few,
+            said,
+            probability,
+        ] = parts;
         Ok(Self {
             tables: tables?,
             x: x?,
@@ -64,22 +115,47 @@ impl DecoderMemory {
             hidden: hidden?,
             parts: parts?,
             logits: logits?,
+            ranked: ranked?,
+            few: few?,
+            said: said?,
+            probability: probability?,
+            graphs: RefCell::default(),
         })
     }
 
-    /// Where the logits of the rows that were asked about are.
+    /// Where the logits of the questions' rows are.
     pub fn logits(&self) -> Address {
         self.logits.address()
     }
+
+    /// Where a part of what a pass is told is, by the bytes of it in front for each row.
+    fn told(&self, bytes: usize) -> Address {
+        self.tables.address() + (MOST_ROWS * bytes) as Address
+    }
+    fn rows(&self) -> Address {
+        self.told(0)
+    }
+    fn groups(&self) -> Address {
+        self.told(16)
+    }
+    fn asks(&self) -> Address {
+        self.told(32)
+    }
+    fn listed(&self) -> Address {
+        self.told(96)
+    }
+    fn places(&self) -> Address {
+        self.tables.address() + TOLD as Address
+    }
 }
 
-/// Where the tables are on the card, and how many groups there are.
-struct Placed {
-    rows: Address,
-    groups: Address,
-    asks: Address,
-    places: Address,
-    group_count: usize,
+/// Where a layer's audio is, of all windows.
+pub(super) struct Audio {
+    pub keys: Address,
+    pub values: Address,
+    /// 0: there are none.
+    pub key_scale: Address,
+    pub value_scale: Address,
 }
 
 /// Neighbouring rows that hear the same window.
@@ -101,11 +177,10 @@ fn groups(tables: &Tables) -> Vec<Group> {
     groups
 }
 
-/// Numbers as bytes, filled up to what `MOST_ROWS` of them take.
-fn filled<T: bytemuck::NoUninit>(numbers: &[T]) -> Vec<u8> {
-    let mut bytes: Vec<u8> = bytemuck::cast_slice(numbers).to_vec();
-    bytes.resize(MOST_ROWS * size_of::<T>(), 0);
-    bytes
+/// Numbers as bytes, filled up with `empty` to what `MOST_ROWS` of them take.
+fn filled<T: bytemuck::NoUninit>(mut numbers: Vec<T>, empty: T) -> Vec<u8> {
+    numbers.resize(MOST_ROWS, empty);
+    bytemuck::cast_slice(&numbers).to_vec()
 }
 
 /// A pass through the decoder.
@@ -116,107 +191,164 @@ pub(super) struct Decoder<'a> {
     pub dims: &'a ModelDimensions,
     pub memory: &'a DecoderMemory,
     /// `(layers, 2, blocks of 64 positions, heads, 64, 64)` of text, `(layers, 2, windows, heads, padded × 64)` of
-    /// audio.
+    /// audio, behind which are its scales where it is kept as bytes.
     pub pools: Pools,
     /// Bytes of a window's keys in a layer, and positions that a head has room for.
     pub window_bytes: usize,
     pub padded: usize,
+    pub bytes: bool,
 }
 
 impl Decoder<'_> {
-    /// Runs the rows through the stack; the logits of those asked about are then in
-    /// [`DecoderMemory::logits`].
-    pub fn forward(&self, tables: &Tables, kept: &[Keep]) -> Result<()> {
-        let at = self.write(tables)?;
-        let (rows, width) = (tables.rows(), self.dims.n_text_state);
-        let embed = Embed {
-            rows: at.rows,
-            tokens: self.layers.tokens.address(),
-            positions: self.layers.text_positions.address(),
-            x: self.memory.x.address(),
-            d: width as u64,
+    /// Runs the rows through the stack and asks about them. `sets`: where allowed tokens are.
+    pub fn forward(
+        &self,
+        tables: &Tables,
+        kept: &[Keep],
+        asks: &Asks,
+        sets: Address,
+    ) -> Result<()> {
+        let groups = groups(tables);
+        let shape = Shape::of(tables.rows(), groups.len(), asks.asks.len());
+        self.write(tables, groups, asks)?;
+        let mut run = || self.run(shape, kept, sets);
+        if !kept.is_empty() {
+            return run();
+        }
+        let known = self.memory.graphs.borrow().get(&shape).copied();
+        let graph = match known {
+            // What is met for the first time may be met for the last.
+            None => {
+                run()?;
+                self.memory.graphs.borrow_mut().insert(shape, None);
+                return Ok(());
+            }
+            Some(Some(graph)) => graph,
+            Some(None) => {
+                let graph = self.card.driver().record(&mut run)?;
+                let mut graphs = self.memory.graphs.borrow_mut();
+                graphs.insert(shape, Some(graph));
+                graph
+            }
         };
-        self.half.embed(rows, &embed)?;
-        for (layer, block) in self.layers.decoder.iter().enumerate() {
-            self.block(layer, block, rows, &at, kept)?;
-        }
-        let asked = tables.asked.len();
-        if asked == 0 {
-            return Ok(());
-        }
-        self.norm(&self.layers.decoder_norm, asked, at.asks)?;
-        let normed = self.memory.normed.address();
-        let logits = self.linear(&self.layers.logits, asked, normed, self.memory.logits());
-        self.half.step_gemm(What::Logits, &logits)
+        self.card.driver().replay(graph)
     }
 
-    fn write(&self, tables: &Tables) -> Result<Placed> {
+    /// Queues all kernels of a pass.
+    fn run(&self, shape: Shape, kept: &[Keep], sets: Address) -> Result<()> {
+        let (memory, width) = (self.memory, self.dims.n_text_state);
+        let embed = Embed {
+            rows: memory.rows(),
+            tokens: self.layers.tokens.address(),
+            positions: self.layers.text_positions.address(),
+            x: memory.x.address(),
+            d: width as u64,
+        };
+        self.half.embed(shape.rows, &embed)?;
+        for (layer, block) in self.layers.decoder.iter().enumerate() {
+            self.block(layer, block, shape, kept)?;
+        }
+        if shape.asks == 0 {
+            return Ok(());
+        }
+        self.norm(&self.layers.decoder_norm, shape.asks, memory.asks())?;
+        let normed = memory.normed.address();
+        let logits = self.linear(&self.layers.logits, shape.asks, normed, memory.logits());
+        self.half.step_gemm(What::Logits, &logits)?;
+        let rank = Rank {
+            logits: memory.logits(),
+            asks: memory.asks(),
+            sets,
+            listed: memory.listed(),
+            parts: memory.ranked.address(),
+            few: memory.few.address(),
+            said: memory.said.address(),
+            probability: memory.probability.address(),
+            vocab: self.dims.n_vocab as u64,
+        };
+        self.half.rank(shape.asks, &rank)
+    }
+
+    /// Waits for what the card says: [`MOST_BEST`] tokens a question, and [`MOST_LISTED`] probabilities where any
+    /// are asked for.
+    pub fn said(&self, asks: &Asks) -> Result<(Vec<Said>, Vec<f32>)> {
+        let count = asks.asks.len();
+        let mut said = vec![Said::default(); count * MOST_BEST];
+        let mut probabilities = Vec::new();
+        let driver = self.card.driver();
+        if count > 0 {
+            let bytes = bytemuck::cast_slice_mut(&mut said);
+            driver.read(self.memory.said.address(), bytes)?;
+        }
+        if asks.probabilities() {
+            probabilities.resize(count * MOST_LISTED, 0.0_f32);
+            let bytes = bytemuck::cast_slice_mut(&mut probabilities);
+            driver.read(self.memory.probability.address(), bytes)?;
+        }
+        Ok((said, probabilities))
+    }
+
+    fn write(&self, tables: &Tables, groups: Vec<Group>, asks: &Asks) -> Result<()> {
         let row = |i: usize| Row {
             token: tables.tokens[i],
             position: tables.positions[i],
             table: i as i32,
             store: tables.stores[i],
         };
-        let ask = |row: &i32| Ask {
-            row: *row,
-            ..Ask::zeroed()
+        let empty = Row {
+            token: -1,
+            store: -1,
+            ..Row::zeroed()
         };
-        let rows: Vec<Row> = (0..tables.rows()).map(row).collect();
-        let asks: Vec<Ask> = tables.asked.iter().map(ask).collect();
-        let groups = groups(tables);
-        let mut bytes = filled(&rows);
-        bytes.extend(filled(&groups));
-        bytes.extend(filled(&asks));
+        let mut bytes = filled((0..tables.rows()).map(row).collect(), empty);
+        bytes.extend(filled(groups, Group::zeroed()));
+        bytes.extend(filled(asks.asks.clone(), Ask::none()));
+        bytes.extend_from_slice(bytemuck::cast_slice(&asks.listed));
+        bytes.resize(TOLD, 0);
         bytes.extend_from_slice(bytemuck::cast_slice(&tables.places));
         let to = self.memory.tables.address();
-        self.card.driver().write(to, &bytes)?;
-        let at = |bytes: usize| to + (MOST_ROWS * bytes) as Address;
-        Ok(Placed {
-            rows: at(0),
-            groups: at(16),
-            asks: at(32),
-            places: at(96),
-            group_count: groups.len(),
-        })
+        self.card.driver().write(to, &bytes)
     }
 
-    fn block(
-        &self,
-        layer: usize,
-        block: &DecoderBlock,
-        rows: usize,
-        at: &Placed,
-        kept: &[Keep],
-    ) -> Result<()> {
-        let memory = self.memory;
-        let (x, normed, q) = (
-            memory.x.address(),
-            memory.normed.address(),
-            memory.q.address(),
-        );
+    fn block(&self, layer: usize, block: &DecoderBlock, shape: Shape, kept: &[Keep]) -> Result<()> {
+        let (memory, rows) = (self.memory, shape.rows);
+        let (x, q) = (memory.x.address(), memory.q.address());
         let (attended, hidden) = (memory.attended.address(), memory.hidden.address());
-        self.norm(&block.attn_norm, rows, 0)?;
-        self.self_attention(layer, &block.qkv, rows, at)?;
+        self.self_attention(layer, block, rows)?;
         let out = self.linear(&block.out, rows, attended, x);
         self.half.step_gemm(What::Residual, &out)?;
-        self.norm(&block.cross_norm, rows, 0)?;
-        let query = self.linear(&block.cross_query, rows, normed, q);
-        self.half.step_gemm(What::Half, &query)?;
+        let query = self.linear(&block.cross_query, rows, 0, q);
+        self.normed(What::Half, &block.cross_norm, query)?;
         let mut of_layer = kept.iter().filter(|keep| keep.layer == layer);
         of_layer.try_for_each(|keep| self.keep(keep))?;
-        self.cross_attention(layer, at)?;
+        self.cross_attention(layer, shape.groups)?;
         let out = self.linear(&block.cross_out, rows, attended, x);
         self.half.step_gemm(What::Residual, &out)?;
-        self.norm(&block.mlp_norm, rows, 0)?;
         let [first, second] = &block.mlp;
-        let first = self.linear(first, rows, normed, hidden);
-        self.half.step_gemm(What::Gelu, &first)?;
+        let first = self.linear(first, rows, 0, hidden);
+        self.normed(What::Gelu, &block.mlp_norm, first)?;
         let second = self.linear(second, rows, hidden, x);
         self.half.step_gemm(What::Residual, &second)
     }
 
+    /// A layer of the normed residual stream: the kernel for few rows takes the LayerNorm along.
+    fn normed(&self, what: What, norm: &LayerNorm, layer: StepGemm) -> Result<()> {
+        let rows = layer.b as usize;
+        if !self.half.norms_along(rows, self.dims.n_text_state) {
+            self.norm(norm, rows, 0)?;
+        }
+        let layer = StepGemm {
+            x: self.memory.normed.address(),
+            stream: self.memory.x.address(),
+            gamma: norm.gamma.address(),
+            beta: norm.beta.address(),
+            ..layer
+        };
+        self.half.step_gemm(what, &layer)
+    }
+
     /// Queries, keys and values, which are stored, then attention to all that the rows see.
-    fn self_attention(&self, layer: usize, qkv: &Linear, rows: usize, at: &Placed) -> Result<()> {
+    fn self_attention(&self, layer: usize, block: &DecoderBlock, rows: usize) -> Result<()> {
         let (memory, width) = (self.memory, self.dims.n_text_state);
         let bytes = (2 * self.pools.rows * self.dims.n_text_ctx * width) as Address;
         let keys = self.pools.text + 2 * layer as Address * bytes;
@@ -224,47 +356,59 @@ impl Decoder<'_> {
         let gemm = StepGemm {
             keys,
             values,
-            rows: at.rows,
-            ..self.linear(qkv, rows, memory.normed.address(), memory.q.address())
+            rows: memory.rows(),
+            ..self.linear(&block.qkv, rows, 0, memory.q.address())
         };
-        self.half.step_gemm(What::Qkv, &gemm)?;
+        self.normed(What::Qkv, &block.attn_norm, gemm)?;
         let call = SelfAttn {
             q: memory.q.address(),
             keys,
             values,
             out: memory.attended.address(),
-            rows: at.rows,
-            places: at.places,
+            rows: memory.rows(),
+            places: memory.places(),
             d: width as u32,
             context: self.dims.n_text_ctx as u32,
         };
         self.half.self_attention(self.dims.n_text_head, rows, &call)
     }
 
-    fn cross_attention(&self, layer: usize, at: &Placed) -> Result<()> {
-        let (heads, groups) = (self.dims.n_text_head, at.group_count);
-        let keys = self.keys(layer);
-        let blocks = heads * groups;
+    fn cross_attention(&self, layer: usize, groups: usize) -> Result<()> {
+        let heads = self.dims.n_text_head;
+        let (audio, blocks) = (self.audio(layer), heads * groups);
         let split = ((FULL + blocks / 2) / blocks).clamp(1, MOST_SPLIT);
         let call = CrossAttn {
             q: self.memory.q.address(),
-            keys,
-            values: keys + (self.pools.windows * self.window_bytes) as Address,
-            groups: at.groups,
+            keys: audio.keys,
+            values: audio.values,
+            key_scale: audio.key_scale,
+            value_scale: audio.value_scale,
+            groups: self.memory.groups(),
             out: self.memory.attended.address(),
             parts: self.memory.parts.address(),
             window_bytes: self.window_bytes as u64,
             d: self.dims.n_text_state as u32,
             padded: self.padded as u32,
             split: split as u64,
-            ..CrossAttn::zeroed()
         };
         self.half.cross_attention(heads, groups, &call)
     }
 
-    /// Where all windows' keys of a layer are.
-    pub fn keys(&self, layer: usize) -> Address {
-        self.pools.audio + (2 * layer * self.pools.windows * self.window_bytes) as Address
+    /// Where a layer's audio is.
+    pub fn audio(&self, layer: usize) -> Audio {
+        let windows = self.pools.windows;
+        let at = |i: usize| self.pools.audio + (i * windows * self.window_bytes) as Address;
+        let layers = self.dims.n_text_layer;
+        let scales = |i: usize| match self.bytes {
+            true => at(2 * layers) + (4 * i * windows * self.dims.n_text_state) as Address,
+            false => 0,
+        };
+        Audio {
+            keys: at(2 * layer),
+            values: at(2 * layer + 1),
+            key_scale: scales(2 * layer),
+            value_scale: scales(2 * layer + 1),
+        }
     }
 
     /// Keeps rows' queries, as words of two half floats.

@@ -1,4 +1,4 @@
-//! The audio encoder in half floats: one window of log-mel after another, its residual stream in half floats too.
+//! The audio encoder in half floats: windows of log-mel together, the residual stream in half floats too.
 
 use super::kernels::{After, EncFlash, EncGemm, EncNorm, Frames, Half, Positions};
 use crate::device::{Address, Card, Memory};
@@ -7,7 +7,10 @@ use crate::error::Result;
 use crate::model::gpu::load::{EncoderBlock, LayerNorm, Layers, Linear};
 use bytemuck::Zeroable as _;
 
-/// Memory that a window passes through.
+/// Windows that are encoded together.
+pub(in crate::model::gpu) const MOST_WINDOWS: usize = 8;
+
+/// Memory that windows pass through.
 pub(super) struct EncoderMemory {
     mel: Memory,
     frames: Memory,
@@ -34,6 +37,7 @@ impl EncoderMemory {
             2 * positions * hidden,
             2 * positions * width,
         ]
+        .map(|bytes| MOST_WINDOWS * bytes)
     }
 
     pub fn bytes(dims: &ModelDimensions) -> usize {
@@ -70,56 +74,67 @@ impl EncoderMemory {
     }
 }
 
-/// A window in the encoder.
+/// Windows in the encoder.
 pub(super) struct Encoder<'a> {
     pub card: &'a Card,
     pub half: &'a Half,
     pub layers: &'a Layers,
     pub dims: &'a ModelDimensions,
     pub memory: &'a EncoderMemory,
+    /// Of each window.
     pub positions: usize,
+    pub windows: usize,
 }
 
 impl Encoder<'_> {
     /// The whole encoder: its output is in [`EncoderMemory::output`].
-    pub fn forward(&self, mel: &[f32]) -> Result<()> {
-        self.stem(mel)?;
+    pub fn forward(&self, mels: &[&[f32]]) -> Result<()> {
+        self.stem(mels)?;
         let mut blocks = self.layers.encoder.iter();
         blocks.try_for_each(|block| self.block(block))?;
         self.norm(&self.layers.encoder_norm)
     }
 
     /// Both convolutions, plus positions. Three neighbouring frames are a row of a convolution's matrix.
-    pub fn stem(&self, mel: &[f32]) -> Result<()> {
+    pub fn stem(&self, mels: &[&[f32]]) -> Result<()> {
         let (memory, width) = (self.memory, self.dims.n_audio_state as u64);
-        let (n_mels, frames) = (self.dims.n_mels as u32, mel.len() / self.dims.n_mels);
-        let driver = self.card.driver();
-        driver.write(memory.mel.address(), bytemuck::cast_slice(mel))?;
-        self.half.frames(&Frames {
+        let (n_mels, frames) = (self.dims.n_mels as u64, INPUT_STRIDE * self.positions);
+        for (i, mel) in mels.iter().enumerate() {
+            let to = memory.mel.address() + (4 * i * mel.len()) as Address;
+            self.card.driver().write(to, bytemuck::cast_slice(mel))?;
+        }
+        let all = Frames {
             mel: memory.mel.address(),
             out: memory.frames.address(),
             next: memory.wide.address(),
             frames: frames as u32,
-            n_mels,
+            n_mels: n_mels as u32,
             d: width,
-        })?;
-        let [first, second] = &self.layers.convs;
-        let conv = |layer: &Linear, a: &Memory, a_row: u64, rows: usize, out: Address| EncGemm {
-            a_row,
-            ..self.linear(layer, a.address(), rows, out)
         };
+        self.half.frames(self.windows, &all)?;
+        let [first, second] = &self.layers.convs;
+        let padded = frames as u64 + 2;
         let out = memory.wide.address() + 2 * width;
-        let first = conv(first, &memory.frames, n_mels.into(), frames, out);
-        self.half.enc_gemm(After::Gelu, &first)?;
-        let step = INPUT_STRIDE as u64 * width;
-        let second = conv(second, &memory.wide, step, self.positions, memory.x());
-        self.half.enc_gemm(After::Gelu, &second)?;
-        let count = self.positions as u64 * width;
+        let first = EncGemm {
+            a_row: n_mels,
+            a_window: padded * n_mels,
+            out_window: padded * width,
+            ..self.linear(first, memory.frames.address(), frames, out)
+        };
+        self.half.enc_gemm(After::Gelu, &first, self.windows)?;
+        let second = EncGemm {
+            a_row: INPUT_STRIDE as u64 * width,
+            a_window: padded * width,
+            out_window: self.positions as u64 * width,
+            ..self.linear(second, memory.wide.address(), self.positions, memory.x())
+        };
+        self.half.enc_gemm(After::Gelu, &second, self.windows)?;
+        let period = self.positions as u64 * width;
         self.half.positions(&Positions {
             x: memory.x(),
             table: self.layers.audio_positions.address(),
-            count,
-            period: count,
+            count: self.windows as u64 * period,
+            period,
         })
     }
 
@@ -136,7 +151,7 @@ impl Encoder<'_> {
             d: self.dims.n_audio_state as u32,
         };
         self.half
-            .enc_attention(self.dims.n_audio_head, &attention)?;
+            .enc_attention(self.dims.n_audio_head, &attention, self.windows)?;
         self.through(After::Residual, &block.out, memory.attended.address(), x)?;
         self.norm(&block.mlp_norm)?;
         let [first, second] = &block.mlp;
@@ -156,14 +171,15 @@ impl Encoder<'_> {
             gamma: norm.gamma.address(),
             beta: norm.beta.address(),
             y: self.memory.normed.address(),
-            rows: self.positions as u32,
+            rows: (self.windows * self.positions) as u32,
             d: self.dims.n_audio_state as u32,
         })
     }
 
     fn through(&self, after: After, layer: &Linear, from: Address, to: Address) -> Result<()> {
-        let gemm = self.linear(layer, from, self.positions, to);
-        self.half.enc_gemm(after, &gemm)
+        // All windows' rows lie one after another.
+        let gemm = self.linear(layer, from, self.windows * self.positions, to);
+        self.half.enc_gemm(after, &gemm, 1)
     }
 
     /// Rows through a layer, onto what is there where it is a residual.

@@ -3,12 +3,14 @@
 
 use bytemuck::{NoUninit, Zeroable};
 
+use super::fast;
+use super::rank::PART;
 use crate::device::{Address, Card, Kernel, Launch, image};
 use crate::error::Result;
 use crate::model::gpu::objects;
 
 /// Names of the kernels, in the order of [`Half`]'s methods.
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 26] = [
     "halve",
     "pack_tiles",
     "mel_frames",
@@ -31,7 +33,14 @@ const NAMES: [&str; 22] = [
     "cross_sum",
     "cross_weights",
     "plain_place",
+    "kv_i8",
+    "cross_i8",
+    "rank_part",
+    "rank_row",
 ];
+
+/// Hopper, which has kernels of its own.
+const HOPPER: (u32, u32) = (9, 0);
 
 /// A row of a step.
 #[repr(C)]
@@ -52,14 +61,6 @@ pub(super) struct Group {
     pub rows: i32,
     pub window: i32,
     pub positions: i32,
-}
-
-/// Which row is asked about; the kernels' other questions are not asked.
-#[repr(C)]
-#[derive(Clone, Copy, NoUninit, Zeroable)]
-pub(super) struct Ask {
-    pub row: i32,
-    pub unused: [u32; 15],
 }
 
 #[repr(C)]
@@ -184,7 +185,7 @@ pub(super) struct DecNorm {
 }
 
 /// What a decoder's layer does with its product: the order of the kernels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum What {
     Half,
     Gelu,
@@ -248,7 +249,7 @@ pub(super) struct CrossAttn {
 /// Blocks that share a window's positions, at most.
 pub(super) const MOST_SPLIT: usize = 12;
 /// Floats of what one of them says.
-pub(super) const PART: usize = 528;
+pub(super) const CROSS_PART: usize = 528;
 
 #[repr(C)]
 #[derive(Clone, Copy, NoUninit, Zeroable)]
@@ -280,20 +281,67 @@ pub(super) struct Place {
     pub ldx: u32,
 }
 
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+pub(super) struct Rank {
+    pub logits: Address,
+    pub asks: Address,
+    pub sets: Address,
+    pub listed: Address,
+    pub parts: Address,
+    pub few: Address,
+    pub said: Address,
+    pub probability: Address,
+    pub vocab: u64,
+}
+
 /// The kernels, loaded onto a card.
 pub(in crate::model::gpu) struct Half {
     card: Card,
     kernels: Vec<Kernel>,
+    fast: Vec<Kernel>,
+    bytes: bool,
 }
 
 impl Half {
-    /// Loads them.
-    pub(in crate::model::gpu) fn load(card: &Card) -> Result<Self> {
+    /// Loads them. `bytes`: audio is kept as bytes.
+    pub(in crate::model::gpu) fn load(card: &Card, bytes: bool) -> Result<Self> {
         let image = image::pick(&objects(), card.info())?;
+        let fast = fast::names(card.info().arch == HOPPER);
+        let names: Vec<&str> = NAMES
+            .into_iter()
+            .chain(fast.iter().map(String::as_str))
+            .collect();
+        let mut kernels = card.driver().load(&image, &names)?;
+        let fast = kernels.split_off(NAMES.len());
         Ok(Self {
-            kernels: card.driver().load(&image, &NAMES)?,
+            kernels,
+            fast,
             card: card.clone(),
+            bytes,
         })
+    }
+
+    /// Whether audio is kept as bytes.
+    pub(in crate::model::gpu) fn bytes(&self) -> bool {
+        self.bytes
+    }
+
+    pub(super) fn card(&self) -> &Card {
+        &self.card
+    }
+
+    pub(super) fn fast_kernels(&self) -> &[Kernel] {
+        &self.fast
+    }
+
+    pub(super) fn hopper(&self) -> bool {
+        self.card.info().arch == HOPPER
+    }
+
+    /// Whether `small` was compiled for a ring of four stages: where a block may have 227 kB.
+    pub(super) fn ring_of_four(&self) -> bool {
+        matches!(self.card.info().arch, HOPPER | (10, 0))
     }
 
     fn launch<T: NoUninit>(
@@ -309,6 +357,10 @@ impl Half {
             grid: grid.map(|n| n as u32),
             threads,
             shared,
+            cluster: 1,
+            // All but the plain one wait for the kernel in front by themselves.
+            overlapped: NAMES[kernel] != "plain_place",
+            maps: &[],
             argument: bytemuck::bytes_of(argument),
         })
     }
@@ -327,9 +379,9 @@ impl Half {
         self.launch(1, [blocks, 1, 1], 256, 0, &Pack { from, to, n, k })
     }
 
-    pub(super) fn frames(&self, frames: &Frames) -> Result<()> {
+    pub(super) fn frames(&self, windows: usize, frames: &Frames) -> Result<()> {
         let blocks = frames.frames as usize / 32 + 1;
-        self.launch(2, [blocks, 1, 1], 256, 0, frames)
+        self.launch(2, [blocks, windows, 1], 256, 0, frames)
     }
 
     pub(super) fn positions(&self, positions: &Positions) -> Result<()> {
@@ -341,19 +393,35 @@ impl Half {
         self.launch(4, [norm.rows.div_ceil(8) as usize, 1, 1], 256, 0, norm)
     }
 
-    pub(super) fn enc_attention(&self, heads: usize, call: &EncFlash) -> Result<()> {
+    pub(super) fn enc_attention(
+        &self,
+        heads: usize,
+        call: &EncFlash,
+        windows: usize,
+    ) -> Result<()> {
+        if self.hopper() {
+            return self.enc_attn(heads, call, windows);
+        }
         let tiles = call.positions.div_ceil(64) as usize;
-        self.launch(5, [tiles, heads, 1], 128, 5 * 64 * 144, call)
+        self.launch(5, [tiles, heads, windows], 128, 5 * 64 * 144, call)
     }
 
-    pub(super) fn enc_gemm(&self, after: After, gemm: &EncGemm) -> Result<()> {
+    /// Rows of as many windows.
+    pub(super) fn enc_gemm(&self, after: After, gemm: &EncGemm, windows: usize) -> Result<()> {
+        if self.hopper() {
+            return self.enc_tiles(after, gemm, windows);
+        }
         let tiles = |n: u32| n.div_ceil(128) as usize;
-        let grid = [tiles(gemm.n), tiles(gemm.rows), 1];
+        let grid = [tiles(gemm.n), tiles(gemm.rows), windows];
         self.launch(6 + after as usize, grid, 256, 3 * 256 * 80, gemm)
     }
 
-    pub(super) fn lay_audio(&self, heads: usize, layout: &KvLayout) -> Result<()> {
-        let grid = [layout.padded as usize / 32, heads, 1];
+    /// Keys and values of windows that were encoded together, as half floats or as bytes with scales.
+    pub(super) fn lay_audio(&self, heads: usize, windows: usize, layout: &KvLayout) -> Result<()> {
+        if layout.key_scale != 0 {
+            return self.launch(22, [heads, windows, 1], 256, 0, layout);
+        }
+        let grid = [layout.padded as usize / 32, heads, windows];
         self.launch(9, grid, 128, 0, layout)
     }
 
@@ -366,6 +434,9 @@ impl Half {
     }
 
     pub(super) fn step_gemm(&self, what: What, gemm: &StepGemm) -> Result<()> {
+        if self.step_fast(what, gemm)? {
+            return Ok(());
+        }
         let tiles = |n: u32| n.div_ceil(64) as usize;
         let grid = [tiles(gemm.n), tiles(gemm.b), 1];
         self.launch(12 + what as usize, grid, 256, 3 * 128 * 80, gemm)
@@ -381,7 +452,8 @@ impl Half {
         groups: usize,
         call: &CrossAttn,
     ) -> Result<()> {
-        self.launch(18, [call.split as usize, heads, groups], 128, 0, call)?;
+        let kernel = if call.key_scale == 0 { 18 } else { 23 };
+        self.launch(kernel, [call.split as usize, heads, groups], 128, 0, call)?;
         match call.split {
             0 | 1 => Ok(()),
             _ => self.launch(19, [heads, groups, 1], 64, 0, call),
@@ -394,5 +466,12 @@ impl Half {
 
     pub(super) fn place(&self, rows: usize, place: &Place) -> Result<()> {
         self.launch(21, [rows, 1, 1], 128, 0, place)
+    }
+
+    /// As many questions about logits.
+    pub(super) fn rank(&self, asks: usize, rank: &Rank) -> Result<()> {
+        let parts = (rank.vocab as usize).div_ceil(PART);
+        self.launch(24, [parts, asks, 1], 256, 0, rank)?;
+        self.launch(25, [asks, 1, 1], 256, 0, rank)
     }
 }

@@ -3,24 +3,29 @@
 
 mod decoder;
 mod encoder;
+mod fast;
 mod kernels;
+mod rank;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use ::half::f16;
 use bytemuck::Zeroable as _;
 
 use super::load::{Lay, Layers};
-use super::stack::{Pools, Stack, Watched, positions};
-use super::tables::{Keep, Tables};
+use super::stack::{Pass, Pools, Stack, Watched, positions, read};
 use crate::device::{Address, Card, Memory};
 use crate::dims::ModelDimensions;
 use crate::error::Result;
 use crate::model::{EncoderStages, StateBytes};
-use decoder::{Decoder, DecoderMemory};
+use crate::ranking::{self, Answer};
+use decoder::{Decoder, DecoderMemory, MOST_TOKENS};
+pub(super) use encoder::MOST_WINDOWS;
 use encoder::{Encoder, EncoderMemory};
 pub(super) use kernels::Half;
 use kernels::{CrossWeights, Group, KvLayout, Place};
+use rank::{Asks, MOST_BEST, MOST_LISTED, Sets};
 
 /// A head's numbers.
 const HEAD: usize = 64;
@@ -76,26 +81,29 @@ fn halved(card: &Card, half: &Half, numbers: &[f32]) -> Result<Memory> {
 }
 
 /// Positions that a head of a window has room for.
-fn padded(dims: &ModelDimensions) -> usize {
-    dims.n_audio_ctx.next_multiple_of(BLOCK)
+fn padded(dims: &ModelDimensions, bytes: bool) -> usize {
+    let block = if bytes { 2 * BLOCK } else { BLOCK };
+    dims.n_audio_ctx.next_multiple_of(block)
 }
 
 /// Bytes of a window's keys in a layer.
-fn window_bytes(dims: &ModelDimensions) -> usize {
-    2 * padded(dims) * dims.n_text_state
+fn window_bytes(dims: &ModelDimensions, bytes: bool) -> usize {
+    let number = if bytes { 1 } else { 2 };
+    number * padded(dims, bytes) * dims.n_text_state
 }
 
-/// What a window and a row cost.
-pub(super) fn state_bytes(dims: &ModelDimensions) -> StateBytes {
+/// What a window and a row cost. `bytes`: audio is kept as bytes, with a scale a dimension.
+pub(super) fn state_bytes(dims: &ModelDimensions, bytes: bool) -> StateBytes {
+    let scales = if bytes { 4 * dims.n_text_state } else { 0 };
     StateBytes {
-        window: 2 * dims.n_text_layer * window_bytes(dims),
+        window: 2 * dims.n_text_layer * (window_bytes(dims, bytes) + scales),
         row: 2 * 2 * dims.n_text_layer * dims.n_text_state * dims.n_text_ctx,
     }
 }
 
 /// Bytes of workspace.
 pub(super) fn work_bytes(dims: &ModelDimensions) -> usize {
-    EncoderMemory::bytes(dims) + DecoderMemory::bytes(dims)
+    EncoderMemory::bytes(dims) + DecoderMemory::bytes(dims) + Sets::bytes(dims.n_vocab)
 }
 
 /// Encoder and decoder with their memory.
@@ -107,8 +115,13 @@ pub(super) struct HalfStack {
     pools: Pools,
     encoder: EncoderMemory,
     decoder: DecoderMemory,
-    /// 0, 1, 2, … as many as the audio pool has places, or a decoder heads.
+    /// 0, 1, 2, … as many as a decoder has heads.
     numbers: Memory,
+    /// Where windows that are encoded together go.
+    places: Memory,
+    sets: RefCell<Sets>,
+    /// Whether audio is kept as bytes.
+    bytes: bool,
 }
 
 impl HalfStack {
@@ -119,8 +132,11 @@ impl HalfStack {
         dims: &ModelDimensions,
         pools: Pools,
     ) -> Result<Self> {
-        let count = pools.windows.max(dims.n_text_head) as i32;
+        let count = dims.n_text_head as i32;
         Ok(Self {
+            places: card.memory(4 * MOST_WINDOWS)?,
+            sets: RefCell::new(Sets::new(card, dims.n_vocab)?),
+            bytes: half.bytes(),
             numbers: card.memory_of(&(0..count).collect::<Vec<i32>>())?,
             encoder: EncoderMemory::new(card, dims)?,
             decoder: DecoderMemory::new(card, dims)?,
@@ -132,14 +148,15 @@ impl HalfStack {
         })
     }
 
-    fn encoder(&self, mel: &[f32]) -> Encoder<'_> {
+    fn encoder(&self, mels: &[&[f32]]) -> Encoder<'_> {
         Encoder {
             card: &self.card,
             half: &self.half,
             layers: &self.layers,
             dims: &self.dims,
             memory: &self.encoder,
-            positions: positions(&self.dims, mel),
+            positions: mels.first().map_or(0, |mel| positions(&self.dims, mel)),
+            windows: mels.len(),
         }
     }
 
@@ -151,8 +168,9 @@ impl HalfStack {
             dims: &self.dims,
             memory: &self.decoder,
             pools: self.pools,
-            window_bytes: window_bytes(&self.dims),
-            padded: padded(&self.dims),
+            window_bytes: window_bytes(&self.dims, self.bytes),
+            padded: padded(&self.dims, self.bytes),
+            bytes: self.bytes,
         }
     }
 
@@ -172,36 +190,42 @@ impl HalfStack {
 }
 
 impl Stack for HalfStack {
-    fn encode(&self, mel: &[f32], slot: usize) -> Result<()> {
-        let (encoder, decoder) = (self.encoder(mel), self.decoder());
-        encoder.forward(mel)?;
+    fn encode(&self, mels: &[&[f32]], slots: &[usize]) -> Result<()> {
+        let (encoder, decoder) = (self.encoder(mels), self.decoder());
+        let places: Vec<i32> = slots.iter().map(|slot| *slot as i32).collect();
+        let driver = self.card.driver();
+        driver.write(self.places.address(), bytemuck::cast_slice(&places))?;
+        encoder.forward(mels)?;
         for (layer, block) in self.layers.decoder.iter().enumerate() {
             encoder.listen(&block.cross_kv)?;
-            let keys = decoder.keys(layer);
+            let audio = decoder.audio(layer);
             let layout = KvLayout {
                 kv: self.encoder.keys_values(),
-                keys,
-                values: keys + (self.pools.windows * decoder.window_bytes) as Address,
-                windows: self.number(slot),
+                keys: audio.keys,
+                values: audio.values,
+                key_scale: audio.key_scale,
+                value_scale: audio.value_scale,
+                windows: self.places.address(),
                 window_bytes: decoder.window_bytes as u64,
                 positions: encoder.positions as u32,
                 d: self.dims.n_text_state as u32,
                 padded: decoder.padded as u64,
-                ..KvLayout::zeroed()
             };
-            self.half.lay_audio(self.dims.n_text_head, &layout)?;
+            let heads = self.dims.n_text_head;
+            self.half.lay_audio(heads, mels.len(), &layout)?;
         }
         Ok(())
     }
 
     fn stages(&self, mel: &[f32]) -> Result<EncoderStages> {
-        let encoder = self.encoder(mel);
+        let mels = [mel];
+        let encoder = self.encoder(&mels);
         let numbers = encoder.positions * self.dims.n_audio_state;
-        encoder.stem(mel)?;
+        encoder.stem(&mels)?;
         let stem = self.read(self.encoder.x(), numbers)?;
         encoder.block(&self.layers.encoder[0])?;
         let block0 = self.read(self.encoder.x(), numbers)?;
-        encoder.forward(mel)?;
+        encoder.forward(&mels)?;
         let output = self.read(self.encoder.output(), numbers)?;
         Ok(EncoderStages {
             stem,
@@ -210,12 +234,28 @@ impl Stack for HalfStack {
         })
     }
 
-    fn forward(&self, tables: &Tables, kept: &[Keep]) -> Result<()> {
-        self.decoder().forward(tables, kept)
-    }
-
-    fn logits(&self) -> Address {
-        self.decoder.logits()
+    /// The card ranks, but for what it has no room for.
+    fn answer(&self, pass: Pass<'_>) -> Result<Vec<Answer>> {
+        let mut sets = self.sets.borrow_mut();
+        sets.next_step();
+        let asks = Asks::new(&mut sets, pass.queries, MOST_TOKENS)?;
+        let decoder = self.decoder();
+        decoder.forward(&pass.tables, pass.kept, &asks, sets.address())?;
+        let (said, probabilities) = decoder.said(&asks)?;
+        let n_vocab = self.dims.n_vocab;
+        let mut answers = Vec::with_capacity(pass.queries.len());
+        for (i, (_, query)) in pass.queries.iter().enumerate() {
+            if asks.on_host[i] {
+                let row = self.decoder.logits() + (4 * i * n_vocab) as Address;
+                let logits = read(&self.card, row, n_vocab)?;
+                answers.push(ranking::answer(&logits, query));
+                continue;
+            }
+            let said = &said[i * MOST_BEST..][..MOST_BEST];
+            let probabilities = probabilities.get(i * MOST_LISTED..).unwrap_or_default();
+            answers.push(rank::answer(query, said, probabilities));
+        }
+        Ok(answers)
     }
 
     fn cross_weights(&self, call: &Watched<'_>) -> Result<()> {
@@ -243,7 +283,9 @@ impl Stack for HalfStack {
             .memory_of(&(0..tokens).map(group).collect::<Vec<_>>())?;
         let weights = CrossWeights {
             q: own.address(),
-            keys: decoder.keys(call.layer),
+            keys: decoder.audio(call.layer).keys,
+            key_scale: decoder.audio(call.layer).key_scale,
+            bytes: self.bytes.into(),
             groups: groups.address(),
             heads: self.number(call.head),
             out: call.to,

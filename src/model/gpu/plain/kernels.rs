@@ -168,6 +168,9 @@ impl Plain {
             grid: grid.map(|n| n as u32),
             threads,
             shared: 4 * floats as u32,
+            cluster: 1,
+            overlapped: false,
+            maps: &[],
             argument: bytemuck::bytes_of(argument),
         })
     }

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use bytemuck::Zeroable as _;
 
 use super::load::Layers;
-use super::stack::{Pools, Stack, Watched, positions, read};
-use super::tables::{Keep, Tables};
+use super::stack::{Pass, Pools, Stack, Watched, positions, rank_here, read};
 use crate::device::{Address, Card};
 use crate::dims::ModelDimensions;
 use crate::error::Result;
 use crate::model::{EncoderStages, StateBytes};
+use crate::ranking::Answer;
 use decoder::{Decoder, DecoderMemory, window_floats};
 use encoder::{Encoder, EncoderMemory};
 pub(super) use kernels::Plain;
@@ -84,11 +84,15 @@ impl PlainStack {
 }
 
 impl Stack for PlainStack {
-    fn encode(&self, mel: &[f32], slot: usize) -> Result<()> {
-        let encoder = self.encoder(mel);
-        encoder.forward(mel)?;
-        let mut blocks = self.layers.decoder.iter().enumerate();
-        blocks.try_for_each(|(i, block)| encoder.listen(&block.cross_kv, self.keys(slot, i)))
+    fn encode(&self, mels: &[&[f32]], slots: &[usize]) -> Result<()> {
+        for (mel, slot) in mels.iter().zip(slots) {
+            let encoder = self.encoder(mel);
+            encoder.forward(mel)?;
+            for (i, block) in self.layers.decoder.iter().enumerate() {
+                encoder.listen(&block.cross_kv, self.keys(*slot, i))?;
+            }
+        }
+        Ok(())
     }
 
     fn stages(&self, mel: &[f32]) -> Result<EncoderStages> {
@@ -107,7 +111,8 @@ impl Stack for PlainStack {
         })
     }
 
-    fn forward(&self, tables: &Tables, kept: &[Keep]) -> Result<()> {
+    /// Logits come to the CPU, which ranks them.
+    fn answer(&self, pass: Pass<'_>) -> Result<Vec<Answer>> {
         let decoder = Decoder {
             card: &self.card,
             plain: &self.kernels,
@@ -116,11 +121,20 @@ impl Stack for PlainStack {
             memory: &self.decoder,
             pools: self.pools,
         };
-        decoder.forward(tables, kept)
-    }
-
-    fn logits(&self) -> Address {
-        self.decoder.logits()
+        let mut tables = pass.tables;
+        tables.asked = pass.queries.iter().map(|(row, _)| *row as i32).collect();
+        tables.asked.sort_unstable();
+        tables.asked.dedup();
+        decoder.forward(&tables, pass.kept)?;
+        let n_vocab = self.dims.n_vocab;
+        let floats = tables.asked.len() * n_vocab;
+        let logits = read(&self.card, self.decoder.logits(), floats)?;
+        let row_of = |i: usize| {
+            let row = pass.queries[i].0 as i32;
+            let place = tables.asked.binary_search(&row).unwrap_or_default();
+            &logits[place * n_vocab..][..n_vocab]
+        };
+        Ok(rank_here(pass.cpu, pass.queries, &row_of))
     }
 
     fn cross_weights(&self, call: &Watched<'_>) -> Result<()> {
