@@ -62,8 +62,7 @@ impl ComputeType {
     }
 
     /// Whether only a GPU computes in it.
-    #[must_use]
-    pub const fn needs_gpu(self) -> bool {
+    pub(crate) const fn needs_gpu(self) -> bool {
         matches!(self, Self::F16 | Self::Int8Float16)
     }
 }
