@@ -232,7 +232,7 @@ impl Driver for Recording {
         let used = tensor.dimensions as usize - 1;
         // As the copy engine has it: 16 bytes are the least that it counts in.
         let even = |stride: &u64| *stride > 0 && stride.is_multiple_of(8);
-        if !strides[..used].iter().all(even) || tensor.address % 16 != 0 {
+        if !strides[..used].iter().all(even) || !tensor.address.is_multiple_of(16) {
             let reason = format!("a tensor that the copy engine does not take: {tensor:?}");
             return Err(error(&self.info.id, reason));
         }

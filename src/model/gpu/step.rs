@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_pass_has_so_many_rows_and_questions() {
-        assert_eq!(passes(3, &[0, 2]), [0..3]);
+        assert_eq!(passes(3, &[0, 2]), vec![0..3; 1]);
         assert_eq!(passes(300, &[299]), [0..256, 256..300]);
         let twice: Vec<usize> = (0..200).flat_map(|row| [row, row]).collect();
         assert_eq!(passes(200, &twice), [0..128, 128..200]);

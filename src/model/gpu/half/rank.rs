@@ -213,6 +213,7 @@ pub(super) fn answer(query: &Query<'_>, said: &[Said], probabilities: &[f32]) ->
     let choice = |said: &Said| Choice {
         token: said.token as u32,
         logprob: said.logprob,
+        bonus: 0.0,
     };
     let mut found = said.iter().filter(|said| said.token >= 0).map(choice);
     match query.want {
@@ -234,6 +235,7 @@ fn filled_up(mut best: Vec<Choice>, k: usize) -> Vec<Choice> {
             best.push(Choice {
                 token,
                 logprob: f32::NEG_INFINITY,
+                bonus: 0.0,
             });
         }
     }
