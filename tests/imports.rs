@@ -66,6 +66,7 @@ const FRONTS: &[&str] = &[
     "attention",
     "eval",
     "batcher",
+    "vad",
 ];
 const FREE: &[&str] = &["error", "options", "dims", "transcript"];
 /// Rooms of the law that are still to be built.

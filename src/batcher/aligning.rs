@@ -8,7 +8,7 @@ use crate::dims::ModelDimensions;
 use crate::model::CrossWeights;
 use crate::options::DecodingOptions;
 use crate::ranking::{AllowedRuns, Answer, Constraint, Query, Wanted};
-use crate::timing::start_positions;
+use crate::timing::{HeadWeights, start_positions};
 use crate::tokenizer::Tokenizer;
 
 /// The cross-attention heads, layer and head each, that follow the audio. Cheap to clone.
@@ -84,13 +84,18 @@ impl Aligning {
     /// What was found.
     pub fn finish(self, answers: &[Answer], weights: &CrossWeights, positions: usize) -> Alignment {
         let probability = |answer: &Answer| answer.probabilities().first().copied();
+        let heads = HeadWeights {
+            weights: &weights.weights,
+            tokens: weights.tokens,
+            positions: weights.positions,
+        };
         Alignment {
             probabilities: answers
                 .iter()
                 .map(|answer| probability(answer).unwrap_or(f32::NAN))
                 .collect(),
             text_tokens: self.text_tokens,
-            starts: start_positions(weights, self.lead, positions),
+            starts: start_positions(heads, self.lead, positions),
         }
     }
 }

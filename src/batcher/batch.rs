@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::IDLE_STATES;
-use super::drafting::write_ahead;
+use super::ahead::write_ahead;
 use super::inbox::Answer;
 use super::intake::{Encoded, Intake, caught};
 use super::slot::Slot;

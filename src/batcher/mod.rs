@@ -4,6 +4,7 @@
 //! steps. Gates, temperature, seed and fallback belong to the window, so what shares its batch
 //! never changes its result. Slots bound both the windows and the rows of beams in memory.
 
+mod ahead;
 mod aligning;
 mod batch;
 mod counts;

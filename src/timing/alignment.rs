@@ -1,6 +1,5 @@
 //! From attention weights to a time for each token.
 
-use crate::model::CrossWeights;
 use crate::tokenizer::Tokenizer;
 
 /// Positions that the median filter looks at.
@@ -24,18 +23,31 @@ pub fn closed_text(tokenizer: &Tokenizer, tokens: &[u32]) -> Vec<u32> {
     text.collect()
 }
 
+/// What the heads that follow the audio gave its positions.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadWeights<'a> {
+    /// `(heads, tokens, positions)`; each token's sum to 1.
+    pub weights: &'a [f32],
+    /// Tokens that were fed.
+    pub tokens: usize,
+    /// Positions of the audio.
+    pub positions: usize,
+}
+
 /// The position at which each text token begins, then the end, among the first `positions`: of the weights of a
 /// start sequence of `lead` tokens, `<|notimestamps|>`, the text and its end. Empty without positions.
 #[must_use]
-pub fn start_positions(found: &CrossWeights, lead: usize, positions: usize) -> Vec<usize> {
+pub fn start_positions(found: HeadWeights<'_>, lead: usize, positions: usize) -> Vec<usize> {
     let positions = positions.min(found.positions);
     let rows = found.tokens.saturating_sub(lead + 1);
     if positions == 0 || rows == 0 {
         return Vec::new();
     }
+    let planes = found.weights.chunks_exact(found.tokens * found.positions);
+    let heads = planes.len();
     let mut matrix = vec![0.0; rows * positions];
     let mut scratch = Vec::new();
-    for plane in found.weights.chunks_exact(found.tokens * found.positions) {
+    for plane in planes {
         add_head(
             plane,
             (lead, found.positions),
@@ -44,7 +56,7 @@ pub fn start_positions(found: &CrossWeights, lead: usize, positions: usize) -> V
             &mut matrix,
         );
     }
-    let scale = 1.0 / found.heads.len() as f32;
+    let scale = 1.0 / heads as f32;
     matrix.iter_mut().for_each(|x| *x *= scale);
     first_positions(&warp(&matrix, rows, positions), rows)
 }

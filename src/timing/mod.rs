@@ -17,7 +17,7 @@ mod split;
 mod tests;
 mod words;
 
-pub use alignment::{closed_text, start_positions};
+pub use alignment::{HeadWeights, closed_text, start_positions};
 pub use known::{KnownWord, bare, known_words, same_words};
 pub use segments::{Punctuation, add_word_times};
 pub use words::find_words;

@@ -4,16 +4,12 @@
 use bytemuck::NoUninit;
 
 use super::kernels::{After, EncFlash, EncGemm, Half, StepGemm, What};
+use super::names::{CHUNKS, MIDS};
 use crate::device::{Address, Kernel, Launch, Tensor, TensorMap};
 use crate::error::Result;
 
 /// Rows up to which reading the weights is all that counts.
 const FEW_ROWS: usize = 8;
-/// Columns of weights that one stage of `small`'s ring holds; the widest that divides a layer's is taken.
-const CHUNKS: [usize; 3] = [640, 512, 384];
-/// Rows, stages of the ring, stages where the weights share it, of each `mid`.
-const MIDS: [(usize, usize, usize); 5] =
-    [(16, 8, 8), (32, 8, 8), (64, 4, 6), (128, 4, 4), (256, 3, 3)];
 /// Blocks that an H100 or H200 runs side by side where one fills a multiprocessor.
 const PROCESSORS: usize = 132;
 /// Rows of the encoder from which on the wider tile pays.
@@ -21,30 +17,7 @@ const MANY_POSITIONS: usize = 2_000;
 /// Positions that the encoder's attention on Hopper takes together, a warpgroup.
 const GROUP: usize = 64;
 
-const WHATS: [&str; 5] = ["half", "gelu", "residual", "qkv", "logits"];
-const AFTERS: [&str; 3] = ["plain", "gelu", "residual"];
-
-/// Names of the kernels, in the order that [`Half`] finds them by: `small` for every chip, the rest for Hopper.
-pub(super) fn names(hopper: bool) -> Vec<String> {
-    let of = |kind: &str| WHATS.map(|what| format!("{kind}_{what}"));
-    let mut names: Vec<String> = CHUNKS
-        .iter()
-        .flat_map(|chunk| of(&format!("small_{chunk}")))
-        .collect();
-    if hopper {
-        let mids = MIDS
-            .iter()
-            .flat_map(|(rows, ..)| of(&format!("mid_{rows}")));
-        names.extend(mids);
-        for wide in [256, 128] {
-            names.extend(AFTERS.map(|after| format!("enc_tiles_{wide}_{after}")));
-        }
-        names.extend(["enc_attn_3".to_owned(), "enc_attn_2".to_owned()]);
-    }
-    names
-}
-
-/// Where each kind begins among [`names`].
+/// Where each kind begins among the [`names`](super::names::names).
 const MID: usize = 15;
 const TILES: usize = 40;
 const ATTENTION: usize = 46;
@@ -267,11 +240,12 @@ impl Half {
 
 #[cfg(test)]
 mod tests {
+    use super::super::names;
     use super::*;
 
     #[test]
     fn kernels_are_found_by_their_place() {
-        let names = names(true);
+        let names = names::names(true);
         assert_eq!(names[5 + What::Qkv as usize], "small_512_qkv");
         assert_eq!(names[MID + 10 + What::Logits as usize], "mid_64_logits");
         assert_eq!(
@@ -279,7 +253,7 @@ mod tests {
             "enc_tiles_128_gelu"
         );
         assert_eq!(names[ATTENTION..], ["enc_attn_3", "enc_attn_2"]);
-        assert_eq!(names[..15], super::names(false));
+        assert_eq!(names[..15], names::names(false));
     }
 
     #[test]

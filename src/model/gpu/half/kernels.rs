@@ -3,7 +3,7 @@
 
 use bytemuck::{NoUninit, Zeroable};
 
-use super::fast;
+use super::names;
 use super::rank::PART;
 use crate::device::{Address, Card, Kernel, Launch, image};
 use crate::error::Result;
@@ -307,7 +307,7 @@ impl Half {
     /// Loads them. `bytes`: audio is kept as bytes.
     pub(in crate::model::gpu) fn load(card: &Card, bytes: bool) -> Result<Self> {
         let image = image::pick(&objects(), card.info())?;
-        let fast = fast::names(card.info().arch == HOPPER);
+        let fast = names::names(card.info().arch == HOPPER);
         let names: Vec<&str> = NAMES
             .into_iter()
             .chain(fast.iter().map(String::as_str))

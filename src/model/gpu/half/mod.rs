@@ -5,6 +5,7 @@ mod decoder;
 mod encoder;
 mod fast;
 mod kernels;
+mod names;
 mod rank;
 
 use std::cell::RefCell;

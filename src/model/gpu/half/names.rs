@@ -1,0 +1,30 @@
+//! The names of the kernels that are faster for some.
+
+/// Columns of weights that one stage of `small`'s ring holds; the widest that divides a layer's is taken.
+pub(super) const CHUNKS: [usize; 3] = [640, 512, 384];
+/// Rows, stages of the ring, stages where the weights share it, of each `mid`.
+pub(super) const MIDS: [(usize, usize, usize); 5] =
+    [(16, 8, 8), (32, 8, 8), (64, 4, 6), (128, 4, 4), (256, 3, 3)];
+
+const WHATS: [&str; 5] = ["half", "gelu", "residual", "qkv", "logits"];
+const AFTERS: [&str; 3] = ["plain", "gelu", "residual"];
+
+/// Names of the kernels, in the order that `Half` finds them by: `small` for every chip, the rest for Hopper.
+pub(super) fn names(hopper: bool) -> Vec<String> {
+    let of = |kind: &str| WHATS.map(|what| format!("{kind}_{what}"));
+    let mut names: Vec<String> = CHUNKS
+        .iter()
+        .flat_map(|chunk| of(&format!("small_{chunk}")))
+        .collect();
+    if hopper {
+        let mids = MIDS
+            .iter()
+            .flat_map(|(rows, ..)| of(&format!("mid_{rows}")));
+        names.extend(mids);
+        for wide in [256, 128] {
+            names.extend(AFTERS.map(|after| format!("enc_tiles_{wide}_{after}")));
+        }
+        names.extend(["enc_attn_3".to_owned(), "enc_attn_2".to_owned()]);
+    }
+    names
+}
