@@ -170,10 +170,10 @@ const LONG: &[(&[&str], &str)] = &[
     // WhisperX and others
     (
         &["align-model", "no-align", "interpolate-method"],
-        "word times are not built in yet",
+        "word times are openai/whisper's, from the model's own attention: --word-timestamps True",
     ),
     (
-        &["resume", "skip"],
+        &["skip"],
         "--skip-existing passes over recordings whose outputs are there",
     ),
 ];
