@@ -45,7 +45,9 @@ def test_other_threads_go_on_meanwhile(model, fox):
 
 def test_an_interrupt_ends_the_work():
     program = (
-        "import undertone, numpy as np\n"
+        "import signal, undertone, numpy as np\n"
+        # Where the tests run in the background, interrupts are ignored from the start.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "model = undertone.WhisperModel('base', compute_type='int8')\n"
         "noise = np.random.default_rng(0).normal(0, 0.1, 16_000 * 1200).astype(np.float32)\n"
         "segments, info = model.transcribe(noise, language='en')\n"
