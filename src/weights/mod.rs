@@ -38,7 +38,7 @@ use self::parts::Parts;
 pub use self::tensor::{Encoding, WeightTensor};
 pub use self::var_builder::var_builder;
 use crate::dims::ModelDimensions;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Where a model's tensors come from.
 pub trait WeightSource: Send + Sync {
@@ -128,6 +128,23 @@ pub trait WeightSource: Send + Sync {
     fn vocabulary(&self) -> Option<&[Vec<u8>]> {
         None
     }
+}
+
+/// A tensor's numbers, of a shape that the model's sizes ask for.
+pub(crate) fn floats_of_shape(
+    source: &dyn WeightSource,
+    name: &str,
+    shape: &[usize],
+) -> Result<Vec<f32>> {
+    let found = source.shape(name)?;
+    if found != shape {
+        return Err(Error::Weights {
+            file: source.file().to_path_buf(),
+            tensor: Some(name.to_owned()),
+            reason: format!("has shape {found:?} where {shape:?} is due"),
+        });
+    }
+    source.floats(name)
 }
 
 /// Opens a file of weights, or the one in a folder.

@@ -11,12 +11,12 @@ use super::embedding::Embedding;
 use super::encoder::{Encoder, EncoderBlock};
 use super::packed::{PackedFile, Recorder};
 use crate::dims::ModelDimensions;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::Cpu;
 use crate::kernels::conv::PackedConv;
 use crate::kernels::linear::PackedLinear;
 use crate::model::ComputeType;
-use crate::weights::{Adapted, EMBEDDING, WeightSource};
+use crate::weights::{Adapted, EMBEDDING, WeightSource, floats_of_shape};
 
 /// The layers of a network by their names. Clones share their memory, and so does a network that differs in
 /// a few of them.
@@ -306,15 +306,7 @@ impl<'a> Loader<'a> {
     }
 
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let found = self.source.shape(name)?;
-        if found != shape {
-            return Err(Error::Weights {
-                file: self.source.file().to_path_buf(),
-                tensor: Some(name.to_owned()),
-                reason: format!("has shape {found:?} where {shape:?} is due"),
-            });
-        }
-        self.source.floats(name)
+        floats_of_shape(self.source, name, shape)
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::device::{Address, Memory};
 use crate::dims::ModelDimensions;
-use crate::error::{Error, Result};
-use crate::weights::{Adapted, EMBEDDING, WeightSource};
+use crate::error::Result;
+use crate::weights::{Adapted, EMBEDDING, WeightSource, floats_of_shape};
 
 /// Numbers on the card, by the name of what they are. Clones share them, and so does a network that differs in a
 /// few of them.
@@ -277,14 +277,6 @@ impl<'a> Loader<'a> {
     }
 
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        let found = self.source.shape(name)?;
-        if found != shape {
-            return Err(Error::Weights {
-                file: self.source.file().to_path_buf(),
-                tensor: Some(name.to_owned()),
-                reason: format!("has shape {found:?} where {shape:?} is due"),
-            });
-        }
-        self.source.floats(name)
+        floats_of_shape(self.source, name, shape)
     }
 }
