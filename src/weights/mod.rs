@@ -54,7 +54,7 @@ pub trait WeightSource: Send + Sync {
     /// `(outputs, inputs, width)`. Key projections have no bias.
     ///
     /// # Errors
-    /// [`Error::Weights`](crate::error::Error::Weights) where no Whisper of these sizes has such a
+    /// [`Error::Weights`] where no Whisper of these sizes has such a
     /// tensor.
     fn tensor(&self, name: &str) -> Result<WeightTensor<'_>>;
 
@@ -91,7 +91,7 @@ pub trait WeightSource: Send + Sync {
     /// number is finite is seen by [`floats`](Self::floats).
     ///
     /// # Errors
-    /// [`Error::Weights`](crate::error::Error::Weights) naming the tensor.
+    /// [`Error::Weights`] naming the tensor.
     fn verify(&self) -> Result<()> {
         Ok(())
     }
@@ -150,8 +150,8 @@ pub(crate) fn floats_of_shape(
 /// Opens a file of weights, or the one in a folder.
 ///
 /// # Errors
-/// [`Error::File`](crate::error::Error::File) where it cannot be read, else
-/// [`Error::Weights`](crate::error::Error::Weights) naming the file, and the tensor where one is at
+/// [`Error::File`] where it cannot be read, else
+/// [`Error::Weights`] naming the file, and the tensor where one is at
 /// fault.
 pub fn open(path: &Path) -> Result<Box<dyn WeightSource>> {
     let file = weights_file(path)?;
