@@ -14,7 +14,7 @@ pub mod attention {
 /// Windows of the caller's own making.
 pub mod batcher {
     pub use crate::batcher::{
-        AlignWay, AlignWords, AlignmentHeads, Batcher, Capacity, Inbox, WindowJob,
+        AlignWay, AlignWords, Batcher, Capacity, Inbox, WatchedHeads, WindowJob,
     };
     pub use crate::decoding::{DecodingResult, bias};
 }

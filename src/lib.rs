@@ -153,7 +153,8 @@ pub use error::{Error, Result};
 pub use kernels::SimdLevel;
 pub use model::{ComputeType, Description, Executor, StateBytes};
 pub use options::{
-    DecodingOptions, Gates, Phrase, Sampling, SuppressTokens, Task, TranscribeOptions, read_phrases,
+    AlignmentHeads, DecodingOptions, Gates, Phrase, Sampling, SuppressTokens, Task,
+    TranscribeOptions, read_phrases,
 };
 pub use tokenizer::{language_code, language_name};
 pub use transcript::{

@@ -1,5 +1,6 @@
 //! What a request asks for. Names and defaults are openai/whisper's.
 
+mod heads;
 mod phrases;
 mod sampling;
 
@@ -13,6 +14,8 @@ use crate::error::{Error, Result};
 use crate::transcript::SpeechSpan;
 use crate::vad::VadOptions;
 
+pub use heads::AlignmentHeads;
+pub(crate) use heads::upper_half;
 pub use phrases::{Phrase, read_phrases};
 pub use sampling::Sampling;
 
@@ -213,6 +216,8 @@ pub struct TranscribeOptions {
     pub channel: Option<usize>,
     /// Whether each word's times are found; they draw segments to their words and move the next window.
     pub word_timestamps: bool,
+    /// The attention heads by which words are placed.
+    pub alignment_heads: AlignmentHeads,
     /// Marks that are merged with the word behind them.
     pub prepend_punctuations: String,
     /// Marks that are merged with the word before them.
@@ -265,6 +270,7 @@ impl Default for TranscribeOptions {
             channel_names: Vec::new(),
             channel: None,
             word_timestamps: false,
+            alignment_heads: AlignmentHeads::default(),
             prepend_punctuations: PREPEND_PUNCTUATIONS.into(),
             append_punctuations: APPEND_PUNCTUATIONS.into(),
             hallucination_silence_threshold: None,

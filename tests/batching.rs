@@ -9,7 +9,7 @@ use undertone::attention::{
 };
 use undertone::internals::attention::Naive;
 use undertone::internals::batcher::{
-    AlignWay, AlignWords, AlignmentHeads, Batcher, Capacity, DecodingResult, Inbox, WindowJob, bias,
+    AlignWay, AlignWords, Batcher, Capacity, DecodingResult, Inbox, WatchedHeads, WindowJob, bias,
 };
 use undertone::internals::tokenizer::Tokenizer;
 use undertone::{
@@ -76,7 +76,7 @@ pub fn jobs(dims: &ModelDimensions, mels: &[Vec<f32>], count: usize) -> Vec<Wind
     let tokenizer = concat!(env!("CARGO_MANIFEST_DIR"), "/models/pico/tokenizer.json");
     let tokenizer = Tokenizer::from_file(tokenizer.as_ref(), None).unwrap();
     let expected = bias(&tokenizer, &expected);
-    let heads: AlignmentHeads = [(0, 0), last].into();
+    let heads: WatchedHeads = [(0, 0), last].into();
     let languages = ["en", "de", "fr", "es"];
     let ladders: [&[f64]; 4] = [&[0.0], &[0.7], &[0.0, 0.4], &[0.0, 0.2, 1.0]];
     let job = |i: usize| {

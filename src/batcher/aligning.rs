@@ -12,13 +12,13 @@ use crate::timing::{HeadWeights, start_positions};
 use crate::tokenizer::Tokenizer;
 
 /// The cross-attention heads, layer and head each, that follow the audio. Cheap to clone.
-pub type AlignmentHeads = Arc<[(usize, usize)]>;
+pub type WatchedHeads = Arc<[(usize, usize)]>;
 
 /// How a window's text is aligned with its audio.
 #[derive(Clone, Debug)]
 pub struct AlignWords {
     /// The heads to watch.
-    pub heads: AlignmentHeads,
+    pub heads: WatchedHeads,
     /// Positions (20 ms each) of the window's own audio; what follows is padding.
     pub positions: usize,
     /// Which text, and by what.

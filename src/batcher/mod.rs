@@ -22,7 +22,7 @@ mod worker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub use aligning::{AlignWay, AlignWords, AlignmentHeads};
+pub use aligning::{AlignWay, AlignWords, WatchedHeads};
 pub use counts::Counts;
 pub use front::Batcher;
 pub use inbox::Inbox;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::aligning::Aligning;
 use super::drafting::Draft;
 use super::inbox::Reply;
-use super::{AlignWay, AlignWords, AlignmentHeads, WindowJob};
+use super::{AlignWay, AlignWords, WatchedHeads, WindowJob};
 use crate::decoding::fallback;
 use crate::decoding::{DecodingResult, Step, WindowDecoder, loop_in};
 use crate::error::{Error, Result};
@@ -263,7 +263,7 @@ impl Slot {
         &mut self,
         network: &dyn Network,
         tokenizer: &Tokenizer,
-        heads: &AlignmentHeads,
+        heads: &WatchedHeads,
         text: Vec<u32>,
         result: DecodingResult,
     ) -> Option<DecodingResult> {

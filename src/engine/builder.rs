@@ -11,12 +11,13 @@ use std::sync::atomic::AtomicU64;
 use super::packed;
 use super::{Engine, Loaded};
 use crate::attention::{self, AttentionBackend};
-use crate::batcher::{AlignmentHeads, Batcher, Capacity};
+use crate::batcher::{Batcher, Capacity, WatchedHeads};
 use crate::device::DeviceChoice;
 use crate::dims::ModelDimensions;
 use crate::error::{Error, Result};
 use crate::kernels::SimdLevel;
 use crate::model::{ComputeType, Executor};
+use crate::options::upper_half;
 use crate::tokenizer::{Tokenizer, mistaken_model};
 use crate::weights::WeightSource;
 use crate::weights::hub::{self, HubConfig, ModelFiles};
@@ -273,7 +274,7 @@ impl EngineBuilder {
 
 /// The heads that word times are found by: those that the files beside the weights name, else the
 /// catalogue's, else every head of the upper half of the layers, as openai/whisper takes them.
-pub(super) fn alignment_heads(files: &ModelFiles, dims: &ModelDimensions) -> AlignmentHeads {
+pub(super) fn alignment_heads(files: &ModelFiles, dims: &ModelDimensions) -> WatchedHeads {
     let inside = |heads: &[(usize, usize)]| {
         let fits =
             |(layer, head): &(usize, usize)| *layer < dims.n_text_layer && *head < dims.n_text_head;
@@ -283,13 +284,8 @@ pub(super) fn alignment_heads(files: &ModelFiles, dims: &ModelDimensions) -> Ali
         .iter()
         .filter_map(|name| heads_named_in(&files.dir.join(name)));
     let known = files.entry.map(|entry| entry.alignment_heads.clone());
-    let upper_half = || {
-        let layers = dims.n_text_layer / 2..dims.n_text_layer;
-        let heads = |layer| (0..dims.n_text_head).map(move |head| (layer, head));
-        layers.flat_map(heads).collect()
-    };
     let found = named.chain(known).find(|heads| inside(heads));
-    found.unwrap_or_else(upper_half).into()
+    found.map_or_else(|| upper_half(dims), Into::into)
 }
 
 /// `alignment_heads` of a JSON file beside the weights.

@@ -43,7 +43,7 @@ impl<'a> Client<'a> {
     /// A source of its own among those that share the batcher.
     ///
     /// # Errors
-    /// A journal that cannot be opened.
+    /// A journal that cannot be opened, heads that the model does not have.
     pub fn new(
         engine: &'a Engine,
         mel: &'a LogMel,
@@ -59,7 +59,10 @@ impl<'a> Client<'a> {
             cancel: &control.cancel,
             source: engine.next_source(),
             inbox: Inbox::default(),
-            align: options.word_timestamps.then(|| engine.align_words()),
+            align: match options.word_timestamps {
+                true => Some(engine.align_words(&options.alignment_heads)?),
+                false => None,
+            },
             journal: journal.transpose()?,
             known: VecDeque::new(),
             asked: HashMap::new(),

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::attention::Plan;
 use crate::audio::{self, AudioInfo, AudioOptions, Input};
 use crate::batcher::{
-    AlignWay, AlignWords, AlignmentHeads, Batcher, Cancel, Capacity, Counts, WindowJob,
+    AlignWay, AlignWords, Batcher, Cancel, Capacity, Counts, WatchedHeads, WindowJob,
 };
 use crate::dims::{FRAMES_PER_SECOND, ModelDimensions, N_FRAMES, N_SAMPLES};
 use crate::error::{Error, Result};
@@ -29,7 +29,7 @@ use crate::kernels::SimdLevel;
 use crate::longform::{clips_past_the_end, unused_hotwords};
 use crate::mel::{self, LogMel};
 use crate::model::{Description, Network};
-use crate::options::{DecodingOptions, Gates, Task, TranscribeOptions};
+use crate::options::{AlignmentHeads, DecodingOptions, Gates, Task, TranscribeOptions};
 use crate::tokenizer::{Tokenizer, is_auto, language_code};
 use crate::transcript::{LanguageProbabilities, Segment, SegmentSink, Transcript};
 use crate::vad::{Detector, Heard};
@@ -66,7 +66,7 @@ struct Loaded {
     warnings: Vec<String>,
     /// What is to be said of where the network is computed.
     device_note: Option<String>,
-    alignment_heads: AlignmentHeads,
+    alignment_heads: WatchedHeads,
     /// What looks for speech computes at this level.
     level: Option<SimdLevel>,
 }
@@ -227,6 +227,7 @@ impl Engine {
     pub fn check(&self, options: &TranscribeOptions) -> Result<TranscribeOptions> {
         options.validate()?;
         self.check_task(options.decoding.task)?;
+        self.align_words(&options.alignment_heads)?;
         let mut options = options.clone();
         let named = options.decoding.language.take();
         let named = named.filter(|language| !is_auto(language));
@@ -466,12 +467,12 @@ impl Engine {
     }
 
     /// How words are timed.
-    fn align_words(&self) -> AlignWords {
-        AlignWords {
-            heads: self.0.alignment_heads.clone(),
+    fn align_words(&self, heads: &AlignmentHeads) -> Result<AlignWords> {
+        Ok(AlignWords {
+            heads: heads.of(&self.0.alignment_heads, self.0.network.dims())?,
             positions: N_FRAMES / 2,
             way: AlignWay::Again,
-        }
+        })
     }
 
     /// A number for whoever sends windows to the batcher: sources take turns there.

@@ -8,6 +8,7 @@
 use std::io::{ErrorKind, Read, Result as IoResult, Seek, SeekFrom};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use memchr::memmem;
 use symphonia::core::audio::Channels;
 use symphonia::core::checksum::Crc8Ccitt;
 use symphonia::core::codecs::CodecParameters;
@@ -25,6 +26,8 @@ use crate::audio::source::Source;
 use crate::audio::tags::tag_bytes;
 
 const MARKER: &[u8; 4] = b"fLaC";
+/// The letters that a stream and the tags behind one begin with.
+const BEGINNINGS: [&[u8]; 4] = [MARKER, b"ID3", b"TAG", b"APETAGEX"];
 /// What a stream begins with: the marker and the header of its description, which is the last block
 /// or not.
 const BEGIN_BYTES: usize = 8;
@@ -358,32 +361,33 @@ impl Read for StreamBytes {
 impl StreamBytes {
     fn read_frames(&self, at: u64, buf: &mut [u8]) -> IoResult<usize> {
         let end = self.seam.get().map_or(u64::MAX, |seam| seam.end);
-        let wanted = end.saturating_sub(at).min(buf.len() as u64);
+        let wanted = end.saturating_sub(at).min(buf.len() as u64) as usize;
         let mut source = lock(&self.source);
-        let bytes = source.upto(at, wanted + BEGIN_BYTES as u64 - 1)?;
-        let mut n = bytes.len().min(wanted as usize);
-        for candidate in candidates(&bytes).take_while(|begin| *begin < wanted as usize) {
+        let n = source.read_at(at, &mut buf[..wanted])?;
+        for candidate in candidates(&buf[..n]) {
             if let Some(seam) = seam(&mut source, at + candidate as u64)? {
                 self.seam.get_or_init(|| seam);
-                n = candidate;
-                break;
+                return Ok(candidate);
             }
         }
-        buf[..n].copy_from_slice(&bytes[..n]);
         Ok(n)
     }
 }
 
-/// Where a stream or a tag may begin.
-fn candidates(bytes: &[u8]) -> impl Iterator<Item = usize> {
-    let begins = |bytes: &[u8]| match bytes[0] {
-        b'f' => bytes.starts_with(MARKER),
-        b'I' => bytes.starts_with(b"ID3"),
-        b'T' => bytes.starts_with(b"TAG"),
-        b'A' => bytes.starts_with(b"APETAGEX"),
-        _ => false,
-    };
-    (0..bytes.len()).filter(move |at| begins(&bytes[*at..]))
+/// Where a stream or a tag may begin, in order; the last bytes may hold no more than a part of its
+/// letters.
+fn candidates(bytes: &[u8]) -> Vec<usize> {
+    let whole = BEGINNINGS
+        .iter()
+        .flat_map(|letters| memmem::find_iter(bytes, letters));
+    let cut = (bytes.len().saturating_sub(BEGIN_BYTES - 1)..bytes.len()).filter(|at| {
+        BEGINNINGS
+            .iter()
+            .any(|letters| letters.starts_with(&bytes[*at..]))
+    });
+    let mut found: Vec<usize> = whole.chain(cut).collect();
+    found.sort_unstable();
+    found
 }
 
 /// The seam that begins with `end`: tags up to the file's end or another stream, or just the latter.
@@ -457,6 +461,15 @@ mod tests {
         ] {
             assert_eq!(ends(&chance), None, "{} bytes", chance.len());
         }
+    }
+
+    #[test]
+    fn beginnings_are_found_where_a_read_cuts_them() {
+        let bytes = b"fLaC..ID3.TAGID..APETAGEX.fLa";
+        assert_eq!(candidates(bytes), [0, 6, 10, 17, 20, 26]);
+        assert_eq!(candidates(b"xAPETAGE"), [1, 4]);
+        assert_eq!(candidates(b"xAPETAGx"), [4]);
+        assert_eq!(candidates(b""), [0; 0]);
     }
 
     #[test]

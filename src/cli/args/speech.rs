@@ -8,6 +8,7 @@ use clap::{ArgAction, Args};
 use super::vad::VadArgs;
 use super::values::{Setting, parse_bool, parse_compute_type, parse_language};
 use crate::model::Executor;
+use crate::options::AlignmentHeads;
 
 /// Which model, and how the engine computes.
 #[derive(Args, Debug, Clone)]
@@ -465,6 +466,10 @@ pub struct WordArgs {
     /// Find each word's times
     #[arg(long, value_name = "BOOL", value_parser = parse_bool, default_value = "false", action = ArgAction::Set)]
     pub word_timestamps: bool,
+    /// Attention heads that place words: known (the model's own), upper_half (of the layers, as
+    /// openai/whisper for weights without a name), or LAYER.HEAD,LAYER.HEAD…
+    #[arg(long, value_name = "HEADS", default_value = "known")]
+    pub alignment_heads: AlignmentHeads,
     /// Punctuation that belongs to the next word
     #[arg(
         long,

@@ -31,6 +31,7 @@ pub(super) fn options(args: &SpeechArgs, task: Task) -> Result<TranscribeOptions
             .unwrap_or_default(),
         prefix: d.prefix.clone(),
         word_timestamps: args.words.word_timestamps || args.output.subtitles == "readable",
+        alignment_heads: args.words.alignment_heads.clone(),
         prepend_punctuations: args.words.prepend_punctuations.clone(),
         append_punctuations: args.words.append_punctuations.clone(),
         hallucination_silence_threshold: args.gates.hallucination_silence_threshold.0,
