@@ -17,6 +17,10 @@ use undertone::{ComputeType, Engine, Input, TranscribeOptions, internals};
 use errors::raise;
 use transcription::Transcription;
 
+// As in the program: large tensors come and go at every operation.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A loaded model; any thread may use it.
 #[pyclass(name = "Engine", frozen)]
 struct PyEngine(Engine);
