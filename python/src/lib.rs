@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use numpy::{IntoPyArray, PyArray1};
 use pyo3::prelude::*;
 use undertone::weights::hub::{self, HubConfig};
-use undertone::{ComputeType, Engine, Input, TranscribeOptions, internals};
+use undertone::{ComputeType, DeviceChoice, Engine, Input, TranscribeOptions, internals};
 
 use errors::raise;
 use transcription::Transcription;
@@ -56,14 +56,17 @@ impl PyEngine {
     fn new(
         py: Python<'_>,
         model: &str,
+        device: &str,
         compute_type: &str,
         threads: usize,
         hub: Hub,
         packed_dir: PathBuf,
     ) -> PyResult<Self> {
+        let device: DeviceChoice = device.parse().map_err(raise)?;
         let compute: ComputeType = compute_type.parse().map_err(raise)?;
         let mut builder = Engine::builder()
             .model(model)
+            .device(device)
             .compute_type(compute)
             .hub(hub.into())
             .packed_dir(packed_dir);
@@ -109,6 +112,12 @@ impl PyEngine {
     #[getter]
     fn can_translate(&self) -> bool {
         self.0.can_translate()
+    }
+
+    /// Which device was taken, where that was left to the machine and it has a GPU.
+    #[getter]
+    fn device_note(&self) -> Option<&str> {
+        self.0.device_note()
     }
 
     #[getter]

@@ -97,13 +97,25 @@ def test_what_is_not_carried_is_refused_by_name(model, fox):
                 pipeline.transcribe(fox, **{name: value})
     with pytest.raises(TypeError, match="no_such_thing"):
         model.transcribe(fox, no_such_thing=1)
-    for name, value in {"files": {}, "revision": "main", "inter_threads": 2, "device_index": 1}.items():
+    for name, value in {"files": {}, "revision": "main", "inter_threads": 2}.items():
         with pytest.raises(TypeError, match=name):
             undertone.WhisperModel("base", **{name: value})
-    with pytest.raises(ValueError, match="compute_type: float16"):
-        undertone.WhisperModel("base", compute_type="float16")
-    with pytest.raises(ValueError, match="device: cuda"):
-        undertone.WhisperModel("base", device="cuda")
+    with pytest.raises(ValueError, match="compute_type: bfloat16"):
+        undertone.WhisperModel("base", compute_type="bfloat16")
+
+
+def test_devices_that_cannot_serve_are_errors():
+    with pytest.raises(ValueError, match="compute_type: f16 is for a GPU"):
+        undertone.WhisperModel("base", device="cpu", compute_type="float16")
+    with pytest.raises(TypeError, match="device_index"):
+        undertone.WhisperModel("base", device="cpu", device_index=1)
+    with pytest.raises(RuntimeError, match="cuda"):
+        undertone.WhisperModel("base", device="cuda", device_index=99)
+    with pytest.raises(ValueError, match="tpu"):
+        undertone.WhisperModel("base", device="tpu")
+
+
+def test_not_carried_by_decode_audio(fox):
     with pytest.raises(TypeError, match="split_stereo"):
         undertone.decode_audio(fox, split_stereo=True)
 

@@ -1,4 +1,4 @@
-"""A Whisper speech engine: it writes speech down, or translates it into English, on the CPU.
+"""A Whisper speech engine: it writes speech down, or translates it into English, on the CPU or an NVIDIA GPU.
 
 Two worlds meet here; a script changes its import and nothing else::
 

@@ -93,6 +93,14 @@ class TranscriptionInfo:
     vad_options: VadOptions | None
 
 
+def tell(engine: _native.Engine) -> None:
+    """Logs what a loaded engine has to say."""
+    if engine.device_note:
+        logger.info("%s", engine.device_note)
+    for warning in engine.warnings:
+        logger.warning("%s", warning)
+
+
 class WhisperModel:
     """A loaded model. Any number of threads may use it; what they transcribe at the same time shares
     the decoder's steps.
@@ -100,10 +108,10 @@ class WhisperModel:
     Args:
       model_size_or_path: A name of the catalogue (``base``), ``owner/name`` on the Hub, a folder or a
         file of weights in any of the formats that the engine reads.
-      device: ``auto`` or ``cpu``.
-      device_index: 0, the only CPU.
-      compute_type: ``float32`` (the default: openai/whisper's tokens) or ``int8`` (two to three times
-        as fast, for a few more errors).
+      device: ``auto`` (an NVIDIA GPU that can do what is asked, else the CPU), ``cpu`` or ``cuda``.
+      device_index: The GPU's number.
+      compute_type: ``float32`` (the default: openai/whisper's tokens), ``int8`` (on the CPU, two to three
+        times as fast, for a few more errors), or ``float16`` and ``int8_float16`` on a GPU.
       cpu_threads: Threads to compute with; 0 is one for each core.
       num_workers: Taken and not needed: one engine serves all threads.
       download_root: Where models are kept; by default the user's cache.
@@ -113,7 +121,8 @@ class WhisperModel:
     Raises:
       RuntimeError: The model is nowhere to be had, or damaged.
       TypeError: ``files``, ``revision`` or another argument that is not carried.
-      ValueError: A device or compute type that this build has not.
+      RuntimeError: A GPU that was asked for and cannot serve; the message says what is missing.
+      ValueError: A device or compute type that there is not.
     """
 
     def __init__(
@@ -131,9 +140,6 @@ class WhisperModel:
         use_auth_token: str | bool | None = None,
         **model_kwargs: Any,
     ) -> None:
-        _options.check_device(device)
-        if device_index not in (0, [0]):
-            _options.refuse("device_index", device_index, "there is one CPU")
         if files is not None:
             _options.refuse("files", "...", "give the path of a folder or a file")
         if revision is not None:
@@ -142,13 +148,13 @@ class WhisperModel:
             _options.refuse(name, value, "it is an option of CTranslate2")
         self.engine = _native.Engine(
             str(model_size_or_path),
+            _options.device_name(device, device_index),
             _options.compute_type(compute_type),
             cpu_threads,
             hub_config(download_root, local_files_only, use_auth_token),
             packed_dir(),
         )
-        for warning in self.engine.warnings:
-            logger.warning("%s", warning)
+        tell(self.engine)
 
     @property
     def supported_languages(self) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from . import _native, _options, _progress
 from ._audio import SAMPLE_RATE, AudioInput, native_audio
 from ._hub import hub_config, packed_dir
-from ._model import APPEND_PUNCTUATIONS, PREPEND_PUNCTUATIONS, TEMPERATURES, format_timestamp
+from ._model import APPEND_PUNCTUATIONS, PREPEND_PUNCTUATIONS, TEMPERATURES, format_timestamp, tell
 
 logger = logging.getLogger("undertone")
 
@@ -124,15 +124,15 @@ def load_model(
 
     Args:
       name: As :class:`WhisperModel` takes it.
-      device: ``None``, ``"auto"`` or ``"cpu"``.
+      device: ``None`` or ``"auto"`` (a GPU that can do what is asked, else the CPU), ``"cpu"``, ``"cuda"`` or
+        ``"cuda:1"``; a ``torch.device`` is fine.
       download_root: Where models are kept; by default the user's cache.
       in_memory: Taken and not needed: weights are mapped.
-      compute_type: ``float32`` (openai/whisper's tokens) or ``int8``.
+      compute_type: ``float32`` (openai/whisper's tokens) or ``int8``; on a GPU ``float16``, ``int8_float16``.
       threads: Threads to compute with; 0 is one for each core.
     """
-    _options.check_device("auto" if device is None else device)
+    place = _options.device_name("auto" if device is None else device)
     hub = hub_config(download_root)
-    engine = _native.Engine(name, _options.compute_type(compute_type), threads, hub, packed_dir())
-    for warning in engine.warnings:
-        logger.warning("%s", warning)
+    engine = _native.Engine(name, place, _options.compute_type(compute_type), threads, hub, packed_dir())
+    tell(engine)
     return Whisper(engine)

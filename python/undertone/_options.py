@@ -16,8 +16,11 @@ COMPUTE_TYPES: Mapping[str, str] = {
     "f32": "f32",
     "int8": "int8",
     "int8_float32": "int8",
+    "float16": "f16",
+    "f16": "f16",
+    "int8_float16": "int8_float16",
 }
-"""CTranslate2's names, as far as a CPU has them, and ours."""
+"""CTranslate2's names, as far as they are carried, and ours. Those with 16-bit floats need a GPU."""
 
 Options = dict[str, Any]
 
@@ -41,9 +44,15 @@ def compute_type(name: str) -> str:
     return found
 
 
-def check_device(device: object) -> None:
-    if str(device) not in ("auto", "cpu"):
-        raise ValueError(f"device: {device} cannot be used: this build computes on the CPU")
+def device_name(device: object, index: int | Iterable[int] = 0) -> str:
+    """The engine's name of a device, a torch.device or a name and a number: ``cuda:1``."""
+    name = str(device)
+    numbers = [index] if isinstance(index, int) else list(index)
+    if name == "cuda":
+        return f"cuda:{','.join(str(number) for number in numbers)}"
+    if numbers != [0]:
+        refuse("device_index", index, f"the device {name} has no other")
+    return name
 
 
 def refuse(name: str, value: object, why: str) -> None:
