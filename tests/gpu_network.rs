@@ -155,7 +155,7 @@ fn memory_is_planned_for_the_windows_that_are_wanted_or_that_fit() {
                 "{} of {memory}",
                 recording.taken()
             );
-            network.feeding().most_windows.unwrap()
+            network.feeding().most.unwrap().windows
         })
     };
     assert_eq!(most(2 << 30, 8).unwrap(), 8);

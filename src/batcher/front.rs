@@ -35,7 +35,7 @@ impl Batcher {
         tokenizer: Arc<Tokenizer>,
         capacity: Capacity,
     ) -> Result<Self> {
-        let capacity = capacity.at_most(network.feeding().most_windows);
+        let capacity = capacity.at_most(network.feeding().most);
         let queue = Arc::new(FairQueue::new(capacity.windows.max(2)));
         let intake = Intake::new(queue.clone(), network, draft, tokenizer, capacity);
         let tally = intake.tally.clone();

@@ -132,8 +132,7 @@ impl Intake {
         }
         let mut pending = Vec::with_capacity(fresh.len());
         for (task, mel) in fresh {
-            let spare = self.lock().spare.pop();
-            match spare.map_or_else(|| self.network.audio_state(), Ok) {
+            match self.audio() {
                 Ok(audio) => pending.push((task, mel, audio)),
                 Err(error) => self.give_up(task, None, error),
             }
@@ -145,6 +144,18 @@ impl Intake {
             }
         }
         encoded
+    }
+
+    /// Memory for a window's audio. Where there is no more, what detection encoded gives way.
+    fn audio(&self) -> Result<AudioState> {
+        let mut state = self.lock();
+        if let Some(spare) = state.spare.pop() {
+            return Ok(spare);
+        }
+        match self.network.audio_state() {
+            Err(_) if !state.detected.is_empty() => Ok(state.detected.remove(0).audio),
+            other => other,
+        }
     }
 
     /// Encodes into the states; if a call fails, each window by itself, so that one bad window does not end

@@ -27,6 +27,7 @@ pub use counts::Counts;
 pub use front::Batcher;
 pub use inbox::Inbox;
 
+use crate::model::Most;
 use crate::options::{DecodingOptions, Gates};
 use crate::ranking::Bias;
 
@@ -94,8 +95,8 @@ impl Capacity {
 
 impl Capacity {
     /// No more windows, and rows of them, than an executor has memory for.
-    fn at_most(self, most_windows: Option<usize>) -> Self {
-        match most_windows.map(Self::of_windows) {
+    fn at_most(self, most: Option<Most>) -> Self {
+        match most {
             Some(most) => Self {
                 windows: self.windows.min(most.windows),
                 rows: self.rows.min(most.rows),

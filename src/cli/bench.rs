@@ -86,12 +86,13 @@ fn one_file(engine: &Engine, options: &TranscribeOptions, file: &Path) -> Result
     let mut audio = [network.audio_state()?];
     let on_card = network.describe().executor == "gpu";
     let mut text = network.text_state(1)?;
+    let allowed = AllowedRuns::new(network.dims().n_vocab, &[]);
     let encoder_s = median(RUNS, || {
         drop(network.encode(&[&window], &mut audio));
         if on_card {
             // A card may still be computing; a step waits for it.
             text.reset(1);
-            drop(decoder_step(network, &mut text, &audio[0], 300));
+            drop(decoder_step(network, &mut text, &audio[0], &allowed, 300));
         }
     });
     let step_s = decoder_steps(network, engine, &audio[0])?;
@@ -151,10 +152,11 @@ fn log_mel(engine: &Engine, file: &Path) -> crate::Result<LogMel> {
 /// Seconds of one step of one row, in the middle of a text, its best token chosen.
 fn decoder_steps(network: &dyn Network, engine: &Engine, audio: &AudioState) -> crate::Result<f64> {
     let mut text = network.text_state(1)?;
-    decoder_step(network, &mut text, audio, engine.tokenizer().sot())?;
+    let allowed = AllowedRuns::new(network.dims().n_vocab, &[]);
+    decoder_step(network, &mut text, audio, &allowed, engine.tokenizer().sot())?;
     let started = Instant::now();
     let mut tokens = (0..TOKENS).map(|i| u32::try_from(i).unwrap_or(0) + 300);
-    tokens.try_for_each(|token| decoder_step(network, &mut text, audio, token))?;
+    tokens.try_for_each(|token| decoder_step(network, &mut text, audio, &allowed, token))?;
     Ok(started.elapsed().as_secs_f64() / TOKENS as f64)
 }
 
@@ -162,14 +164,14 @@ fn decoder_step(
     network: &dyn Network,
     text: &mut TextState,
     audio: &AudioState,
+    allowed: &AllowedRuns,
     token: u32,
 ) -> crate::Result<()> {
     let n_vocab = network.dims().n_vocab;
-    let allowed = AllowedRuns::new(n_vocab, &[]);
     let query = Query {
         row: 0,
         at: 0,
-        constraint: Constraint::plain(&allowed, n_vocab),
+        constraint: Constraint::plain(allowed, n_vocab),
         want: Wanted::Best,
     };
     let window = StepWindow {

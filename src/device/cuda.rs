@@ -6,10 +6,11 @@
 
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::ptr::{null, null_mut};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUresult};
 
+use super::pinned::{Pinned, Staging};
 use super::{Address, CardInfo, Driver, Graph, Kernel, Launch, Tensor, TensorMap, error};
 use crate::error::Result;
 
@@ -17,6 +18,8 @@ use crate::error::Result;
 const OLDEST_DRIVER: c_int = 12_000;
 /// Shared memory that a block has without asking.
 const USUAL_SHARED: u32 = 48 << 10;
+/// Bytes up to which the driver takes a copy along by itself; it would wait for a longer one.
+const SHORT_COPY: usize = 16 << 10;
 
 /// A card, its context and its stream.
 pub(super) struct Cuda {
@@ -25,6 +28,8 @@ pub(super) struct Cuda {
     context: sys::CUcontext,
     stream: sys::CUstream,
     loaded: Mutex<Loaded>,
+    pinned: Mutex<Vec<Pinned>>,
+    staging: Mutex<Option<Staging>>,
 }
 
 /// Code objects, and their kernels with the shared memory that each was last allowed.
@@ -39,6 +44,13 @@ struct Loaded {
 unsafe impl Send for Cuda {}
 // SAFETY: as above; the driver orders what threads queue at the same time.
 unsafe impl Sync for Cuda {}
+
+const NOT_SHARED: &str = "memory that is not shared with the host";
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing in here is ever half changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What a call of the driver said, in its words.
 fn said(result: CUresult) -> String {
@@ -55,7 +67,7 @@ fn said(result: CUresult) -> String {
     format!("{} ({})", words[1], words[0])
 }
 
-fn ok(card: &str, what: &str, result: CUresult) -> Result<()> {
+pub(super) fn ok(card: &str, what: &str, result: CUresult) -> Result<()> {
     match result {
         CUresult::CUDA_SUCCESS => Ok(()),
         other => Err(error(card, format!("{what}: {}", said(other)))),
@@ -169,6 +181,8 @@ impl Cuda {
             context,
             stream,
             loaded: Mutex::default(),
+            pinned: Mutex::default(),
+            staging: Mutex::default(),
         })
     }
 
@@ -184,7 +198,7 @@ impl Cuda {
 
     /// A kernel, allowed to use as much shared memory.
     fn function(&self, kernel: Kernel, shared: u32) -> Result<sys::CUfunction> {
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = locked(&self.loaded);
         let found = loaded.kernels.get_mut(kernel.0);
         let (function, allowed) = found.ok_or_else(|| error(&self.info.id, "no such kernel"))?;
         if shared > *allowed {
@@ -246,16 +260,60 @@ impl Driver for Cuda {
         Ok(address)
     }
 
+    fn share(&self, bytes: usize) -> Result<Address> {
+        self.enter()?;
+        let memory = Pinned::take(&self.info.id, bytes)?;
+        let address = memory.address();
+        locked(&self.pinned).push(memory);
+        Ok(address)
+    }
+
+    fn post(&self, to: Address, bytes: &[u8]) -> Result<()> {
+        let mut pinned = locked(&self.pinned);
+        let mut there = pinned.iter_mut().filter_map(|m| m.part(to, bytes.len()));
+        let there = there.next().ok_or_else(|| error(&self.info.id, NOT_SHARED))?;
+        there.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn fetch(&self, from: Address, bytes: &mut [u8]) -> Result<()> {
+        self.wait()?;
+        let mut pinned = locked(&self.pinned);
+        let mut there = pinned.iter_mut().filter_map(|m| m.part(from, bytes.len()));
+        let there = there.next().ok_or_else(|| error(&self.info.id, NOT_SHARED))?;
+        bytes.copy_from_slice(there);
+        Ok(())
+    }
+
     fn release(&self, address: Address) {
-        if self.enter().is_ok() {
-            // SAFETY: `address` came from `allocate`, and its owner is gone. The call waits for kernels that
-            // still use it; where the card is lost, there is nothing to give back to.
-            let _ = unsafe { sys::cuMemFree_v2(address) };
+        if self.enter().is_err() {
+            // Where the card is lost, there is nothing to give back to.
+            return;
         }
+        let mut pinned = locked(&self.pinned);
+        if let Some(at) = pinned.iter().position(|m| m.address() == address) {
+            // Kernels that are still queued may write there.
+            drop(self.wait());
+            pinned.swap_remove(at);
+            return;
+        }
+        // SAFETY: `address` came from `allocate`, and its owner is gone. The call waits for kernels that still use
+        // it.
+        let _ = unsafe { sys::cuMemFree_v2(address) };
     }
 
     fn write(&self, to: Address, bytes: &[u8]) -> Result<()> {
         self.enter()?;
+        if bytes.len() > SHORT_COPY {
+            let mut staging = locked(&self.staging);
+            if staging.is_none() {
+                *staging = Some(Staging::new(&self.info.id)?);
+            }
+            return match &mut *staging {
+                Some(staging) => staging.copy(to, bytes, self.stream),
+                None => Ok(()),
+            };
+        }
         let from = bytes.as_ptr().cast();
         // SAFETY: `bytes` are readable; from memory that is not pinned, the driver has copied them when it
         // returns. Where `to` is wrong, the driver says so.
@@ -291,7 +349,7 @@ impl Driver for Cuda {
             self.ok(name, found)?;
             functions.push((function, USUAL_SHARED));
         }
-        let mut all = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = locked(&self.loaded);
         all.modules.push(module);
         let first = all.kernels.len();
         all.kernels.extend(functions);
@@ -376,14 +434,14 @@ impl Driver for Cuda {
         };
         worked?;
         self.ok("a recording", made)?;
-        let mut all = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = locked(&self.loaded);
         all.graphs.push(ready);
         Ok(Graph(all.graphs.len() - 1))
     }
 
     fn replay(&self, graph: Graph) -> Result<()> {
         self.enter()?;
-        let all = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = locked(&self.loaded);
         let found = all.graphs.get(graph.0).copied();
         drop(all);
         let graph = found.ok_or_else(|| error(&self.info.id, "no such recording"))?;
@@ -403,6 +461,8 @@ impl Drop for Cuda {
         if self.enter().is_err() {
             return;
         }
+        locked(&self.pinned).clear();
+        locked(&self.staging).take();
         let loaded = self
             .loaded
             .get_mut()

@@ -7,6 +7,8 @@
 mod choice;
 #[cfg(feature = "gpu")]
 mod cuda;
+#[cfg(feature = "gpu")]
+mod pinned;
 pub mod image;
 pub mod recording;
 
@@ -113,8 +115,26 @@ pub trait Driver: Send + Sync {
     /// Where there is not as much.
     fn allocate(&self, bytes: usize) -> Result<Address>;
 
-    /// Gives memory back.
+    /// Takes memory of the host that the card sees too, at the same address: kernels read and write it over the bus.
+    ///
+    /// # Errors
+    /// Where there is not as much.
+    fn share(&self, bytes: usize) -> Result<Address>;
+
+    /// Gives memory back, of either kind.
     fn release(&self, address: Address);
+
+    /// Writes shared memory at once, whatever is queued.
+    ///
+    /// # Errors
+    /// Memory that is not [shared](Self::share).
+    fn post(&self, to: Address, bytes: &[u8]) -> Result<()>;
+
+    /// Waits for all that was asked for, and reads shared memory.
+    ///
+    /// # Errors
+    /// Memory that is not shared; what went wrong in earlier launches.
+    fn fetch(&self, from: Address, bytes: &mut [u8]) -> Result<()>;
 
     /// Copies onto the card; `bytes` may be used again when this returns.
     ///
@@ -238,6 +258,19 @@ impl Card {
         })
     }
 
+    /// Takes memory of the host that the card sees too.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where there is not as much.
+    pub fn shared(&self, bytes: usize) -> Result<Memory> {
+        let address = self.0.share(bytes.max(16))?;
+        Ok(Memory {
+            card: self.clone(),
+            address,
+            bytes,
+        })
+    }
+
     /// Memory that holds these numbers.
     ///
     /// # Errors
@@ -250,7 +283,7 @@ impl Card {
     }
 }
 
-/// Memory on a card, given back when it is dropped.
+/// Memory on a card, or shared with it, given back when it is dropped.
 pub struct Memory {
     card: Card,
     address: Address,

@@ -58,10 +58,16 @@ impl Noted {
     }
 }
 
+/// Memory by where it begins.
+type Allocations = BTreeMap<Address, Vec<u8>>;
+
+const NOT_SHARED: &str = "memory that is not shared with the host";
+
 #[derive(Default)]
 struct State {
     kernels: Vec<String>,
-    memory: BTreeMap<Address, Vec<u8>>,
+    memory: Allocations,
+    shared: Allocations,
     taken: usize,
     calls: Vec<String>,
     /// Calls until the card is lost.
@@ -136,8 +142,8 @@ impl Recording {
 }
 
 /// The part of an allocation that a copy means.
-fn part(state: &mut State, at: Address, len: usize) -> Option<&mut [u8]> {
-    let (start, bytes) = state.memory.range_mut(..=at).next_back()?;
+fn part(memory: &mut Allocations, at: Address, len: usize) -> Option<&mut [u8]> {
+    let (start, bytes) = memory.range_mut(..=at).next_back()?;
     let offset = usize::try_from(at - start).ok()?;
     bytes.get_mut(offset..offset.checked_add(len)?)
 }
@@ -167,16 +173,42 @@ impl Driver for Recording {
         Ok(address)
     }
 
+    /// Not of the card's memory: nothing of it is counted as taken.
+    fn share(&self, bytes: usize) -> Result<Address> {
+        let mut state = self.call(|| format!("share {bytes}"))?;
+        let memory = vec![0xff; bytes];
+        let address = memory.as_ptr().addr() as Address;
+        state.shared.insert(address, memory);
+        Ok(address)
+    }
+
+    fn post(&self, to: Address, bytes: &[u8]) -> Result<()> {
+        let mut state = self.call(|| format!("post {}", bytes.len()))?;
+        let there = part(&mut state.shared, to, bytes.len());
+        let there = there.ok_or_else(|| error(&self.info.id, NOT_SHARED))?;
+        there.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn fetch(&self, from: Address, bytes: &mut [u8]) -> Result<()> {
+        let mut state = self.call(|| format!("fetch {}", bytes.len()))?;
+        let there = part(&mut state.shared, from, bytes.len());
+        let there = there.ok_or_else(|| error(&self.info.id, NOT_SHARED))?;
+        bytes.copy_from_slice(there);
+        Ok(())
+    }
+
     fn release(&self, address: Address) {
         let mut state = self.lock();
-        if let Some(memory) = state.memory.remove(&address) {
-            state.taken -= memory.len();
+        match state.memory.remove(&address) {
+            Some(memory) => state.taken -= memory.len(),
+            None => drop(state.shared.remove(&address)),
         }
     }
 
     fn write(&self, to: Address, bytes: &[u8]) -> Result<()> {
         let mut state = self.call(|| format!("write {}", bytes.len()))?;
-        match part(&mut state, to, bytes.len()) {
+        match part(&mut state.memory, to, bytes.len()) {
             Some(there) => there.copy_from_slice(bytes),
             None => return Err(error(&self.info.id, "a copy to memory that was not taken")),
         }
@@ -185,7 +217,7 @@ impl Driver for Recording {
 
     fn read(&self, from: Address, bytes: &mut [u8]) -> Result<()> {
         let mut state = self.call(|| format!("read {}", bytes.len()))?;
-        match part(&mut state, from, bytes.len()) {
+        match part(&mut state.memory, from, bytes.len()) {
             Some(there) => bytes.copy_from_slice(there),
             None => {
                 return Err(error(

@@ -266,8 +266,17 @@ pub struct Feeding {
     pub windows_an_encode: usize,
     /// Windows in slots from which on a step is worth its cost, rather than encoding one more first.
     pub worth_a_step: usize,
-    /// Windows that its memory has room for, where that is bounded.
-    pub most_windows: Option<usize>,
+    /// Windows, and rows of them, that its memory has room for, where that is bounded.
+    pub most: Option<Most>,
+}
+
+/// What an executor's memory has room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Most {
+    /// Windows side by side.
+    pub windows: usize,
+    /// Rows of them.
+    pub rows: usize,
 }
 
 /// What an executor is.

@@ -68,7 +68,7 @@ impl TextState {
         Self(Box::new(memory))
     }
 
-    /// Ready for another prompt, with `beams` rows; keeps the memory of as many rows as there were. No head
+    /// Ready for another prompt, with `beams` rows; what its memory was may be used again. No head
     /// is watched any more.
     pub fn reset(&mut self, beams: usize) {
         self.0.reset(beams);

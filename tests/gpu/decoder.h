@@ -164,6 +164,35 @@ inline void check_norm(int D, int B) {
     judge(0, B - 1); judge(1, 0);
     report("dec_ln, " + std::to_string(D) + ", all rows and picked ones", v, 3e-4);
 }
+// Rows, groups and questions go into their tables, places into theirs, and nothing else is touched.
+inline void check_tell() {
+    Texts texts(3, 5);
+    texts.rows[1].token = texts.rows[1].store = -1;
+    Group group{0, 3, 7, 50};
+    Ask ask{};
+    ask.row = 2; ask.uniform = .25;
+    Buffer<uint4> told(3 + 1 + 4);
+    memcpy(told.host.data(), texts.rows.host.data(), 48);
+    memcpy(told.host.data() + 3, &group, 16);
+    memcpy(told.host.data() + 4, &ask, 64);
+    Buffer<Change> changes(400);
+    for (u32 i = 0; i < 400; ++i) changes[i] = {3 * 448 + i, 1000 + i};
+    Buffer<Row> rows(3);
+    Buffer<Group> groups(1);
+    Buffer<Ask> asks(1);
+    Buffer<u32> places((size_t)4 * 448, 9);
+    LAUNCH(tell, {2, 1, 1}, 256, 0, 1, Tell{told.at(), changes.at(), (uint4*)rows.at(), (uint4*)groups.at(), (uint4*)asks.at(), places.at(), 3, 1, 4, 400, 448});
+    rows.back(); groups.back(); asks.back(); places.back();
+    Verdict v;
+    for (int b = 0; b < 3; ++b) {
+        Row wanted = texts.rows[b];
+        v.add(rows[b].store, wanted.store); v.add(rows[b].table, wanted.table);
+        if (wanted.store >= 0) { size_t at = (size_t)wanted.table * 448 + wanted.position; v.add(places[at], wanted.store); places[at] = 9; }
+    }
+    v.add(groups[0].window, 7); v.add(groups[0].positions, 50); v.add(asks[0].row, 2); v.add(asks[0].uniform, .25);
+    for (u32 i = 0; i < 4 * 448; ++i) v.add(places[i], i >= 3 * 448 && i < 3 * 448 + 400 ? 1000 + i - 3 * 448 : 9);
+    report("tell, an empty row among them", v, 1e-9);
+}
 inline void check_embed(int D) {
     Texts texts(3, 5);
     Buffer<h16> tokens = halves((size_t)4 * D, 1);

@@ -6,6 +6,7 @@
 #include "timing.h"
 
 static void check_decoder() {
+    check_tell();
     check_embed(384);
     for (int D : {384, 1280}) check_norm(D, 3);
     check_small(384, QKV, 1, 3 * 384, 384, 384);

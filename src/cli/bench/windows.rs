@@ -19,7 +19,7 @@ pub(super) const MOST: usize = COUNTS[COUNTS.len() - 1];
 
 /// As many windows at once as the executor has memory for. The second run of each counts.
 pub(super) fn measured(network: &dyn Network, mel: &[f32]) -> Result<Vec<Value>> {
-    let most = network.feeding().most_windows.unwrap_or(1);
+    let most = network.feeding().most.map_or(1, |most| most.windows);
     let counts = COUNTS.into_iter().filter(|count| *count <= most);
     let twice = |count| {
         of(network, mel, count)?;
@@ -33,6 +33,7 @@ fn of(network: &dyn Network, mel: &[f32], count: usize) -> Result<Value> {
     let mut audio = audio.collect::<Result<Vec<_>>>()?;
     let texts = (0..count).map(|_| network.text_state(1));
     let mut texts = texts.collect::<Result<Vec<_>>>()?;
+    let allowed = AllowedRuns::new(network.dims().n_vocab, &[]);
     let started = Instant::now();
     let mels = vec![mel; count];
     let at_once = network.feeding().windows_an_encode;
@@ -40,10 +41,10 @@ fn of(network: &dyn Network, mel: &[f32], count: usize) -> Result<Value> {
     for (mels, audio) in calls {
         network.encode(mels, audio)?;
     }
-    step(network, &audio, &mut texts, &[300; PROMPT])?;
+    step(network, &audio, &mut texts, &allowed, &[300; PROMPT])?;
     let encoded_s = started.elapsed().as_secs_f64();
     for token in 0..TOKENS as u32 {
-        step(network, &audio, &mut texts, &[300 + token])?;
+        step(network, &audio, &mut texts, &allowed, &[300 + token])?;
     }
     let all_s = started.elapsed().as_secs_f64();
     Ok(json!({
@@ -59,10 +60,10 @@ fn step(
     network: &dyn Network,
     audio: &[AudioState],
     texts: &mut [TextState],
+    allowed: &AllowedRuns,
     tokens: &[u32],
 ) -> Result<()> {
     let n_vocab = network.dims().n_vocab;
-    let allowed = AllowedRuns::new(n_vocab, &[]);
     let windows = audio.iter().zip(texts).map(|(audio, text)| StepWindow {
         audio,
         text,
@@ -71,7 +72,7 @@ fn step(
         queries: vec![Query {
             row: 0,
             at: tokens.len() - 1,
-            constraint: Constraint::plain(&allowed, n_vocab),
+            constraint: Constraint::plain(allowed, n_vocab),
             want: Wanted::Best,
         }],
     });

@@ -3,6 +3,29 @@
 #pragma once
 #include "step.h"
 
+// What the host says of a step, from memory that both see: `from` has rows, groups and questions one after another, which go
+// into their tables; every row's own place, and places that have changed otherwise, go into the table of places. Grid by 256.
+// Kernels behind the next one read the tables before they wait, so neither this one nor the next may overlap the one in front.
+struct Change { u32 at, place; };
+struct Tell {
+    const uint4* from; const Change* changes;
+    uint4 *rows, *groups, *asks; u32* places;
+    int n_rows, n_groups, n_asks, n_changes;   // n_asks: of 16 bytes, four a question
+    long long context;
+};
+SMALL_KERNEL(256) tell(ARGUMENT Tell p) {
+    int i = blockIdx.x * 256 + threadIdx.x;
+    if (i < p.n_changes) { Change c = p.changes[i]; p.places[c.at] = c.place; }
+    if (i >= p.n_rows + p.n_groups + p.n_asks) return;
+    uint4 word = p.from[i];
+    if (i < p.n_rows) {
+        Row row = *(Row*)&word;
+        p.rows[i] = word;
+        if (row.store >= 0) p.places[row.table * p.context + row.position] = (u32)row.store;
+    } else if (i < p.n_rows + p.n_groups) p.groups[i - p.n_rows] = word;
+    else p.asks[i - p.n_rows - p.n_groups] = word;
+}
+
 // x[row] = tokens[token] + positions[position], the residual stream in single precision. A block a row; an empty row is zeros.
 struct Embed { const Row* rows; const h16* tokens; const float* positions; float* x; int D; };
 SMALL_KERNEL(128) embed(ARGUMENT Embed p) {

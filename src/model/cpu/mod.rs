@@ -123,7 +123,7 @@ impl Network for CpuNetwork {
             lanes: self.cpu.threads(),
             windows_an_encode: 1,
             worth_a_step: WORTH_A_STEP,
-            most_windows: None,
+            most: None,
         }
     }
 

@@ -108,11 +108,11 @@ impl GpuNetwork {
         (layers, kept): (Layers, Kept),
     ) -> Result<Self> {
         let cost = numbers.state_bytes(&dims);
-        let audios = Pool::new(&card, room.audio(), cost.window, "windows")?;
+        let audios = Pool::new(&card, room.audio, cost.window, "windows")?;
         let texts = Pool::new(&card, room.rows(), cost.row, "rows of text")?;
         let pools = Pools {
             audio: audios.address(),
-            windows: room.audio(),
+            windows: room.audio,
             text: texts.address(),
             rows: room.rows(),
         };
@@ -168,7 +168,7 @@ fn room(
     let room = Room::plan(share.windows, usable.saturating_sub(fixed), cost);
     room.ok_or_else(|| {
         let mb = |bytes: usize| bytes.div_ceil(1_000_000);
-        let needed = mb(fixed + Room { windows: 1 }.bytes(cost));
+        let needed = mb(fixed + Room::least(cost));
         Error::Device {
             device: card.info().id.clone(),
             reason: format!(
@@ -199,7 +199,7 @@ impl Network for GpuNetwork {
             lanes: 1,
             windows_an_encode: WINDOWS_AN_ENCODE,
             worth_a_step: 1,
-            most_windows: Some(self.room.windows),
+            most: Some(self.room.most),
         }
     }
 

@@ -5,40 +5,49 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::device::{Address, Card, Memory};
 use crate::error::{Error, Result};
-use crate::model::StateBytes;
+use crate::model::{Most, StateBytes};
 
 /// Rows that a window is planned with: openai/whisper's default of five beams.
 const ROWS_A_WINDOW: usize = 5;
+/// Rows a window where memory is short: windows of more rows wait for each other.
+const LEAST_ROWS: usize = 2;
 
-/// How many windows there is room for.
+/// How many windows there is room for, and what they have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Room {
-    /// Windows that are decoded side by side.
-    pub windows: usize,
+    /// Windows that are decoded side by side, and rows of them.
+    pub most: Most,
+    /// Places for audio: up to two a window, of which language detection keeps one.
+    pub audio: usize,
 }
 
 impl Room {
-    /// Room for up to `wanted` windows in `bytes`, of which each has [`ROWS_A_WINDOW`] rows, one more for its
-    /// prompt or its language, and a second place for audio, which language detection keeps.
+    /// Room for up to `wanted` windows in `bytes`: first as many windows as have [`LEAST_ROWS`], and the first of
+    /// them all its rows; then rows, then audio that need not be encoded again.
     pub fn plan(wanted: usize, bytes: usize, cost: StateBytes) -> Option<Self> {
-        let each = 2 * cost.window + (ROWS_A_WINDOW + 1) * cost.row;
-        let windows = wanted.max(1).min(bytes / each.max(1));
-        (windows > 0).then_some(Self { windows })
+        let left = |windows: usize| (bytes).checked_sub(windows * cost.window + cost.row);
+        let rows = |windows| left(windows).map(|left| left / cost.row.max(1));
+        let fits = |windows: &usize| {
+            let least = (LEAST_ROWS * windows).max(ROWS_A_WINDOW);
+            rows(*windows).is_some_and(|rows| rows >= least)
+        };
+        let windows = (1..=wanted.max(1)).rev().find(fits)?;
+        let rows = rows(windows)?.min(ROWS_A_WINDOW * windows);
+        let left = left(windows)? - rows * cost.row;
+        Some(Self {
+            most: Most { windows, rows },
+            audio: windows + windows.min(left / cost.window.max(1)),
+        })
     }
 
-    /// Places for audio.
-    pub fn audio(self) -> usize {
-        2 * self.windows
+    /// The bytes that one window needs.
+    pub fn least(cost: StateBytes) -> usize {
+        cost.window + (ROWS_A_WINDOW + 1) * cost.row
     }
 
-    /// Places for rows of text.
+    /// Places for rows of text: one more, for a window whose language is asked for.
     pub fn rows(self) -> usize {
-        (ROWS_A_WINDOW + 1) * self.windows
-    }
-
-    /// Bytes of all places.
-    pub fn bytes(self, cost: StateBytes) -> usize {
-        self.audio() * cost.window + self.rows() * cost.row
+        self.most.rows + 1
     }
 }
 
@@ -104,19 +113,25 @@ mod tests {
             window: 100,
             row: 10,
         };
-        let windows = |wanted, bytes| Room::plan(wanted, bytes, cost).map(|room| room.windows);
         let cases = [
-            (8, 10_000, Some(8)),
-            (8, 1_000, Some(3)),
-            (8, 260, Some(1)),
-            (8, 259, None),
-            (0, 10_000, Some(1)),
+            // Wanted, bytes: windows, rows, places for audio.
+            (8, 10_000, Some((8, 40, 16))),
+            (8, 2_010, Some((8, 40, 16))),
+            (8, 2_009, Some((8, 40, 15))),
+            (8, 1_000, Some((8, 19, 8))),
+            (8, 500, Some((4, 9, 4))),
+            (8, 160, Some((1, 5, 1))),
+            (8, 159, None),
+            (0, 10_000, Some((1, 5, 2))),
         ];
         for (wanted, bytes, want) in cases {
-            assert_eq!(windows(wanted, bytes), want, "{wanted} in {bytes}");
+            let room = Room::plan(wanted, bytes, cost);
+            let got = room.map(|room| (room.most.windows, room.most.rows, room.audio));
+            assert_eq!(got, want, "{wanted} in {bytes}");
+            let taken = |room: Room| room.audio * cost.window + room.rows() * cost.row;
+            assert!(room.is_none_or(|room| taken(room) <= bytes));
         }
-        let room = Room { windows: 3 };
-        assert_eq!((room.audio(), room.rows(), room.bytes(cost)), (6, 18, 780));
+        assert_eq!(Room::least(cost), 160);
     }
 
     #[test]

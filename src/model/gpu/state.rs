@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::pools::{Pool, Slot};
+use super::tables::Change;
 use crate::device::Memory;
 use crate::error::{Error, Result};
 use crate::kernels::attention::Lineage;
@@ -24,6 +25,8 @@ pub(super) struct GpuText {
     slots: Vec<Slot>,
     pub lineage: Lineage,
     pub len: usize,
+    /// Positions of each beam that the card's table of places has as `lineage` has them.
+    told: Vec<usize>,
     pub watched: Vec<(usize, usize)>,
     /// Queries of the layers that are watched, `(layers, beams × context, width)`.
     pub queries: Option<Arc<Memory>>,
@@ -38,6 +41,7 @@ impl GpuText {
             slots: Vec::new(),
             lineage: Lineage::new(beams, context),
             len: 0,
+            told: vec![0; beams.max(1)],
             watched: Vec::new(),
             queries: None,
             context,
@@ -56,6 +60,26 @@ impl GpuText {
     pub fn place(&self, beam: usize, position: usize) -> i32 {
         let row = usize::from(self.lineage.history(beam)[position]);
         (self.slots[row].index * self.context + position) as i32
+    }
+
+    /// Which row of the table of places is a beam's.
+    pub fn table(&self, beam: usize) -> usize {
+        self.slots[beam].index
+    }
+
+    /// What the card's table of places must still be told of what a beam has seen.
+    pub fn untold(&self, beam: usize) -> impl Iterator<Item = Change> + '_ {
+        let first = self.table(beam) * self.context;
+        (self.told[beam]..self.len).map(move |position| Change {
+            at: (first + position) as u32,
+            place: self.place(beam, position) as u32,
+        })
+    }
+
+    /// A step of `rows` rows is done: each has seen `new` tokens more, and the card knows where all of them are.
+    pub fn advance(&mut self, rows: usize, new: usize) {
+        self.len += new;
+        self.told[..rows].fill(self.len);
     }
 
     /// Where `position` of a row is among the queries that are kept.
@@ -91,25 +115,34 @@ impl TextMemory for GpuText {
         self.len
     }
 
+    /// Gives its places back: others may need them first.
     fn reset(&mut self, beams: usize) {
-        self.slots.truncate(beams.max(1));
+        self.slots.clear();
         if self.lineage.beams() == beams.max(1) {
             self.lineage.reset();
         } else {
             self.lineage = Lineage::new(beams, self.context);
         }
         self.len = 0;
+        self.told.clear();
+        self.told.resize(self.lineage.beams(), 0);
         self.watched.clear();
         self.queries = None;
     }
 
     fn reorder(&mut self, parents: &[usize]) {
+        for (beam, &parent) in parents.iter().enumerate() {
+            let (own, next) = (self.lineage.history(beam), self.lineage.history(parent));
+            let alike = own.iter().zip(next).take_while(|(own, next)| own == next);
+            self.told[beam] = self.told[beam].min(alike.count());
+        }
         self.lineage.reorder(parents);
     }
 
     /// What lies behind is written over by the next tokens.
     fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
+        self.told.iter_mut().for_each(|told| *told = len.min(*told));
     }
 
     fn watch(&mut self, heads: &[(usize, usize)]) {

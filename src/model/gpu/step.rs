@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::GpuNetwork;
 use super::stack::{Pass, Stack};
 use super::state::{GpuAudio, GpuText};
-use super::tables::{Keep, MOST_ROWS, Row, Tables};
+use super::tables::{Change, Keep, MOST_ROWS, Row, Tables};
 use crate::device::Address;
 use crate::error::{Error, Result};
 use crate::model::StepWindow;
@@ -31,11 +31,11 @@ pub(super) fn step(
             position: start + n % new,
         }));
     }
-    let mut passes = passes(rows.len(), &asked);
+    let mut changes = changes(windows)?;
     let queries: Vec<&Query<'_>> = windows.iter().flat_map(|window| &window.queries).collect();
     let mut answers = vec![Answer::Choice(None); queries.len()];
     // A row sees what is before it in its own text, which an earlier pass has stored.
-    for pass in passes.drain(..) {
+    for pass in passes(rows.len(), &asked) {
         let about: Vec<usize> = (0..asked.len())
             .filter(|query| pass.contains(&asked[*query]))
             .collect();
@@ -43,7 +43,7 @@ pub(super) fn step(
         let of_pass: Vec<(usize, &Query<'_>)> = about.iter().map(of_pass).collect();
         let rows = &rows[pass.clone()];
         let answered = stack.answer(Pass {
-            tables: Tables::new(windows, rows, network.dims.n_text_ctx)?,
+            tables: Tables::new(windows, rows, std::mem::take(&mut changes))?,
             kept: &keeps(network, windows, rows)?,
             queries: &of_pass,
             cpu: &network.cpu,
@@ -53,8 +53,8 @@ pub(super) fn step(
         }
     }
     for window in windows {
-        let new = window.new_tokens()?;
-        window.text.memory_mut::<GpuText>()?.len += new;
+        let (rows, new) = (window.rows, window.new_tokens()?);
+        window.text.memory_mut::<GpuText>()?.advance(rows, new);
     }
     Ok(answers)
 }
@@ -81,11 +81,22 @@ fn claim(network: &GpuNetwork, window: &mut StepWindow<'_>) -> Result<usize> {
     Ok(new)
 }
 
+/// What the card must be told of where the windows' texts are, before a step.
+fn changes(windows: &[StepWindow<'_>]) -> Result<Vec<Change>> {
+    let mut changes = Vec::new();
+    for window in windows {
+        let text: &GpuText = window.text.memory()?;
+        (0..window.rows).for_each(|beam| changes.extend(text.untold(beam)));
+    }
+    Ok(changes)
+}
+
 /// Rows that pass together: at most [`MOST_ROWS`], with at most as many questions about them.
 fn passes(rows: usize, asked: &[usize]) -> Vec<Range<usize>> {
+    let mut questions_of = vec![0; rows];
+    asked.iter().for_each(|place| questions_of[*place] += 1);
     let (mut passes, mut start, mut questions) = (Vec::new(), 0, 0);
-    for row in 0..rows {
-        let about = asked.iter().filter(|place| **place == row).count();
+    for (row, about) in questions_of.into_iter().enumerate() {
         if row - start == MOST_ROWS || (row > start && questions + about > MOST_ROWS) {
             passes.push(start..row);
             (start, questions) = (row, 0);

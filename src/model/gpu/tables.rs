@@ -1,5 +1,7 @@
 //! What the rows of one pass through the decoder are, as the kernels are told it.
 
+use bytemuck::NoUninit;
+
 use super::state::{GpuAudio, GpuText};
 use crate::device::Address;
 use crate::error::Result;
@@ -16,12 +18,23 @@ pub(super) struct Row {
     pub position: usize,
 }
 
+/// Where a position of a text is: `place`, in positions of the text pool, belongs at `at` of the table of places,
+/// `(places of the pool, context)`, which has a row for each beam's own place.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, NoUninit)]
+pub(super) struct Change {
+    pub at: u32,
+    pub place: u32,
+}
+
 /// A number a row, unless said otherwise.
 #[derive(Default)]
 pub(super) struct Tables {
     pub tokens: Vec<i32>,
     pub positions: Vec<i32>,
-    /// Where the row's keys and values go, in positions of the text pool.
+    /// Which row of the table of places is the row's text's.
+    pub texts: Vec<i32>,
+    /// Where the row's keys and values go, in positions of the text pool: its own entry in the table of places.
     pub stores: Vec<i32>,
     /// Positions of text that the row sees, its own included.
     pub seen: Vec<i32>,
@@ -31,27 +44,37 @@ pub(super) struct Tables {
     pub audio: Vec<i32>,
     /// Rows that are asked about.
     pub asked: Vec<i32>,
-    /// Where each position that the row sees is, `(rows, context)`.
-    pub places: Vec<i32>,
+    /// Other entries of the table of places that are not as they were.
+    pub changes: Vec<Change>,
 }
 
 impl Tables {
     /// Of rows of these windows, none of them asked about yet.
-    pub fn new(windows: &[StepWindow<'_>], rows: &[Row], context: usize) -> Result<Self> {
+    pub fn new(
+        windows: &[StepWindow<'_>],
+        rows: &[Row],
+        changes: Vec<Change>,
+    ) -> Result<Self> {
+        let numbers = || Vec::with_capacity(rows.len());
         let mut tables = Self {
-            places: vec![0; rows.len() * context],
-            ..Self::default()
+            tokens: numbers(),
+            positions: numbers(),
+            texts: numbers(),
+            stores: numbers(),
+            seen: numbers(),
+            heard: numbers(),
+            audio: numbers(),
+            asked: Vec::new(),
+            changes,
         };
-        for (row, places) in rows.iter().zip(tables.places.chunks_exact_mut(context)) {
+        for row in rows {
             let window = &windows[row.window];
             let (audio, text): (&GpuAudio, &GpuText) =
                 (window.audio.memory()?, window.text.memory()?);
-            for (position, place) in places.iter_mut().enumerate().take(row.position + 1) {
-                *place = text.place(row.beam, position);
-            }
             tables.tokens.push(row.token as i32);
             tables.positions.push(row.position as i32);
-            tables.stores.push(places[row.position]);
+            tables.texts.push(text.table(row.beam) as i32);
+            tables.stores.push(text.place(row.beam, row.position));
             tables.seen.push(row.position as i32 + 1);
             tables.heard.push(audio.positions as i32);
             tables.audio.push(audio.slot.index as i32);

@@ -147,7 +147,7 @@ impl Network for ReferenceNetwork {
             lanes: 1,
             windows_an_encode: 1,
             worth_a_step: 1,
-            most_windows: None,
+            most: None,
         }
     }
 

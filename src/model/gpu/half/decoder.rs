@@ -1,11 +1,11 @@
 //! The text decoder in half floats; its residual stream and its logits are 32-bit floats.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use super::kernels::{
     CROSS_PART, CrossAttn, DecNorm, Embed, Group, Half, MOST_SPLIT, Place, Rank, Row, SelfAttn,
-    StepGemm, What,
+    StepGemm, Tell, What,
 };
 use super::rank::{Ask, Asks, MOST_BEST, MOST_LISTED, PART, Said};
 use crate::device::{Address, Card, Graph, Memory};
@@ -23,12 +23,23 @@ const FULL: usize = 396;
 
 /// Tokens that a pass's questions may list.
 pub(super) const MOST_TOKENS: usize = 4096;
-/// Bytes of what a pass is told, in front of the table of places: rows, groups, questions, listed tokens.
-const TOLD: usize = MOST_ROWS * (16 + 16 + 64) + 4 * MOST_TOKENS;
+/// Bytes of what a pass is told of its rows, groups and questions.
+const TOLD: usize = MOST_ROWS * (16 + 16 + 64);
+/// Changes of the table of places that are told together.
+const MOST_CHANGES: usize = 16 << 10;
 
 /// Memory that rows pass through, and the tables that say what they are.
 pub(super) struct DecoderMemory {
+    /// Rows, groups, questions, listed tokens.
     tables: Memory,
+    /// Where the positions of each text are, `(places of the pool, context)`.
+    places: Memory,
+    /// What comes up and goes down each step, in memory that the host shares.
+    told: Memory,
+    said: Memory,
+    probability: Memory,
+    /// Whether the card may still be reading what it was told.
+    telling: Cell<bool>,
     x: Memory,
     normed: Memory,
     q: Memory,
@@ -38,8 +49,6 @@ pub(super) struct DecoderMemory {
     logits: Memory,
     ranked: Memory,
     few: Memory,
-    said: Memory,
-    probability: Memory,
     /// Recorded passes; a shape that was met once is run as it is.
     graphs: RefCell<HashMap<Shape, Option<Graph>>>,
 }
@@ -65,13 +74,13 @@ impl Shape {
 
 impl DecoderMemory {
     /// Bytes of each part.
-    fn sizes(dims: &ModelDimensions) -> [usize; 12] {
+    fn sizes(dims: &ModelDimensions) -> [usize; 10] {
         let width = dims.n_text_state;
         let ranked = MOST_ROWS * dims.n_vocab.div_ceil(PART) * 2;
         // As many blocks share the positions as fill the card, or each window has one.
         let blocks = 2 * FULL + MOST_ROWS * dims.n_text_head;
         [
-            TOLD + 4 * MOST_ROWS * dims.n_text_ctx,
+            TOLD + 4 * MOST_TOKENS,
             4 * MOST_ROWS * width,
             2 * MOST_ROWS * width,
             2 * MOST_ROWS * width,
@@ -81,8 +90,6 @@ impl DecoderMemory {
             4 * MOST_ROWS * dims.n_vocab,
             16 * ranked,
             8 * ranked * 8 * MOST_BEST,
-            8 * MOST_ROWS * MOST_BEST,
-            4 * MOST_ROWS * MOST_LISTED,
         ]
     }
 
@@ -90,7 +97,8 @@ impl DecoderMemory {
         Self::sizes(dims).iter().sum()
     }
 
-    pub fn new(card: &Card, dims: &ModelDimensions) -> Result<Self> {
+    /// `rows`: places of the text pool.
+    pub fn new(card: &Card, dims: &ModelDimensions, rows: usize) -> Result<Self> {
         let parts = Self::sizes(dims).map(|bytes| card.memory(bytes));
         let [
             tables,
@@ -103,11 +111,14 @@ impl DecoderMemory {
             logits,
             ranked,
             few,
-            said,
-            probability,
         ] = parts;
         Ok(Self {
             tables: tables?,
+            places: card.memory(4 * rows * dims.n_text_ctx)?,
+            told: card.shared(TOLD + 8 * MOST_CHANGES)?,
+            said: card.shared(8 * MOST_ROWS * MOST_BEST)?,
+            probability: card.shared(4 * MOST_ROWS * MOST_LISTED)?,
+            telling: Cell::new(false),
             x: x?,
             normed: normed?,
             q: q?,
@@ -117,8 +128,6 @@ impl DecoderMemory {
             logits: logits?,
             ranked: ranked?,
             few: few?,
-            said: said?,
-            probability: probability?,
             graphs: RefCell::default(),
         })
     }
@@ -143,9 +152,6 @@ impl DecoderMemory {
     }
     fn listed(&self) -> Address {
         self.told(96)
-    }
-    fn places(&self) -> Address {
-        self.tables.address() + TOLD as Address
     }
 }
 
@@ -177,10 +183,32 @@ fn groups(tables: &Tables) -> Vec<Group> {
     groups
 }
 
-/// Numbers as bytes, filled up with `empty` to what `MOST_ROWS` of them take.
-fn filled<T: bytemuck::NoUninit>(mut numbers: Vec<T>, empty: T) -> Vec<u8> {
-    numbers.resize(MOST_ROWS, empty);
-    bytemuck::cast_slice(&numbers).to_vec()
+/// Appends `count` numbers, what there is of them and then `empty` ones.
+fn append<T: bytemuck::NoUninit>(bytes: &mut Vec<u8>, numbers: &[T], count: usize, empty: T) {
+    bytes.extend_from_slice(bytemuck::cast_slice(numbers));
+    let missing = count.saturating_sub(numbers.len());
+    (0..missing).for_each(|_| bytes.extend_from_slice(bytemuck::bytes_of(&empty)));
+}
+
+/// What a pass is told, filled up to its shape: rows, groups, questions.
+fn told(shape: Shape, tables: &Tables, groups: &[Group], asks: &Asks) -> Vec<u8> {
+    let row = |i: usize| Row {
+        token: tables.tokens[i],
+        position: tables.positions[i],
+        table: tables.texts[i],
+        store: tables.stores[i],
+    };
+    let empty = Row {
+        token: -1,
+        store: -1,
+        ..Row::zeroed()
+    };
+    let rows: Vec<Row> = (0..tables.rows()).map(row).collect();
+    let mut bytes = Vec::with_capacity(TOLD);
+    append(&mut bytes, &rows, shape.rows, empty);
+    append(&mut bytes, groups, shape.groups, Group::zeroed());
+    append(&mut bytes, &asks.asks, shape.asks, Ask::none());
+    bytes
 }
 
 /// A pass through the decoder.
@@ -210,7 +238,7 @@ impl Decoder<'_> {
     ) -> Result<()> {
         let groups = groups(tables);
         let shape = Shape::of(tables.rows(), groups.len(), asks.asks.len());
-        self.write(tables, groups, asks)?;
+        self.tell(shape, tables, &groups, asks)?;
         let mut run = || self.run(shape, kept, sets);
         if !kept.is_empty() {
             return run();
@@ -275,39 +303,54 @@ impl Decoder<'_> {
         let count = asks.asks.len();
         let mut said = vec![Said::default(); count * MOST_BEST];
         let mut probabilities = Vec::new();
-        let driver = self.card.driver();
+        let (memory, driver) = (self.memory, self.card.driver());
         if count > 0 {
             let bytes = bytemuck::cast_slice_mut(&mut said);
-            driver.read(self.memory.said.address(), bytes)?;
+            driver.fetch(memory.said.address(), bytes)?;
+            memory.telling.set(false);
         }
         if asks.probabilities() {
             probabilities.resize(count * MOST_LISTED, 0.0_f32);
             let bytes = bytemuck::cast_slice_mut(&mut probabilities);
-            driver.read(self.memory.probability.address(), bytes)?;
+            driver.fetch(memory.probability.address(), bytes)?;
         }
         Ok((said, probabilities))
     }
 
-    fn write(&self, tables: &Tables, groups: Vec<Group>, asks: &Asks) -> Result<()> {
-        let row = |i: usize| Row {
-            token: tables.tokens[i],
-            position: tables.positions[i],
-            table: i as i32,
-            store: tables.stores[i],
-        };
-        let empty = Row {
-            token: -1,
-            store: -1,
-            ..Row::zeroed()
-        };
-        let mut bytes = filled((0..tables.rows()).map(row).collect(), empty);
-        bytes.extend(filled(groups, Group::zeroed()));
-        bytes.extend(filled(asks.asks.clone(), Ask::none()));
-        bytes.extend_from_slice(bytemuck::cast_slice(&asks.listed));
-        bytes.resize(TOLD, 0);
-        bytes.extend_from_slice(bytemuck::cast_slice(&tables.places));
-        let to = self.memory.tables.address();
-        self.card.driver().write(to, &bytes)
+    /// Tells the card what a pass is: one launch, unless very many places have changed.
+    fn tell(&self, shape: Shape, tables: &Tables, groups: &[Group], asks: &Asks) -> Result<()> {
+        let (memory, driver) = (self.memory, self.card.driver());
+        if !asks.listed.is_empty() {
+            driver.write(memory.listed(), bytemuck::cast_slice(&asks.listed))?;
+        }
+        let bytes = told(shape, tables, groups, asks);
+        let mut changes = tables.changes.chunks(MOST_CHANGES);
+        let mut next = Some(changes.next().unwrap_or_default());
+        let mut words = [shape.rows, shape.groups, 4 * shape.asks];
+        while let Some(changed) = next {
+            if memory.telling.replace(true) {
+                driver.wait()?;
+            }
+            let at = memory.told.address() + TOLD as Address;
+            driver.post(memory.told.address(), &bytes)?;
+            driver.post(at, bytemuck::cast_slice(changed))?;
+            let [n_rows, n_groups, n_asks] = words.map(|n| n as u32);
+            self.half.tell(&Tell {
+                from: memory.told.address(),
+                changes: at,
+                rows: memory.rows(),
+                groups: memory.groups(),
+                asks: memory.asks(),
+                places: memory.places.address(),
+                n_rows,
+                n_groups,
+                n_asks,
+                n_changes: changed.len() as u32,
+                context: self.dims.n_text_ctx as u64,
+            })?;
+            (next, words) = (changes.next(), [0; 3]);
+        }
+        Ok(())
     }
 
     fn block(&self, layer: usize, block: &DecoderBlock, shape: Shape, kept: &[Keep]) -> Result<()> {
@@ -366,7 +409,7 @@ impl Decoder<'_> {
             values,
             out: memory.attended.address(),
             rows: memory.rows(),
-            places: memory.places(),
+            places: memory.places.address(),
             d: width as u32,
             context: self.dims.n_text_ctx as u32,
         };

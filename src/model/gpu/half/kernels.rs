@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::model::gpu::objects;
 
 /// Names of the kernels, in the order of [`Half`]'s methods.
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 27] = [
     "halve",
     "pack_tiles",
     "mel_frames",
@@ -37,7 +37,10 @@ const NAMES: [&str; 26] = [
     "cross_i8",
     "rank_part",
     "rank_row",
+    "tell",
 ];
+/// Kernels that do not begin before the one in front has ended; all others wait for it by themselves.
+const ALONE: [&str; 3] = ["plain_place", "tell", "embed"];
 
 /// Hopper, which has kernels of its own.
 const HOPPER: (u32, u32) = (9, 0);
@@ -160,6 +163,24 @@ pub(super) struct KvLayout {
     pub positions: u32,
     pub d: u32,
     pub padded: u64,
+}
+
+/// What a step is told, from shared memory into the tables.
+#[repr(C)]
+#[derive(Clone, Copy, NoUninit)]
+pub(super) struct Tell {
+    pub from: Address,
+    pub changes: Address,
+    pub rows: Address,
+    pub groups: Address,
+    pub asks: Address,
+    pub places: Address,
+    pub n_rows: u32,
+    pub n_groups: u32,
+    /// Of 16 bytes.
+    pub n_asks: u32,
+    pub n_changes: u32,
+    pub context: u64,
 }
 
 #[repr(C)]
@@ -358,8 +379,7 @@ impl Half {
             threads,
             shared,
             cluster: 1,
-            // All but the plain one wait for the kernel in front by themselves.
-            overlapped: NAMES[kernel] != "plain_place",
+            overlapped: !ALONE.contains(&NAMES[kernel]),
             maps: &[],
             argument: bytemuck::bytes_of(argument),
         })
@@ -423,6 +443,11 @@ impl Half {
         }
         let grid = [layout.padded as usize / 32, heads, windows];
         self.launch(9, grid, 128, 0, layout)
+    }
+
+    pub(super) fn tell(&self, tell: &Tell) -> Result<()> {
+        let words = (tell.n_rows + tell.n_groups + tell.n_asks).max(tell.n_changes);
+        self.launch(26, [words.div_ceil(256) as usize, 1, 1], 256, 0, tell)
     }
 
     pub(super) fn embed(&self, rows: usize, embed: &Embed) -> Result<()> {

@@ -140,7 +140,7 @@ impl HalfStack {
             bytes: half.bytes(),
             numbers: card.memory_of(&(0..count).collect::<Vec<i32>>())?,
             encoder: EncoderMemory::new(card, dims)?,
-            decoder: DecoderMemory::new(card, dims)?,
+            decoder: DecoderMemory::new(card, dims, pools.rows)?,
             card: card.clone(),
             half,
             layers,

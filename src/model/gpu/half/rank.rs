@@ -3,6 +3,8 @@
 //! The rules are [`crate::ranking`]'s; what the card has no room for (all logits, very many tokens, more sets of
 //! allowed tokens in a step than it keeps) is ranked there from the row's logits.
 
+use std::collections::HashMap;
+
 use bytemuck::{NoUninit, Pod, Zeroable};
 
 use crate::device::{Address, Card, Memory};
@@ -15,6 +17,8 @@ pub(super) const MOST_BEST: usize = 16;
 pub(super) const MOST_LISTED: usize = 128;
 /// Sets of allowed tokens that stay on the card.
 const MOST_SETS: usize = 64;
+/// Names by which they are known.
+const MOST_NAMES: usize = 4096;
 /// Tokens that one block ranks.
 pub(super) const PART: usize = 2048;
 
@@ -62,8 +66,10 @@ pub(super) struct Sets {
     card: Card,
     memory: Memory,
     words: usize,
-    /// What lies where, and when it was last asked for. The tables are kept, so that their names stay theirs.
+    /// What lies where, and when it was last asked for.
     known: Vec<(AllowedRuns, u64)>,
+    /// Where sets are by their names. They are kept, so that their names stay theirs.
+    names: HashMap<usize, (AllowedRuns, usize)>,
     now: u64,
 }
 
@@ -78,6 +84,7 @@ impl Sets {
             memory: card.memory(Self::bytes(n_vocab))?,
             words: n_vocab.div_ceil(32),
             known: Vec::new(),
+            names: HashMap::new(),
             now: 0,
         })
     }
@@ -93,36 +100,71 @@ impl Sets {
 
     /// Where a set lies, in words; none where every place is taken by this step.
     fn place(&mut self, set: &AllowedRuns) -> Result<Option<u32>> {
-        let same = |(known, _): &(AllowedRuns, u64)| known.id() == set.id();
-        if let Some(at) = self.known.iter().position(same) {
-            self.known[at].1 = self.now;
-            return Ok(Some((at * self.words) as u32));
-        }
-        let at = match self.known.len() {
-            MOST_SETS => {
-                let oldest = (0..MOST_SETS).min_by_key(|at| self.known[*at].1);
-                oldest.filter(|at| self.known[*at].1 < self.now)
+        let at = match self.find(set) {
+            Some(at) => at,
+            None => {
+                let Some(at) = self.free() else {
+                    return Ok(None);
+                };
+                self.put(set, at)?;
+                at
             }
-            free => Some(free),
         };
-        let Some(at) = at else { return Ok(None) };
+        self.known[at].1 = self.now;
+        Ok(Some((at * self.words) as u32))
+    }
+
+    /// Where a set is, by its name, or by what is in it: windows make sets of their own that are alike.
+    fn find(&mut self, set: &AllowedRuns) -> Option<usize> {
+        if let Some((_, at)) = self.names.get(&set.id()) {
+            return Some(*at);
+        }
+        let at = self.known.iter().position(|(known, _)| known == set)?;
+        self.name(set, at);
+        Some(at)
+    }
+
+    /// A place that nothing of this step is in.
+    fn free(&self) -> Option<usize> {
+        if self.known.len() < MOST_SETS {
+            return Some(self.known.len());
+        }
+        let oldest = (0..MOST_SETS).min_by_key(|at| self.known[*at].1);
+        oldest.filter(|at| self.known[*at].1 < self.now)
+    }
+
+    fn put(&mut self, set: &AllowedRuns, at: usize) -> Result<()> {
         let to = self.memory.address() + (4 * at * self.words) as Address;
         let bits = bits(set, self.words);
         self.card.driver().write(to, bytemuck::cast_slice(&bits))?;
+        self.names.retain(|_, (_, other)| *other != at);
         let entry = (set.clone(), self.now);
         match self.known.get_mut(at) {
             Some(known) => *known = entry,
             None => self.known.push(entry),
         }
-        Ok(Some((at * self.words) as u32))
+        self.name(set, at);
+        Ok(())
+    }
+
+    fn name(&mut self, set: &AllowedRuns, at: usize) {
+        if self.names.len() >= MOST_NAMES {
+            self.names.clear();
+        }
+        self.names.insert(set.id(), (set.clone(), at));
     }
 }
 
 fn bits(set: &AllowedRuns, words: usize) -> Vec<u32> {
     let mut bits = vec![0_u32; words];
-    for token in set.iter().cloned().flatten() {
-        if let Some(word) = bits.get_mut(token / 32) {
-            *word |= 1 << (token % 32);
+    for run in set.iter() {
+        let mut token = run.start;
+        while token < run.end && token / 32 < words {
+            // All of a word's that are in the run.
+            let end = run.end.min((token / 32 + 1) * 32);
+            let below = |n: usize| ((1_u64 << n) - 1) as u32;
+            bits[token / 32] |= below(token % 32 + end - token) & !below(token % 32);
+            token = end;
         }
     }
     bits
@@ -297,6 +339,7 @@ mod tests {
         assert_eq!(asks.asks[3].scale, f32::MAX);
         assert_eq!(asks.listed, [0, 1, 2]);
         assert_eq!(bits(&other, 4), [1 << 5, 0, 1 << 6, 0]);
+        assert_eq!(bits(&one, 4), [!8, !0, !0, 15]);
         assert_eq!(std::mem::size_of::<Ask>(), 64);
     }
 
@@ -314,6 +357,8 @@ mod tests {
         }
         sets.next_step();
         assert_eq!(sets.place(&tables[1]).unwrap(), Some(4));
+        // The same tokens under another name are where they are.
+        assert_eq!(sets.place(&AllowedRuns::only([1])).unwrap(), Some(4));
         assert_eq!(sets.place(&tables[MOST_SETS]).unwrap(), Some(0));
         assert_eq!(sets.place(&tables[1]).unwrap(), Some(4));
     }

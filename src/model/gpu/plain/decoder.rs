@@ -1,5 +1,7 @@
 //! The text decoder on a card: a step of rows, each at a position of its own, through the stack.
 
+use std::cell::RefCell;
+
 use super::kernels::{Attention, Embed, Norm, Place, Plain, Rows};
 use crate::device::{Address, Card, Memory};
 use crate::dims::ModelDimensions;
@@ -11,6 +13,8 @@ use crate::model::gpu::tables::{Keep, MOST_ROWS, Tables};
 /// Memory that rows pass through, and the tables that say what they are.
 pub(super) struct DecoderMemory {
     tables: Memory,
+    /// Where the positions of each text are, `(places of the pool, context)`.
+    places: RefCell<Vec<i32>>,
     x: Memory,
     normed: Memory,
     qkv: Memory,
@@ -39,11 +43,12 @@ impl DecoderMemory {
         Self::sizes(dims).iter().sum()
     }
 
-    pub fn new(card: &Card, dims: &ModelDimensions) -> Result<Self> {
+    pub fn new(card: &Card, dims: &ModelDimensions, rows: usize) -> Result<Self> {
         let [tables, x, normed, qkv, attended, hidden, logits] =
             Self::sizes(dims).map(|bytes| card.memory(bytes));
         Ok(Self {
             tables: tables?,
+            places: vec![0; rows * dims.n_text_ctx].into(),
             x: x?,
             normed: normed?,
             qkv: qkv?,
@@ -96,7 +101,7 @@ impl Decoder<'_> {
         let starts: Vec<i64> = tables.audio.iter().map(start).collect();
         bytes.extend_from_slice(bytemuck::cast_slice(&starts));
         bytes.resize(4 * 8 * MOST_ROWS, 0);
-        bytes.extend_from_slice(bytemuck::cast_slice(&tables.places));
+        self.extend_by_places(tables, &mut bytes);
         let to = self.memory.tables.address();
         self.card.driver().write(to, &bytes)?;
         let at = |i: usize| to + (4 * i * MOST_ROWS) as Address;
@@ -110,6 +115,24 @@ impl Decoder<'_> {
             audio: at(6),
             places: at(8),
         })
+    }
+}
+
+impl Decoder<'_> {
+    /// Appends where the positions that each row sees are, `(rows, context)`.
+    fn extend_by_places(&self, tables: &Tables, bytes: &mut Vec<u8>) {
+        let (mut places, context) = (self.memory.places.borrow_mut(), self.dims.n_text_ctx);
+        for change in &tables.changes {
+            places[change.at as usize] = change.place as i32;
+        }
+        for (i, text) in tables.texts.iter().enumerate() {
+            let at = *text as usize * context + tables.positions[i] as usize;
+            places[at] = tables.stores[i];
+        }
+        for text in &tables.texts {
+            let of_text = &places[*text as usize * context..][..context];
+            bytes.extend_from_slice(bytemuck::cast_slice(of_text));
+        }
     }
 }
 

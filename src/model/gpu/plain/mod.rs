@@ -55,7 +55,7 @@ impl PlainStack {
     ) -> Result<Self> {
         Ok(Self {
             encoder: EncoderMemory::new(card, dims)?,
-            decoder: DecoderMemory::new(card, dims)?,
+            decoder: DecoderMemory::new(card, dims, pools.rows)?,
             card: card.clone(),
             kernels,
             layers,
