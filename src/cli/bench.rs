@@ -97,7 +97,7 @@ fn one_file(engine: &Engine, options: &TranscribeOptions, file: &Path) -> Result
     });
     let step_s = decoder_steps(network, engine, &audio[0])?;
     let windows = match on_card {
-        true => windows::measured(network, &window)?,
+        true => windows::measured(engine, &window)?,
         false => Vec::new(),
     };
     let (end_to_end_s, transcript) = timed(|| engine.transcribe(file, options));
@@ -265,13 +265,7 @@ fn print(report: &Value) -> Result<()> {
             number(&file["rtfx"]),
         );
         for row in file["windows"].as_array().into_iter().flatten() {
-            say!(
-                "  {:>3} windows at once: {:8.1} windows/s; {:.2} ms a window for encoder and prompt, {:.2} ms a step",
-                row["windows"],
-                number(&row["windows_per_s"]),
-                number(&row["encoder_and_prompt_s_per_window"]) * 1e3,
-                number(&row["step_s"]) * 1e3,
-            );
+            say!("{}", windows::line(row));
         }
         if file["draft"].is_object() {
             say!("{}", draft::line(&file["draft"]));

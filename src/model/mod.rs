@@ -152,6 +152,15 @@ pub trait Network: Send + Sync {
     /// As [`encode`](Self::encode).
     fn encoder_stages(&self, mel: &[f32]) -> Result<EncoderStages>;
 
+    /// What a card takes for each stage of a window and a step like the last ones; nothing where no card computes,
+    /// or where it does not queue them as one. For measuring alone.
+    ///
+    /// # Errors
+    /// A device that fails.
+    fn card_times(&self) -> Result<Option<CardTimes>> {
+        Ok(None)
+    }
+
     /// The same network under an adapter, computed as this one is. `weights` are this network's own with the
     /// adapter merged in. What the adapter leaves alone should be the same memory.
     ///
@@ -290,6 +299,19 @@ pub struct Description {
     pub compute: ComputeType,
     /// What a window and a row cost while they are decoded.
     pub state: StateBytes,
+}
+
+/// Seconds that a card takes by itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CardTimes {
+    /// To encode a window.
+    pub encoder: f64,
+    /// To make a window's keys and values of what was encoded.
+    pub projection: f64,
+    /// For a step's rows, from tokens to the last layer.
+    pub rows: f64,
+    /// For their logits, and for ranking them.
+    pub ranking: f64,
 }
 
 /// Cross-attention weights of one beam's tokens.

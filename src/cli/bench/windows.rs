@@ -4,8 +4,11 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use crate::batcher::{Cancel, Capacity, Inbox, WindowJob};
+use crate::engine::Engine;
 use crate::error::Result;
 use crate::model::{self, AudioState, Network, StepWindow, TextState};
+use crate::options::{DecodingOptions, Gates, SuppressTokens};
 use crate::ranking::{AllowedRuns, Constraint, Query, Wanted};
 
 /// Tokens of a window, behind a prompt of [`PROMPT`].
@@ -18,12 +21,15 @@ const COUNTS: [usize; 5] = [1, 8, 32, 64, 128];
 pub(super) const MOST: usize = COUNTS[COUNTS.len() - 1];
 
 /// As many windows at once as the executor has memory for. The second run of each counts.
-pub(super) fn measured(network: &dyn Network, mel: &[f32]) -> Result<Vec<Value>> {
+pub(super) fn measured(engine: &Engine, mel: &[f32]) -> Result<Vec<Value>> {
+    let network = &**engine.network();
     let most = network.feeding().most.map_or(1, |most| most.windows);
     let counts = COUNTS.into_iter().filter(|count| *count <= most);
     let twice = |count| {
         of(network, mel, count)?;
-        of(network, mel, count)
+        let mut found = of(network, mel, count)?;
+        found["decoded_per_s"] = json!(decoded(engine, mel, count)?);
+        Ok(found)
     };
     counts.map(twice).collect()
 }
@@ -47,12 +53,58 @@ fn of(network: &dyn Network, mel: &[f32], count: usize) -> Result<Value> {
         step(network, &audio, &mut texts, &allowed, &[300 + token])?;
     }
     let all_s = started.elapsed().as_secs_f64();
+    let card = network.card_times()?.map(|card| {
+        json!({
+            "encoder_s": card.encoder,
+            "projection_s": card.projection,
+            "rows_s": card.rows,
+            "ranking_s": card.ranking,
+        })
+    });
     Ok(json!({
         "windows": count,
         "encoder_and_prompt_s_per_window": encoded_s / count as f64,
         "step_s": (all_s - encoded_s) / TOKENS as f64,
         "windows_per_s": count as f64 / all_s,
+        "card": card,
     }))
+}
+
+/// Windows a second through a batcher, with all that decoding greedily takes; as many tokens.
+fn decoded(engine: &Engine, mel: &[f32], count: usize) -> Result<f64> {
+    let batcher = engine.batcher(Capacity::of_windows(count))?;
+    let end = engine.tokenizer().eot();
+    let job = |source| WindowJob {
+        mel: mel.to_vec(),
+        options: DecodingOptions {
+            language: Some("en".into()),
+            sample_len: Some(TOKENS),
+            suppress_tokens: SuppressTokens::NonSpeechAnd(vec![end]),
+            without_timestamps: true,
+            ..DecodingOptions::default()
+        },
+        gates: Gates {
+            temperatures: vec![0.0],
+            compression_ratio_threshold: None,
+            logprob_threshold: None,
+            no_speech_threshold: None,
+        },
+        source,
+        cancel: Cancel::default(),
+        align: None,
+        bias: None,
+    };
+    let run = || {
+        let (jobs, inbox): (Vec<_>, _) = ((0..count as u64).map(job).collect(), Inbox::default());
+        let started = Instant::now();
+        for (i, job) in jobs.into_iter().enumerate() {
+            batcher.submit(job, i, &inbox)?;
+        }
+        (0..count).try_for_each(|_| inbox.next().map(drop))?;
+        Ok(count as f64 / started.elapsed().as_secs_f64())
+    };
+    run()?;
+    run()
 }
 
 /// The same new tokens for every window, the likeliest next one asked for.
@@ -78,4 +130,32 @@ fn step(
     });
     let mut windows: Vec<StepWindow<'_>> = windows.collect();
     model::step(network, &mut windows).map(drop)
+}
+
+/// One line of the table, and a second one where the card's own times are known.
+pub(super) fn line(row: &Value) -> String {
+    let ms = |value: &Value| value.as_f64().unwrap_or(f64::NAN) * 1e3;
+    let per_s = |name: &str| row[name].as_f64().unwrap_or(f64::NAN);
+    let mut text = format!(
+        "  {:>3} windows at once: {:8.1} windows/s; {:.2} ms a window for encoder and prompt, {:.3} ms a step \
+         ({:.1} windows/s without the batcher)",
+        row["windows"],
+        per_s("decoded_per_s"),
+        ms(&row["encoder_and_prompt_s_per_window"]),
+        ms(&row["step_s"]),
+        per_s("windows_per_s"),
+    );
+    let card = &row["card"];
+    if card.is_object() {
+        let host = ms(&row["step_s"]) - ms(&card["rows_s"]) - ms(&card["ranking_s"]);
+        text += &format!(
+            "\n      the card alone: {:.3} ms a window in the encoder, {:.3} for keys and values; a step {:.3} ms, \
+             {:.3} of logits and ranking, host {host:.3}",
+            ms(&card["encoder_s"]),
+            ms(&card["projection_s"]),
+            ms(&card["rows_s"]),
+            ms(&card["ranking_s"]),
+        );
+    }
+    text
 }

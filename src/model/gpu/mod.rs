@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use attention::CardAttention;
 
 use super::{
-    AudioState, ComputeType, CrossWeights, Description, EncoderStages, Feeding, Network, Pending,
+    AudioState, CardTimes, ComputeType, CrossWeights, Description, EncoderStages, Feeding, Network, Pending,
     StepWindow, TextState, usual_sizes,
 };
 use crate::device::{Card, CodeObject};
@@ -263,6 +263,10 @@ impl Network for GpuNetwork {
     fn encoder_stages(&self, mel: &[f32]) -> Result<EncoderStages> {
         self.positions(mel)?;
         self.lock().stages(mel)
+    }
+
+    fn card_times(&self) -> Result<Option<CardTimes>> {
+        self.lock().card_times()
     }
 
     /// Layers that the adapter leaves alone are the same memory; windows have places of their own.

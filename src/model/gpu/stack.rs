@@ -1,12 +1,17 @@
 //! What an executor on a card is made of, whatever its numbers are: an encoder, a decoder, and their memory.
 
+use std::time::Instant;
+
 use super::tables::{Keep, Tables};
 use crate::device::{Address, Card};
 use crate::dims::ModelDimensions;
 use crate::error::Result;
 use crate::kernels::Cpu;
-use crate::model::EncoderStages;
+use crate::model::{CardTimes, EncoderStages};
 use crate::ranking::{self, Answer, Query};
+
+/// Rounds of what is timed.
+const ROUNDS: u32 = 20;
 
 /// Where the pools are, and how many places they have.
 #[derive(Clone, Copy)]
@@ -28,6 +33,10 @@ pub(super) trait Stack: Send {
 
     /// Runs rows through the decoder and answers the queries about them, in order.
     fn answer(&self, pass: Pass<'_>) -> Result<Vec<Answer>>;
+
+    /// What the card takes for each stage of a window and a step like the last ones; nothing where they are not
+    /// queued as one.
+    fn card_times(&self) -> Result<Option<CardTimes>>;
 
     /// A head's softmax over a window's keys, `(tokens, positions)` at `to`, of the queries that a text has kept of
     /// the head's layer from `queries` on: row `rows[i]` is token `i`'s.
@@ -66,6 +75,18 @@ pub(super) struct Watched<'a> {
     pub queries: Address,
     pub rows: &'a [i32],
     pub to: Address,
+}
+
+/// Seconds of one round of `work`, as the card takes them where nothing waits for the host.
+pub(super) fn repeated(card: &Card, work: &mut dyn FnMut() -> Result<()>) -> Result<f64> {
+    let driver = card.driver();
+    let graph = driver.record(work)?;
+    driver.replay(graph)?;
+    driver.wait()?;
+    let started = Instant::now();
+    (0..ROUNDS).try_for_each(|_| driver.replay(graph))?;
+    driver.wait()?;
+    Ok(started.elapsed().as_secs_f64() / f64::from(ROUNDS))
 }
 
 /// Reads 32-bit floats.

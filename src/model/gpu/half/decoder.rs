@@ -12,7 +12,7 @@ use crate::device::{Address, Card, Graph, Memory};
 use crate::dims::ModelDimensions;
 use crate::error::Result;
 use crate::model::gpu::load::{DecoderBlock, LayerNorm, Layers, Linear};
-use crate::model::gpu::stack::Pools;
+use crate::model::gpu::stack::{Pools, repeated};
 use crate::model::gpu::tables::{Keep, MOST_ROWS, Tables};
 use bytemuck::Zeroable as _;
 
@@ -38,6 +38,8 @@ pub(super) struct DecoderMemory {
     told: Memory,
     said: Memory,
     probability: Memory,
+    /// The last pass's.
+    last: Cell<Shape>,
     /// Whether the card may still be reading what it was told.
     telling: Cell<bool>,
     x: Memory,
@@ -54,7 +56,7 @@ pub(super) struct DecoderMemory {
 }
 
 /// Numbers of rows, groups and questions that a pass is filled up to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Shape {
     rows: usize,
     groups: usize,
@@ -118,6 +120,7 @@ impl DecoderMemory {
             told: card.shared(TOLD + 8 * MOST_CHANGES)?,
             said: card.shared(8 * MOST_ROWS * MOST_BEST)?,
             probability: card.shared(4 * MOST_ROWS * MOST_LISTED)?,
+            last: Cell::default(),
             telling: Cell::new(false),
             x: x?,
             normed: normed?,
@@ -238,6 +241,7 @@ impl Decoder<'_> {
     ) -> Result<()> {
         let groups = groups(tables);
         let shape = Shape::of(tables.rows(), groups.len(), asks.asks.len());
+        self.memory.last.set(shape);
         self.tell(shape, tables, &groups, asks)?;
         let mut run = || self.run(shape, kept, sets);
         if !kept.is_empty() {
@@ -264,6 +268,12 @@ impl Decoder<'_> {
 
     /// Queues all kernels of a pass.
     fn run(&self, shape: Shape, kept: &[Keep], sets: Address) -> Result<()> {
+        self.rows_through(shape, kept)?;
+        self.rank(shape, sets)
+    }
+
+    /// Rows from their tokens to the end of the last layer.
+    fn rows_through(&self, shape: Shape, kept: &[Keep]) -> Result<()> {
         let (memory, width) = (self.memory, self.dims.n_text_state);
         let embed = Embed {
             rows: memory.rows(),
@@ -273,12 +283,16 @@ impl Decoder<'_> {
             d: width as u64,
         };
         self.half.embed(shape.rows, &embed)?;
-        for (layer, block) in self.layers.decoder.iter().enumerate() {
-            self.block(layer, block, shape, kept)?;
-        }
+        let mut blocks = self.layers.decoder.iter().enumerate();
+        blocks.try_for_each(|(layer, block)| self.block(layer, block, shape, kept))
+    }
+
+    /// Logits of the rows that are asked about, and answers.
+    fn rank(&self, shape: Shape, sets: Address) -> Result<()> {
         if shape.asks == 0 {
             return Ok(());
         }
+        let memory = self.memory;
         self.norm(&self.layers.decoder_norm, shape.asks, memory.asks())?;
         let normed = memory.normed.address();
         let logits = self.linear(&self.layers.logits, shape.asks, normed, memory.logits());
@@ -295,6 +309,15 @@ impl Decoder<'_> {
             vocab: self.dims.n_vocab as u64,
         };
         self.half.rank(shape.asks, &rank)
+    }
+
+    /// Seconds that the card takes for a step like the last one: rows, then their ranking.
+    pub fn seconds(&self, sets: Address) -> Result<[f64; 2]> {
+        let shape = self.memory.last.get();
+        Ok([
+            repeated(self.card, &mut || self.rows_through(shape, &[]))?,
+            repeated(self.card, &mut || self.rank(shape, sets))?,
+        ])
     }
 
     /// Waits for what the card says: [`MOST_BEST`] tokens a question, and [`MOST_LISTED`] probabilities where any

@@ -5,6 +5,7 @@ use crate::device::{Address, Card, Memory};
 use crate::dims::{INPUT_STRIDE, ModelDimensions};
 use crate::error::Result;
 use crate::model::gpu::load::{EncoderBlock, LayerNorm, Layers, Linear};
+use crate::model::gpu::stack::repeated;
 use bytemuck::Zeroable as _;
 
 /// Windows that are encoded together.
@@ -90,19 +91,36 @@ impl Encoder<'_> {
     /// The whole encoder: its output is in [`EncoderMemory::output`].
     pub fn forward(&self, mels: &[&[f32]]) -> Result<()> {
         self.stem(mels)?;
+        self.blocks()
+    }
+
+    fn blocks(&self) -> Result<()> {
         let mut blocks = self.layers.encoder.iter();
         blocks.try_for_each(|block| self.block(block))?;
         self.norm(&self.layers.encoder_norm)
     }
 
-    /// Both convolutions, plus positions. Three neighbouring frames are a row of a convolution's matrix.
+    /// Seconds that the card takes for windows that it has.
+    pub fn seconds(&self) -> Result<f64> {
+        repeated(self.card, &mut || {
+            self.convolve()?;
+            self.blocks()
+        })
+    }
+
+    /// Both convolutions, plus positions.
     pub fn stem(&self, mels: &[&[f32]]) -> Result<()> {
-        let (memory, width) = (self.memory, self.dims.n_audio_state as u64);
-        let (n_mels, frames) = (self.dims.n_mels as u64, INPUT_STRIDE * self.positions);
         for (i, mel) in mels.iter().enumerate() {
-            let to = memory.mel.address() + (4 * i * mel.len()) as Address;
+            let to = self.memory.mel.address() + (4 * i * mel.len()) as Address;
             self.card.driver().write(to, bytemuck::cast_slice(mel))?;
         }
+        self.convolve()
+    }
+
+    /// The stem of windows that are on the card. Three neighbouring frames are a row of a convolution's matrix.
+    fn convolve(&self) -> Result<()> {
+        let (memory, width) = (self.memory, self.dims.n_audio_state as u64);
+        let (n_mels, frames) = (self.dims.n_mels as u64, INPUT_STRIDE * self.positions);
         let all = Frames {
             mel: memory.mel.address(),
             out: memory.frames.address(),

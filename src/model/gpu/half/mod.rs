@@ -8,18 +8,18 @@ mod kernels;
 mod names;
 mod rank;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use ::half::f16;
 use bytemuck::Zeroable as _;
 
 use super::load::{Lay, Layers};
-use super::stack::{Pass, Pools, Stack, Watched, positions, read};
+use super::stack::{Pass, Pools, Stack, Watched, positions, read, repeated};
 use crate::device::{Address, Card, Memory};
 use crate::dims::ModelDimensions;
 use crate::error::Result;
-use crate::model::{EncoderStages, StateBytes};
+use crate::model::{CardTimes, EncoderStages, StateBytes};
 use crate::ranking::{self, Answer};
 use decoder::{Decoder, DecoderMemory, MOST_TOKENS};
 pub(super) use encoder::MOST_WINDOWS;
@@ -121,6 +121,8 @@ pub(super) struct HalfStack {
     /// Where windows that are encoded together go.
     places: Memory,
     sets: RefCell<Sets>,
+    /// Windows that were last encoded together, and their positions.
+    last: Cell<(usize, usize)>,
     /// Whether audio is kept as bytes.
     bytes: bool,
 }
@@ -137,6 +139,7 @@ impl HalfStack {
         Ok(Self {
             places: card.memory(4 * MOST_WINDOWS)?,
             sets: RefCell::new(Sets::new(card, dims.n_vocab)?),
+            last: Cell::default(),
             bytes: half.bytes(),
             numbers: card.memory_of(&(0..count).collect::<Vec<i32>>())?,
             encoder: EncoderMemory::new(card, dims)?,
@@ -150,14 +153,21 @@ impl HalfStack {
     }
 
     fn encoder(&self, mels: &[&[f32]]) -> Encoder<'_> {
+        let positions = mels.first().map_or(0, |mel| positions(&self.dims, mel));
+        self.last.set((mels.len(), positions));
+        self.encoder_of(mels.len(), positions)
+    }
+
+    /// Of as many windows of as many positions.
+    fn encoder_of(&self, windows: usize, positions: usize) -> Encoder<'_> {
         Encoder {
             card: &self.card,
             half: &self.half,
             layers: &self.layers,
             dims: &self.dims,
             memory: &self.encoder,
-            positions: mels.first().map_or(0, |mel| positions(&self.dims, mel)),
-            windows: mels.len(),
+            positions,
+            windows,
         }
     }
 
@@ -173,6 +183,30 @@ impl HalfStack {
             padded: padded(&self.dims, self.bytes),
             bytes: self.bytes,
         }
+    }
+
+    /// The encoder's output as the keys and values of every layer of the decoder.
+    fn project(&self, encoder: &Encoder<'_>) -> Result<()> {
+        let decoder = self.decoder();
+        for (layer, block) in self.layers.decoder.iter().enumerate() {
+            encoder.listen(&block.cross_kv)?;
+            let audio = decoder.audio(layer);
+            let layout = KvLayout {
+                kv: self.encoder.keys_values(),
+                keys: audio.keys,
+                values: audio.values,
+                key_scale: audio.key_scale,
+                value_scale: audio.value_scale,
+                windows: self.places.address(),
+                window_bytes: decoder.window_bytes as u64,
+                positions: encoder.positions as u32,
+                d: self.dims.n_text_state as u32,
+                padded: decoder.padded as u64,
+            };
+            let heads = self.dims.n_text_head;
+            self.half.lay_audio(heads, encoder.windows, &layout)?;
+        }
+        Ok(())
     }
 
     fn number(&self, i: usize) -> Address {
@@ -192,30 +226,12 @@ impl HalfStack {
 
 impl Stack for HalfStack {
     fn encode(&self, mels: &[&[f32]], slots: &[usize]) -> Result<()> {
-        let (encoder, decoder) = (self.encoder(mels), self.decoder());
+        let encoder = self.encoder(mels);
         let places: Vec<i32> = slots.iter().map(|slot| *slot as i32).collect();
         let driver = self.card.driver();
         driver.write(self.places.address(), bytemuck::cast_slice(&places))?;
         encoder.forward(mels)?;
-        for (layer, block) in self.layers.decoder.iter().enumerate() {
-            encoder.listen(&block.cross_kv)?;
-            let audio = decoder.audio(layer);
-            let layout = KvLayout {
-                kv: self.encoder.keys_values(),
-                keys: audio.keys,
-                values: audio.values,
-                key_scale: audio.key_scale,
-                value_scale: audio.value_scale,
-                windows: self.places.address(),
-                window_bytes: decoder.window_bytes as u64,
-                positions: encoder.positions as u32,
-                d: self.dims.n_text_state as u32,
-                padded: decoder.padded as u64,
-            };
-            let heads = self.dims.n_text_head;
-            self.half.lay_audio(heads, mels.len(), &layout)?;
-        }
-        Ok(())
+        self.project(&encoder)
     }
 
     fn stages(&self, mel: &[f32]) -> Result<EncoderStages> {
@@ -233,6 +249,19 @@ impl Stack for HalfStack {
             block0,
             output,
         })
+    }
+
+    fn card_times(&self) -> Result<Option<CardTimes>> {
+        let (windows, positions) = self.last.get();
+        let encoder = self.encoder_of(windows.max(1), positions.max(1));
+        let each = windows.max(1) as f64;
+        let [rows, ranking] = self.decoder().seconds(self.sets.borrow().address())?;
+        Ok(Some(CardTimes {
+            encoder: encoder.seconds()? / each,
+            projection: repeated(&self.card, &mut || self.project(&encoder))? / each,
+            rows,
+            ranking,
+        }))
     }
 
     /// The card ranks, but for what it has no room for.

@@ -13,7 +13,7 @@ use super::stack::{Pass, Pools, Stack, Watched, positions, rank_here, read};
 use crate::device::{Address, Card};
 use crate::dims::ModelDimensions;
 use crate::error::Result;
-use crate::model::{EncoderStages, StateBytes};
+use crate::model::{CardTimes, EncoderStages, StateBytes};
 use crate::ranking::Answer;
 use decoder::{Decoder, DecoderMemory, window_floats};
 use encoder::{Encoder, EncoderMemory};
@@ -135,6 +135,10 @@ impl Stack for PlainStack {
             &logits[place * n_vocab..][..n_vocab]
         };
         Ok(rank_here(pass.cpu, pass.queries, &row_of))
+    }
+
+    fn card_times(&self) -> Result<Option<CardTimes>> {
+        Ok(None)
     }
 
     fn cross_weights(&self, call: &Watched<'_>) -> Result<()> {
