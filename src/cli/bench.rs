@@ -96,6 +96,8 @@ fn one_file(engine: &Engine, options: &TranscribeOptions, file: &Path) -> Result
         }
     });
     let step_s = decoder_steps(network, engine, &audio[0])?;
+    // The card's memory may be just enough for the windows that follow.
+    drop((audio, text));
     let windows = match on_card {
         true => windows::measured(engine, &window)?,
         false => Vec::new(),
@@ -153,7 +155,13 @@ fn log_mel(engine: &Engine, file: &Path) -> crate::Result<LogMel> {
 fn decoder_steps(network: &dyn Network, engine: &Engine, audio: &AudioState) -> crate::Result<f64> {
     let mut text = network.text_state(1)?;
     let allowed = AllowedRuns::new(network.dims().n_vocab, &[]);
-    decoder_step(network, &mut text, audio, &allowed, engine.tokenizer().sot())?;
+    decoder_step(
+        network,
+        &mut text,
+        audio,
+        &allowed,
+        engine.tokenizer().sot(),
+    )?;
     let started = Instant::now();
     let mut tokens = (0..TOKENS).map(|i| u32::try_from(i).unwrap_or(0) + 300);
     tokens.try_for_each(|token| decoder_step(network, &mut text, audio, &allowed, token))?;

@@ -1,6 +1,7 @@
 //! `doctor`: what this machine has and what undertone makes of it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Result;
 use indicatif::DecimalBytes;
@@ -38,22 +39,23 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         line("slow", &note)?;
     }
     line("threads", &cpu.threads().to_string())?;
-    cards(args)?;
+    let on_card = cards(args)?;
     if let Some(bytes) = speed::free_memory() {
         line("free memory", &DecimalBytes(bytes).to_string())?;
     }
     line("config file", &resolve::config_file())?;
     let faults = models(args)?;
-    plan(args, &cpu)?;
+    plan(args, &cpu, on_card)?;
     verdict(&args.model.model, &faults)
 }
 
-/// The GPUs that the system has, which of them can be used, and where the network would be computed.
-fn cards(args: &RunArgs) -> Result<()> {
-    for gpu in Detected::read(Path::new("/")).lines() {
-        line("GPU", &gpu.to_string())?;
-    }
+/// The GPUs that the system has, which of them can be used, and whether the network would be computed on one.
+fn cards(args: &RunArgs) -> Result<bool> {
     let found = Card::list();
+    let known = found.as_ref().map_or(0, Vec::len);
+    for gpu in Detected::read(Path::new("/")).lines_beside(known) {
+        line("GPU", &gpu)?;
+    }
     let mut usable = Vec::new();
     for card in found.iter().flatten() {
         let kernels = image::pick(&gpu::objects(), card);
@@ -74,7 +76,8 @@ fn cards(args: &RunArgs) -> Result<()> {
         DeviceChoice::Cuda(_) => Some(device.to_string()),
         _ => None,
     };
-    line("computes on", chosen.as_deref().unwrap_or("the CPU"))
+    line("computes on", chosen.as_deref().unwrap_or("the CPU"))?;
+    Ok(chosen.is_some())
 }
 
 /// Whether the program can do its work here, and what to do where it cannot.
@@ -186,13 +189,16 @@ fn free_disk(folder: &Path) -> Option<u64> {
 }
 
 /// The attention plan for the model that was named, if its sizes are known.
-fn plan(args: &RunArgs, cpu: &Cpu) -> Result<()> {
+fn plan(args: &RunArgs, cpu: &Cpu, on_card: bool) -> Result<()> {
     let Some(entry) = hub::find(&args.model.model) else {
         return Ok(());
     };
     let request = resolve::attention_here(&args.attention)?;
     let (executor, compute) = resolve::executor(args)?;
-    let registry = Registry::new(executor.backends(cpu, compute));
+    let registry = Registry::new(match on_card {
+        true => vec![Arc::new(gpu::CardAttention::of(compute))],
+        false => executor.backends(cpu, compute),
+    });
     let plan = attention::plan(&request, &registry, &entry.dims())?;
     for role in Role::ALL {
         line(
@@ -203,7 +209,10 @@ fn plan(args: &RunArgs, cpu: &Cpu) -> Result<()> {
     if let Some(note) = plan.note() {
         line("", note)?;
     }
-    let mut bytes = state_bytes(&entry.dims(), compute);
+    let mut bytes = match on_card {
+        true => gpu::state_bytes(&entry.dims(), compute),
+        false => state_bytes(&entry.dims(), compute),
+    };
     let cross = plan.backend(Role::DecoderCross).name();
     if EmulatedBackend::all(cpu).iter().any(|b| b.name() == cross) {
         // It keeps a window's keys and values once more, as it rounds them, in 32-bit floats.

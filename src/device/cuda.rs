@@ -1,15 +1,13 @@
 //! NVIDIA's driver, opened when the program runs: one context, one stream.
-#![expect(
-    unsafe_code,
-    reason = "the driver is a C library; every call of it is in this file"
-)]
+#![expect(unsafe_code, reason = "the driver is a C library")]
 
-use std::ffi::{CStr, CString, c_int, c_void};
-use std::ptr::{null, null_mut};
+use std::ffi::{CString, c_int, c_void};
+use std::ptr::null_mut;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUresult};
 
+use super::calls::ok;
 use super::pinned::{Pinned, Staging};
 use super::{Address, CardInfo, Driver, Graph, Kernel, Launch, Tensor, TensorMap, error};
 use crate::error::Result;
@@ -50,28 +48,6 @@ const NOT_SHARED: &str = "memory that is not shared with the host";
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing in here is ever half changed.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What a call of the driver said, in its words.
-fn said(result: CUresult) -> String {
-    let (mut name, mut text) = (null(), null());
-    // SAFETY: both pointers are to be written; the strings are constants of the driver.
-    let words = unsafe {
-        let known = sys::cuGetErrorName(result, &mut name) == CUresult::CUDA_SUCCESS
-            && sys::cuGetErrorString(result, &mut text) == CUresult::CUDA_SUCCESS;
-        [name, text].map(|word| match known && !word.is_null() {
-            true => CStr::from_ptr(word).to_string_lossy().into_owned(),
-            false => format!("{result:?}"),
-        })
-    };
-    format!("{} ({})", words[1], words[0])
-}
-
-pub(super) fn ok(card: &str, what: &str, result: CUresult) -> Result<()> {
-    match result {
-        CUresult::CUDA_SUCCESS => Ok(()),
-        other => Err(error(card, format!("{what}: {}", said(other)))),
-    }
 }
 
 /// Finds the driver and asks it how many cards there are.
@@ -271,7 +247,9 @@ impl Driver for Cuda {
     fn post(&self, to: Address, bytes: &[u8]) -> Result<()> {
         let mut pinned = locked(&self.pinned);
         let mut there = pinned.iter_mut().filter_map(|m| m.part(to, bytes.len()));
-        let there = there.next().ok_or_else(|| error(&self.info.id, NOT_SHARED))?;
+        let there = there
+            .next()
+            .ok_or_else(|| error(&self.info.id, NOT_SHARED))?;
         there.copy_from_slice(bytes);
         Ok(())
     }
@@ -280,7 +258,9 @@ impl Driver for Cuda {
         self.wait()?;
         let mut pinned = locked(&self.pinned);
         let mut there = pinned.iter_mut().filter_map(|m| m.part(from, bytes.len()));
-        let there = there.next().ok_or_else(|| error(&self.info.id, NOT_SHARED))?;
+        let there = there
+            .next()
+            .ok_or_else(|| error(&self.info.id, NOT_SHARED))?;
         bytes.copy_from_slice(there);
         Ok(())
     }

@@ -4,12 +4,14 @@
 //! program runs (nothing of CUDA is needed to build), and [`recording`] is one without a card, which notes what
 //! it is asked for. All work of a driver goes through one queue: what is asked for later happens later.
 
+#[cfg(feature = "gpu")]
+mod calls;
 mod choice;
 #[cfg(feature = "gpu")]
 mod cuda;
+pub mod image;
 #[cfg(feature = "gpu")]
 mod pinned;
-pub mod image;
 pub mod recording;
 
 use std::fmt;

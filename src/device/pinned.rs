@@ -6,7 +6,7 @@ use std::ptr::null_mut;
 use cudarc::driver::sys;
 
 use super::Address;
-use super::cuda::ok;
+use super::calls::ok;
 use crate::error::Result;
 
 /// Bytes of a part of [`Staging`], and how many there are: a part is filled while the others are copied.
@@ -76,7 +76,9 @@ impl Staging {
         for event in &mut copied {
             let quick = sys::CUevent_flags::CU_EVENT_DISABLE_TIMING as u32;
             // SAFETY: the pointer is to be written.
-            ok(card, "an event", unsafe { sys::cuEventCreate(event, quick) })?;
+            ok(card, "an event", unsafe {
+                sys::cuEventCreate(event, quick)
+            })?;
         }
         Ok(Self {
             card: card.to_owned(),

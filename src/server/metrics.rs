@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::models::Models;
+use crate::attention::Role;
 
 /// Upper ends of the buckets of a request's time, in seconds.
 const BUCKETS_S: [f64; 9] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0];
@@ -120,6 +121,7 @@ impl Metrics {
             tally.audio_s / tally.speech_s.max(1e-9),
         );
         drop(tally);
+        page.computed_by(models);
         page.workers(models);
         page.0
     }
@@ -168,6 +170,28 @@ impl Page {
         );
         self.line(&format!("{NAME}_sum"), "", tally.request_s);
         self.line(&format!("{NAME}_count"), "", tally.requests_timed);
+    }
+
+    /// What computes each model that is loaded.
+    fn computed_by(&mut self, models: &Models) {
+        let help = "Always 1; the labels say what computes a model.";
+        self.family("model_info", "gauge", help);
+        for (name, model) in models.speech() {
+            let Some(engine) = model.loaded() else {
+                continue;
+            };
+            let described = engine.describe();
+            let roles = Role::ALL.map(|role| engine.plan().backend(role).name());
+            let labels = [
+                ("model", name),
+                ("executor", described.executor),
+                ("device", &described.device),
+                ("compute_type", described.compute.name()),
+                ("attention", &roles.join(",")),
+            ];
+            let labels = labels.map(|(label, value)| format!("{label}=\"{}\"", quoted(value)));
+            self.line("model_info", &labels.join(","), 1);
+        }
     }
 
     /// What each model's worker has done.

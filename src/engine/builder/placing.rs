@@ -108,7 +108,7 @@ impl EngineBuilder {
     }
 
     fn on_card(&self, source: &dyn WeightSource, card: Card) -> Result<(Arc<dyn Network>, Plan)> {
-        let registry = Registry::new(vec![Arc::new(CardAttention)]);
+        let registry = Registry::new(vec![Arc::new(CardAttention::of(self.compute))]);
         let plan = attention::plan(&self.attention, &registry, source.dims())?;
         let share = Share {
             windows: self.slots,

@@ -3,13 +3,27 @@
 
 use crate::attention::{Attended, AttentionBackend, AttentionCall, AttentionQuery, Objection};
 use crate::error::{Error, Result};
+use crate::model::ComputeType;
 
-/// `CUDA_PLAIN`: attention by the plain kernels.
-pub struct CardAttention;
+/// Attention by the kernels of a compute type.
+pub struct CardAttention(&'static str);
+
+impl CardAttention {
+    /// `CUDA_PLAIN` in 32-bit floats; `CUDA_FLASH` on tensor cores, flash and paged; `CUDA_FLASH_INT8` where the
+    /// audio's keys and values are bytes.
+    #[must_use]
+    pub fn of(compute: ComputeType) -> Self {
+        Self(match compute {
+            ComputeType::F16 => "CUDA_FLASH",
+            ComputeType::Int8Float16 => "CUDA_FLASH_INT8",
+            _ => "CUDA_PLAIN",
+        })
+    }
+}
 
 impl AttentionBackend for CardAttention {
     fn name(&self) -> &'static str {
-        "CUDA_PLAIN"
+        self.0
     }
 
     fn objections(&self, _: &AttentionQuery) -> Vec<Objection> {
@@ -17,7 +31,8 @@ impl AttentionBackend for CardAttention {
     }
 
     fn attend(&self, _: &AttentionCall<'_>) -> Result<Attended> {
-        let reason = "CUDA_PLAIN computes on a card's own caches, inside its executor";
-        Err(Error::Attention(reason.into()))
+        let name = self.0;
+        let reason = format!("{name} computes on a card's own caches, inside its executor");
+        Err(Error::Attention(reason))
     }
 }

@@ -21,8 +21,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub use attention::CardAttention;
 
 use super::{
-    AudioState, CardTimes, ComputeType, CrossWeights, Description, EncoderStages, Feeding, Network, Pending,
-    StepWindow, TextState, usual_sizes,
+    AudioState, CardTimes, ComputeType, CrossWeights, Description, EncoderStages, Feeding, Network,
+    Pending, StateBytes, StepWindow, TextState, usual_sizes,
 };
 use crate::device::{Card, CodeObject};
 use crate::dims::ModelDimensions;
@@ -47,6 +47,16 @@ const RESERVE: usize = 64 << 20;
 pub fn objects() -> Vec<CodeObject> {
     let object = |&(arch, compressed): &Object| CodeObject { arch, compressed };
     OBJECTS.iter().map(object).collect()
+}
+
+/// What a window and a row cost on a card.
+#[must_use]
+pub fn state_bytes(dims: &ModelDimensions, compute: ComputeType) -> StateBytes {
+    match compute {
+        ComputeType::F16 => half::state_bytes(dims, false),
+        ComputeType::Int8Float16 => half::state_bytes(dims, true),
+        _ => plain::state_bytes(dims),
+    }
 }
 
 /// How much of a card may be used.

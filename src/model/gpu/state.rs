@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use bytemuck::NoUninit;
+
 use super::pools::{Pool, Slot};
-use super::tables::Change;
 use crate::device::Memory;
 use crate::error::{Error, Result};
 use crate::kernels::attention::Lineage;
@@ -14,6 +15,15 @@ pub(super) struct GpuAudio {
     pub slot: Slot,
     /// 0 before it was encoded.
     pub positions: usize,
+}
+
+/// Where a position of a text is: `place`, in positions of the text pool, belongs at `at` of the table of places,
+/// `(places of the pool, context)`, which has a row for each beam's own place.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, NoUninit)]
+pub(super) struct Change {
+    pub at: u32,
+    pub place: u32,
 }
 
 /// A window's text: keys and values of every layer, a place of the text pool for each beam.
@@ -131,7 +141,8 @@ impl TextMemory for GpuText {
     }
 
     fn reorder(&mut self, parents: &[usize]) {
-        for (beam, &parent) in parents.iter().enumerate() {
+        let moved = |(beam, parent): &(usize, &usize)| beam != *parent;
+        for (beam, &parent) in parents.iter().enumerate().filter(moved) {
             let (own, next) = (self.lineage.history(beam), self.lineage.history(parent));
             let alike = own.iter().zip(next).take_while(|(own, next)| own == next);
             self.told[beam] = self.told[beam].min(alike.count());

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::GpuNetwork;
 use super::stack::{Pass, Stack};
-use super::state::{GpuAudio, GpuText};
-use super::tables::{Change, Keep, MOST_ROWS, Row, Tables};
+use super::state::{Change, GpuAudio, GpuText};
+use super::tables::{Keep, MOST_ROWS, Row, Tables};
 use crate::device::Address;
 use crate::error::{Error, Result};
 use crate::model::StepWindow;

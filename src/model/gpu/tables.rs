@@ -1,8 +1,6 @@
 //! What the rows of one pass through the decoder are, as the kernels are told it.
 
-use bytemuck::NoUninit;
-
-use super::state::{GpuAudio, GpuText};
+use super::state::{Change, GpuAudio, GpuText};
 use crate::device::Address;
 use crate::error::Result;
 use crate::model::StepWindow;
@@ -16,15 +14,6 @@ pub(super) struct Row {
     pub beam: usize,
     pub token: u32,
     pub position: usize,
-}
-
-/// Where a position of a text is: `place`, in positions of the text pool, belongs at `at` of the table of places,
-/// `(places of the pool, context)`, which has a row for each beam's own place.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, NoUninit)]
-pub(super) struct Change {
-    pub at: u32,
-    pub place: u32,
 }
 
 /// A number a row, unless said otherwise.
@@ -50,11 +39,7 @@ pub(super) struct Tables {
 
 impl Tables {
     /// Of rows of these windows, none of them asked about yet.
-    pub fn new(
-        windows: &[StepWindow<'_>],
-        rows: &[Row],
-        changes: Vec<Change>,
-    ) -> Result<Self> {
+    pub fn new(windows: &[StepWindow<'_>], rows: &[Row], changes: Vec<Change>) -> Result<Self> {
         let numbers = || Vec::with_capacity(rows.len());
         let mut tables = Self {
             tokens: numbers(),

@@ -3,44 +3,11 @@
 
 use bytemuck::{NoUninit, Zeroable};
 
-use super::names;
+use super::names::{self, ALONE, NAMES};
 use super::rank::PART;
 use crate::device::{Address, Card, Kernel, Launch, image};
 use crate::error::Result;
 use crate::model::gpu::objects;
-
-/// Names of the kernels, in the order of [`Half`]'s methods.
-const NAMES: [&str; 27] = [
-    "halve",
-    "pack_tiles",
-    "mel_frames",
-    "add_positions",
-    "enc_ln",
-    "enc_flash",
-    "enc_gemm_plain",
-    "enc_gemm_gelu",
-    "enc_gemm_residual",
-    "kv_f16",
-    "embed",
-    "dec_ln",
-    "tile_half",
-    "tile_gelu",
-    "tile_residual",
-    "tile_qkv",
-    "tile_logits",
-    "self_attn",
-    "cross_f16",
-    "cross_sum",
-    "cross_weights",
-    "plain_place",
-    "kv_i8",
-    "cross_i8",
-    "rank_part",
-    "rank_row",
-    "tell",
-];
-/// Kernels that do not begin before the one in front has ended; all others wait for it by themselves.
-const ALONE: [&str; 3] = ["plain_place", "tell", "embed"];
 
 /// Hopper, which has kernels of its own.
 const HOPPER: (u32, u32) = (9, 0);

@@ -5,6 +5,7 @@ mod decoder;
 mod encoder;
 mod fast;
 mod kernels;
+mod memory;
 mod names;
 mod rank;
 
@@ -21,11 +22,12 @@ use crate::dims::ModelDimensions;
 use crate::error::Result;
 use crate::model::{CardTimes, EncoderStages, StateBytes};
 use crate::ranking::{self, Answer};
-use decoder::{Decoder, DecoderMemory, MOST_TOKENS};
+use decoder::Decoder;
 pub(super) use encoder::MOST_WINDOWS;
 use encoder::{Encoder, EncoderMemory};
 pub(super) use kernels::Half;
 use kernels::{CrossWeights, Group, KvLayout, Place};
+use memory::{DecoderMemory, MOST_TOKENS};
 use rank::{Asks, MOST_BEST, MOST_LISTED, Sets};
 
 /// A head's numbers.

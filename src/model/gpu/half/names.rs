@@ -1,4 +1,37 @@
-//! The names of the kernels that are faster for some.
+//! The names of the kernels: those that every chip has, and those that are faster for some.
+
+/// Names of the kernels, in the order of `Half`'s methods.
+pub(super) const NAMES: [&str; 27] = [
+    "halve",
+    "pack_tiles",
+    "mel_frames",
+    "add_positions",
+    "enc_ln",
+    "enc_flash",
+    "enc_gemm_plain",
+    "enc_gemm_gelu",
+    "enc_gemm_residual",
+    "kv_f16",
+    "embed",
+    "dec_ln",
+    "tile_half",
+    "tile_gelu",
+    "tile_residual",
+    "tile_qkv",
+    "tile_logits",
+    "self_attn",
+    "cross_f16",
+    "cross_sum",
+    "cross_weights",
+    "plain_place",
+    "kv_i8",
+    "cross_i8",
+    "rank_part",
+    "rank_row",
+    "tell",
+];
+/// Kernels that do not begin before the one in front has ended; all others wait for it by themselves.
+pub(super) const ALONE: [&str; 3] = ["plain_place", "tell", "embed"];
 
 /// Columns of weights that one stage of `small`'s ring holds; the widest that divides a layer's is taken.
 pub(super) const CHUNKS: [usize; 3] = [640, 512, 384];
