@@ -201,7 +201,8 @@ def transcribe(
     model: str,
     actors: int | tuple[int, int] = 1,
     cpus: float = 1,
-    compute_type: str = "int8",
+    gpus: float = 0,
+    compute_type: str | None = None,
     side_by_side: int = 8,
     output: str | None = None,
     model_options: Mapping[str, Any] | None = None,
@@ -214,7 +215,8 @@ def transcribe(
       model: A name, a folder or a file; every node must be able to get it.
       actors: Engines, or the least and the most of them.
       cpus: Cores of each engine; its threads, too.
-      compute_type: ``int8`` or ``float32``.
+      gpus: Graphics cards of each engine, or its share of one; it computes there.
+      compute_type: As :class:`undertone.WhisperModel` has it; by default ``int8``, on a GPU ``float16``.
       side_by_side: Recordings that an engine works on at a time, and in a batch of rows.
       output: A folder or URI. Rows are written there as Parquet, a file for each batch, and the dataset
         has only their paths and errors. By default the dataset has whole rows, and nothing is written.
@@ -224,7 +226,12 @@ def transcribe(
     Returns:
       A row for each recording: :func:`schema`. One that cannot be transcribed has its ``error``.
     """
-    settings = {"compute_type": compute_type, "cpu_threads": max(1, int(cpus)), **(model_options or {})}
+    settings = {
+        "compute_type": compute_type or ("float16" if gpus else "int8"),
+        "cpu_threads": max(1, int(cpus)),
+        "device": "cuda" if gpus else "cpu",
+        **(model_options or {}),
+    }
     import ray.data
 
     low, high = (actors, actors) if isinstance(actors, int) else actors
@@ -235,6 +242,7 @@ def transcribe(
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(min_size=low, max_size=high),
         num_cpus=cpus,
+        num_gpus=gpus or None,
     )
 
 
@@ -283,7 +291,8 @@ def _arguments() -> argparse.ArgumentParser:
     add("--model", required=True, help="a name, a folder or a file")
     add("--actors", type=int, default=1, help="engines (default: 1)")
     add("--cpus", type=float, default=1, help="cores of each engine (default: 1)")
-    add("--compute_type", default="int8", help="int8 or float32 (default: int8)")
+    add("--gpus", type=float, default=0, help="graphics cards of each engine, or its share (default: 0)")
+    add("--compute_type", help="int8, float32 or float16 (default: int8, on a GPU float16)")
     add("--side_by_side", type=int, default=8, help="recordings at a time in an engine (default: 8)")
     add("--address", help="the cluster; by default the running one, or one of this machine's own")
     add(
@@ -309,6 +318,7 @@ def main(arguments: list[str] | None = None) -> int:
         model=given.model,
         actors=given.actors,
         cpus=given.cpus,
+        gpus=given.gpus,
         compute_type=given.compute_type,
         side_by_side=given.side_by_side,
         **dict(given.option),
