@@ -4,6 +4,7 @@
 #include "encoder.h"
 #include "rank.h"
 #include "timing.h"
+#include "../../src/kernels/gpu/erf.h"
 
 static void check_decoder() {
     check_tell();
@@ -63,8 +64,16 @@ static void check_hopper() {
     check_heads(3, 100, 1, 2);
 }
 
+// Clang has no mathematical library for AMD's chips.
+static void check_erf() {
+    Verdict v;
+    for (int i = -60000; i <= 60000; ++i) v.add(polynomial_erf(i * 1e-4f), std::erf((double)(i * 1e-4f)));
+    report("polynomial_erf", v, 1e-7);
+}
+
 int main(int count, char** arguments) {
     if (count > 1) card().open(arguments[1]);
+    check_erf();
     check_decoder();
     check_attention();
     check_encoder();

@@ -4,6 +4,8 @@
 #pragma once
 #ifdef EMULATE
 #include "emulate.h"
+#elif defined(__HIP__)
+#include "hip.h"
 #else
 typedef unsigned int u32;
 typedef unsigned long long u64;
