@@ -238,7 +238,7 @@ fn real_mels(n_mels: usize) -> Vec<Vec<f32>> {
 
 #[test]
 fn pico_decodes_each_window_the_same_in_any_batch() {
-    for compute in [ComputeType::F32, ComputeType::Int8] {
+    for compute in [ComputeType::F32, ComputeType::Int8, ComputeType::Int4] {
         let engine = pico().compute_type(compute).build().unwrap();
         batches_do_not_matter(&engine, &[]);
     }

@@ -23,6 +23,7 @@ mod imports;
 mod inputs;
 mod joined;
 mod judge;
+mod levels;
 mod library;
 #[cfg(all(feature = "cli", feature = "hub"))]
 mod long;

@@ -72,7 +72,7 @@ fn cards(args: &RunArgs) -> Result<bool> {
     let device = resolve::device(args)?;
     let (_, compute) = resolve::executor(args)?;
     let chosen = match device {
-        DeviceChoice::Auto if compute != ComputeType::Int8 => usable.first().cloned(),
+        DeviceChoice::Auto if !compute.is_integer() => usable.first().cloned(),
         DeviceChoice::Cuda(_) => Some(device.to_string()),
         _ => None,
     };

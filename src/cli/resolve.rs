@@ -372,13 +372,14 @@ pub fn executor(args: &RunArgs) -> Result<(Executor, ComputeType)> {
     let compute = match args.compute_type.as_str() {
         "f32" => ComputeType::F32,
         "int8" => ComputeType::Int8,
+        "int4" => ComputeType::Int4,
         "f16" => ComputeType::F16,
         "int8_float16" => ComputeType::Int8Float16,
         "auto" if on_a_card(args, executor)? => ComputeType::F32,
         "auto" => executor.fastest(),
         name => {
             return usage(format!(
-                "--compute-type: {name} is none of auto, f32, int8, f16, int8_float16"
+                "--compute-type: {name} is none of auto, f32, int8, int4, f16, int8_float16"
             ));
         }
     };

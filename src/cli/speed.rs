@@ -16,6 +16,8 @@ const DECODER_SHARE: f64 = 0.3;
 /// Tokens in a window of speech.
 const TOKENS: f64 = 90.0;
 const WINDOW_S: f64 = 30.0;
+/// A weight of 4 bits and its part of a scale, which 32 share.
+const BYTES_OF_4_BITS: f64 = 0.5 + 2.0 / 32.0;
 
 /// What this machine does.
 #[derive(Clone, Debug)]
@@ -52,7 +54,7 @@ impl Rates {
                 };
             }
             let encoder_gops = match compute {
-                ComputeType::Int8 => roofline::peak_i8_gops(cpu) * ENCODER_SHARE[1],
+                compute if compute.is_integer() => roofline::peak_i8_gops(cpu) * ENCODER_SHARE[1],
                 _ => roofline::peak_f32_gflops(cpu) * ENCODER_SHARE[0],
             };
             Self {
@@ -113,6 +115,7 @@ pub fn decoder_bytes(d: &ModelDimensions, compute: ComputeType) -> f64 {
     weights
         * match compute {
             ComputeType::Int8 => 1.0,
+            ComputeType::Int4 => BYTES_OF_4_BITS,
             _ => 2.0,
         }
 }
@@ -125,6 +128,11 @@ pub fn bytes_per_parameter(d: &ModelDimensions, compute: ComputeType) -> u64 {
     let others = d.parameters() as u64 - embedding;
     match compute {
         ComputeType::Int8 => others + 3 * embedding,
+        ComputeType::Int4 => {
+            let decoder = d.n_text_layer as f64 * 14.0 * (d.n_text_state as f64).powi(2);
+            let saved = (decoder + embedding as f64) * (1.0 - BYTES_OF_4_BITS);
+            others + 3 * embedding - saved as u64
+        }
         _ => 2 * (others + 2 * embedding),
     }
 }

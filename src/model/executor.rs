@@ -72,12 +72,12 @@ impl Executor {
             (_, compute) if compute.needs_gpu() => Err(Error::Option {
                 option: "compute_type",
                 reason: format!(
-                    "{compute} is for a GPU (device cuda); the CPU computes in f32 and int8"
+                    "{compute} is for a GPU (device cuda); the CPU computes in f32, int8 and int4"
                 ),
             }),
-            (Self::Reference, ComputeType::Int8) => Err(Error::Option {
+            (Self::Reference, compute) if compute.is_integer() => Err(Error::Option {
                 option: "executor",
-                reason: "reference computes in f32; int8 is for cpu".into(),
+                reason: format!("reference computes in f32; {compute} is for cpu"),
             }),
             _ => Ok(()),
         }

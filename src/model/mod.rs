@@ -38,6 +38,9 @@ pub enum ComputeType {
     /// 8-bit integers for weights and activations of the linear layers, for the encoder's attention
     /// and for the audio's keys and values; 16-bit floats for the text's; 32-bit floats elsewhere.
     Int8,
+    /// As `int8`, but the decoder's weights, those of the logits among them, are 4-bit integers with a scale for
+    /// every 32 inputs of an output: for models whose decoder waits for memory. On the CPU alone.
+    Int4,
     /// 16-bit floats for weights, activations and caches, 32-bit floats for sums, the decoder's residual stream and
     /// logits: on a GPU alone.
     F16,
@@ -48,17 +51,29 @@ pub enum ComputeType {
 
 impl ComputeType {
     /// Every compute type.
-    pub const ALL: [Self; 4] = [Self::F32, Self::Int8, Self::F16, Self::Int8Float16];
+    pub const ALL: [Self; 5] = [
+        Self::F32,
+        Self::Int8,
+        Self::Int4,
+        Self::F16,
+        Self::Int8Float16,
+    ];
 
-    /// The name, as on the command line: `f32`, `int8`, `f16`, `int8_float16`.
+    /// The name, as on the command line: `f32`, `int8`, `int4`, `f16`, `int8_float16`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::Int8 => "int8",
+            Self::Int4 => "int4",
             Self::F16 => "f16",
             Self::Int8Float16 => "int8_float16",
         }
+    }
+
+    /// Whether linear layers multiply integers, and the audio's keys and values are bytes: on the CPU alone.
+    pub(crate) const fn is_integer(self) -> bool {
+        matches!(self, Self::Int8 | Self::Int4)
     }
 
     /// Whether only a GPU computes in it.
@@ -80,7 +95,7 @@ impl FromStr for ComputeType {
         let named = Self::ALL.into_iter().find(|compute| compute.name() == name);
         named.ok_or_else(|| Error::Option {
             option: "compute_type",
-            reason: format!("{name} is none of f32, int8, f16, int8_float16"),
+            reason: format!("{name} is none of f32, int8, int4, f16, int8_float16"),
         })
     }
 }

@@ -56,6 +56,7 @@ pub fn executors() -> (tempfile::TempDir, Vec<Executor>) {
         cpu("cpu f32", ComputeType::F32, 2),
         cpu("cpu f32, one thread", ComputeType::F32, 1),
         cpu("cpu int8", ComputeType::Int8, 2),
+        cpu("cpu int4", ComputeType::Int4, 2),
         Executor {
             name: "reference",
             alone: 0.0,

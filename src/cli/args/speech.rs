@@ -49,7 +49,7 @@ pub struct RunArgs {
     /// every core, to compare with), or auto (the fastest)
     #[arg(long, default_value = "auto", value_parser = executors(), help_heading = "Speed and memory")]
     pub executor: String,
-    /// Precision: f32 (openai/whisper's tokens), int8 (fast, on the CPU), f16 (fast, on a GPU), or auto (the fastest within bounds)
+    /// Precision: f32 (openai/whisper's tokens), int8 (fast, on the CPU), int4 (less memory, on the CPU), f16 (fast, on a GPU), or auto (the fastest within bounds)
     #[arg(long, default_value = "f32", value_parser = parse_compute_type, help_heading = "Speed and memory")]
     pub compute_type: String,
     /// Threads to compute with; 0 is one per core [default: 0]

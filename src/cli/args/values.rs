@@ -66,16 +66,17 @@ pub fn parse_compute_type(text: &str) -> Result<String, String> {
         "auto" | "default" => "auto",
         "f32" | "float32" => "f32",
         "int8" | "int8_float32" => "int8",
+        "int4" => "int4",
         "f16" | "float16" | "fp16" => "f16",
         "int8_float16" => "int8_float16",
         "bfloat16" | "int16" | "int8_bfloat16" => {
             return Err(
-                "the CPU computes in f32 (whatever the weights are stored in) or int8, a GPU in f32, f16 or \
+                "the CPU computes in f32 (whatever the weights are stored in), int8 or int4, a GPU in f32, f16 or \
                  int8_float16"
                     .into(),
             );
         }
-        _ => return Err("expected f32, int8, f16, int8_float16 or auto".into()),
+        _ => return Err("expected f32, int8, int4, f16, int8_float16 or auto".into()),
     };
     Ok(known.to_owned())
 }

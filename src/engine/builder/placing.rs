@@ -36,8 +36,11 @@ impl Wishes<'_> {
             let name = self.executor.name();
             return Some(format!("the executor {name} computes on the CPU"));
         }
-        if self.compute == ComputeType::Int8 {
-            return Some("a GPU computes in f32, f16 and int8_float16; int8 is for the CPU".into());
+        if self.compute.is_integer() {
+            let name = self.compute;
+            return Some(format!(
+                "a GPU computes in f32, f16 and int8_float16; {name} is for the CPU"
+            ));
         }
         if self.draft {
             return Some("a draft writes ahead on the CPU alone".into());

@@ -4,7 +4,9 @@
 //! weight is read once. Many rows (encoder): blocks of rows are shared out, prepared where they are used.
 //! Either way a row's result is the same to the bit, whatever the other rows and the threads.
 
+mod layout;
 mod micro_kernel;
+mod nibbles;
 mod norm;
 mod pack;
 mod prepare;
@@ -18,11 +20,13 @@ use super::Cpu;
 use super::pool::SharedSlice;
 use super::simd::dispatch;
 use super::storage::Buffer;
+use layout::PANEL;
 use micro_kernel::{Multiply, Operands, TileRows, Widen};
+pub use nibbles::{BLOCK as NIBBLE_BLOCK, GROUP as NIBBLE_GROUP, quantise as quantise_nibbles};
 pub use norm::{Norm, layer_norm};
-use pack::{PANEL, Weights};
+use pack::Weights;
 pub use pack::{PackedLinear, WeightDtype};
-use prepare::{Prepare, RowScale, Target, check_norm};
+use prepare::{GroupScale, Prepare, RowScale, Target, check_norm};
 
 /// What to do with a layer's weights.
 #[derive(Clone, Copy)]
@@ -162,6 +166,7 @@ struct Scratch {
     floats: Buffer,
     bytes: Buffer,
     scales: Vec<RowScale>,
+    groups: Vec<GroupScale>,
     line: Buffer,
 }
 
@@ -244,6 +249,17 @@ impl Gemm<'_> {
                     x,
                     scales: &scratch.scales,
                     w,
+                }
+            }
+            Weights::I4(w) => {
+                let x = scratch.bytes.numbers(count * k);
+                let groups = count * (k / nibbles::GROUP);
+                scratch.groups.resize(groups, GroupScale::default());
+                prepare(Target::Groups(x, &mut scratch.groups));
+                Operands::I4 {
+                    x,
+                    scales: &scratch.groups,
+                    w: w.numbers(),
                 }
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! Outputs are grouped in *panels* of 32; inside a panel, what one step of the multiplication needs
 //! lies side by side: `[panel][input][32 outputs]` for floats, `[panel][input / 4][32 outputs][4]` for
-//! bytes. Inputs are padded with zeros to a multiple of 16, outputs to whole panels. The layout is the
+//! bytes; for 4 bits see [`nibbles`]. Inputs are padded with zeros to a multiple of 16 (32 for 4 bits), outputs to whole panels. The layout is the
 //! same for every SIMD level.
 
 use std::ops::Range;
@@ -10,13 +10,11 @@ use std::ops::Range;
 use bytemuck::Pod;
 use half::f16;
 
+use super::layout::{CHUNK, PANEL};
+use super::nibbles;
 use crate::kernels::Cpu;
 use crate::kernels::storage::{LINE, Owner, Store, bytes_of};
 
-/// Outputs in a panel: two vectors.
-pub(super) const PANEL: usize = 32;
-/// Inputs are padded to a multiple of this.
-pub(super) const CHUNK: usize = 16;
 /// Inputs whose byte products are summed in one operation.
 const QUAD: usize = 4;
 
@@ -30,6 +28,9 @@ pub enum WeightDtype {
     F16,
     /// Signed bytes with a scale per output; inputs are quantised row by row when used.
     I8,
+    /// 4 bits, with a half-precision scale for every 32 inputs of an output; inputs are quantised to signed
+    /// bytes in the same groups when used. Sums within a group are exact integers.
+    I4,
 }
 
 /// A matrix `(n_out, n_in)` and a bias, packed for [`linear`](super::linear). Clones share their memory.
@@ -47,6 +48,7 @@ pub(super) enum Weights {
     F32(Store<f32>),
     F16(Store<u16>),
     I8(QuantisedWeights),
+    I4(Store<u32>),
 }
 
 /// Quantised weights: `w = scale × byte`.
@@ -77,12 +79,7 @@ impl PackedLinear {
         } else {
             Weights::F32(pack_floats(cpu, w, n_in, |w| w))
         };
-        PackedLinear {
-            n_in,
-            n_out,
-            bias: padded_bias(n_out, bias),
-            weights,
-        }
+        PackedLinear::new(n_out, n_in, bias, weights)
     }
 
     /// Quantises `w` `(n_out, n_in)` to bytes with a scale per output, and packs it.
@@ -98,10 +95,51 @@ impl PackedLinear {
     ) -> PackedLinear {
         check_sizes(w, n_out, n_in, bias);
         let weights = Weights::I8(pack_bytes(cpu, w, n_out, n_in));
+        PackedLinear::new(n_out, n_in, bias, weights)
+    }
+
+    /// As [`PackedLinear::pack_blocks`], quantised here.
+    #[cfg(test)]
+    pub fn pack_i4(
+        cpu: &Cpu,
+        w: &[f32],
+        n_out: usize,
+        n_in: usize,
+        bias: Option<&[f32]>,
+    ) -> PackedLinear {
+        check_sizes(w, n_out, n_in, bias);
+        let blocks = nibbles::quantise(cpu, w, n_in);
+        PackedLinear::pack_blocks(cpu, &blocks, n_out, n_in, bias)
+    }
+
+    /// Packs weights that are quantised already: `n_in ÷ 32` blocks of [`BLOCK`](nibbles::BLOCK) bytes an
+    /// output. Nothing is rounded.
+    ///
+    /// # Panics
+    /// If `blocks` or `bias` has another size.
+    pub fn pack_blocks(
+        cpu: &Cpu,
+        blocks: &[u8],
+        n_out: usize,
+        n_in: usize,
+        bias: Option<&[f32]>,
+    ) -> PackedLinear {
+        let size = n_out * n_in.div_ceil(nibbles::GROUP) * nibbles::BLOCK;
+        assert_eq!(blocks.len(), size, "blocks are (n_out, n_in / 32)");
+        let weights = Weights::I4(nibbles::pack(cpu, blocks, n_out, n_in));
+        PackedLinear::new(n_out, n_in, bias, weights)
+    }
+
+    fn new(n_out: usize, n_in: usize, bias: Option<&[f32]>, weights: Weights) -> PackedLinear {
+        let bias = Store::build(n_out.next_multiple_of(PANEL), |to| {
+            if let Some(bias) = bias {
+                to[..n_out].copy_from_slice(bias);
+            }
+        });
         PackedLinear {
             n_in,
             n_out,
-            bias: padded_bias(n_out, bias),
+            bias,
             weights,
         }
     }
@@ -128,12 +166,16 @@ impl PackedLinear {
             Weights::F32(_) => WeightDtype::F32,
             Weights::F16(_) => WeightDtype::F16,
             Weights::I8(_) => WeightDtype::I8,
+            Weights::I4(_) => WeightDtype::I4,
         }
     }
 
     /// Inputs, padded.
     pub(super) fn k(&self) -> usize {
-        self.n_in.next_multiple_of(CHUNK)
+        match self.weights {
+            Weights::I4(_) => self.n_in.next_multiple_of(nibbles::GROUP),
+            _ => self.n_in.next_multiple_of(CHUNK),
+        }
     }
 
     pub(super) fn panels(&self) -> usize {
@@ -155,6 +197,7 @@ impl PackedLinear {
                 append(&mut out, bytes_of(quantised.scales.numbers()));
                 append(&mut out, bytes_of(quantised.sums.numbers()));
             }
+            Weights::I4(groups) => append(&mut out, bytes_of(groups.numbers())),
         }
         out
     }
@@ -164,6 +207,7 @@ impl PackedLinear {
             WeightDtype::F32 => 0,
             WeightDtype::F16 => 1,
             WeightDtype::I8 => 2,
+            WeightDtype::I4 => 3,
         }
     }
 
@@ -203,6 +247,10 @@ impl PackedLinear {
                 scales: rest.take(outputs)?,
                 sums: rest.take(outputs)?,
             }),
+            3 => {
+                let groups = n_in.div_ceil(nibbles::GROUP);
+                Weights::I4(rest.take(outputs / PANEL * groups * nibbles::PANEL_GROUP)?)
+            }
             kind => return Err(format!("packed weights of unknown kind {kind}")),
         };
         Ok(PackedLinear {
@@ -223,6 +271,11 @@ impl PackedLinear {
             match &self.weights {
                 Weights::F32(floats) => floats.numbers()[float],
                 Weights::F16(halves) => f16::from_bits(halves.numbers()[float]).to_f32(),
+                Weights::I4(groups) => {
+                    let group = n / PANEL * self.k() / nibbles::GROUP + i / nibbles::GROUP;
+                    let group = &groups.numbers()[group * nibbles::PANEL_GROUP..];
+                    nibbles::unpacked(group, n % PANEL, i % nibbles::GROUP)
+                }
                 Weights::I8(q) => f32::from(q.bytes.numbers()[byte]) * q.scales.numbers()[n],
             }
         };
@@ -267,14 +320,6 @@ fn check_sizes(w: &[f32], n_out: usize, n_in: usize, bias: Option<&[f32]>) {
         bias.is_none_or(|bias| bias.len() == n_out),
         "one bias per output"
     );
-}
-
-fn padded_bias(n_out: usize, bias: Option<&[f32]>) -> Store<f32> {
-    Store::build(n_out.next_multiple_of(PANEL), |to| {
-        if let Some(bias) = bias {
-            to[..n_out].copy_from_slice(bias);
-        }
-    })
 }
 
 /// Whether every weight is a half-precision number.
@@ -391,6 +436,10 @@ mod tests {
             ),
             (
                 PackedLinear::pack_i8(cpu, &floats, n_out, n_in, Some(&bias)),
+                floats.clone(),
+            ),
+            (
+                PackedLinear::pack_i4(cpu, &floats, n_out, n_in, Some(&bias)),
                 floats,
             ),
         ]
@@ -402,7 +451,12 @@ mod tests {
         let dtypes: Vec<_> = all.iter().map(|(layer, _)| layer.dtype()).collect();
         assert_eq!(
             dtypes,
-            [WeightDtype::F32, WeightDtype::F16, WeightDtype::I8]
+            [
+                WeightDtype::F32,
+                WeightDtype::F16,
+                WeightDtype::I8,
+                WeightDtype::I4
+            ]
         );
         assert_eq!(all[0].0.unpacked(), all[0].1);
         assert_eq!(all[1].0.unpacked(), all[1].1);

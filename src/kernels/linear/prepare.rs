@@ -6,8 +6,9 @@
 use std::ops::Range;
 
 use super::LinearCall;
+use super::layout::CHUNK;
+use super::nibbles::GROUP;
 use super::norm::{self, Norm};
-use super::pack::CHUNK;
 use crate::kernels::simd::{Simd, Task};
 
 /// What a quantised row stands for: `x ≈ scale × (byte - zero)`.
@@ -17,10 +18,20 @@ pub(super) struct RowScale {
     pub(super) zero: i32,
 }
 
+/// What a group of a row's inputs stands for, where weights have 4 bits: `x ≈ scale × signed byte`.
+#[derive(Clone, Copy, Default)]
+pub(super) struct GroupScale {
+    pub(super) scale: f32,
+    /// -8 times the sum of the bytes: where sums start, as weights are stored 8 too high.
+    pub(super) start: i32,
+}
+
 /// Where prepared rows go.
 pub(super) enum Target<'a> {
     Floats(&'a mut [f32]),
     Bytes(&'a mut [u8], &'a mut [RowScale]),
+    /// Row after row of scales.
+    Groups(&'a mut [u8], &'a mut [GroupScale]),
 }
 
 /// Prepares `rows` of a call.
@@ -54,6 +65,9 @@ impl Task for Prepare<'_> {
                 Target::Floats(to) => place.floats(self.line, to),
                 Target::Bytes(to, scales) => {
                     scales[index] = place.bytes(s, self.line, self.n_in, to);
+                }
+                Target::Groups(to, scales) => {
+                    place.groups(s, self.line, to, &mut scales[index * (k / GROUP)..]);
                 }
             }
         }
@@ -99,6 +113,37 @@ impl Place {
         }
         let zero = if S::MIXED_SIGNS { zero } else { zero - 128 };
         RowScale { scale, zero }
+    }
+
+    /// Quantises each group to signed bytes from -127 to 127.
+    #[inline(always)]
+    fn groups<S: Simd>(&self, s: S, line: &[f32], to: &mut [u8], scales: &mut [GroupScale]) {
+        let chunks = line.as_chunks::<CHUNK>().0.as_chunks::<2>().0;
+        for (g, (chunks, scale)) in chunks.iter().zip(scales).enumerate() {
+            let x = [s.load(&chunks[0]), s.load(&chunks[1])];
+            let (low, high) = (s.smallest(s.min(x[0], x[1])), s.largest(s.max(x[0], x[1])));
+            let furthest = high.max(-low);
+            let usable = furthest > 1e-30 && furthest < 1e30;
+            let (unit, inverse) = if usable {
+                (furthest / 127.0, 127.0 / furthest)
+            } else {
+                (1.0, 0.0)
+            };
+            let mut sum = 0;
+            for (half, x) in x.into_iter().enumerate() {
+                let to = &mut to[self.start + (2 * g + half) * self.step..];
+                let to: &mut [u8; CHUNK] = to.first_chunk_mut().expect("room for every chunk");
+                s.store_low_bytes(s.round(s.mul(x, s.splat(inverse))), to);
+                sum += to
+                    .iter()
+                    .map(|&byte| i32::from(byte.cast_signed()))
+                    .sum::<i32>();
+            }
+            *scale = GroupScale {
+                scale: unit,
+                start: -8 * sum,
+            };
+        }
     }
 }
 

@@ -75,11 +75,11 @@ impl Inputs {
         }
     }
 
-    fn pack(&self, cpu: &Cpu, case: &Case, bytes: bool) -> PackedLinear {
-        let pack = if bytes {
-            PackedLinear::pack_i8
-        } else {
-            PackedLinear::pack_f32
+    fn pack(&self, cpu: &Cpu, case: &Case, bits: u32) -> PackedLinear {
+        let pack = match bits {
+            4 => PackedLinear::pack_i4,
+            8 => PackedLinear::pack_i8,
+            _ => PackedLinear::pack_f32,
         };
         pack(cpu, &self.w, case.n_out, case.n_in, Some(&self.bias))
     }
@@ -135,16 +135,19 @@ fn plain(w: &PackedLinear, bias: &[f32], call: &LinearCall) -> Vec<f64> {
     out
 }
 
-fn over_cases(body: impl Fn(&Case, &Cpu, bool, &str) -> Result<(), String>) {
+/// Bits of a weight: floats, bytes, groups of 4 bits.
+const BITS: [u32; 3] = [32, 8, 4];
+
+fn over_cases(body: impl Fn(&Case, &Cpu, u32, &str) -> Result<(), String>) {
     let mut failures = Vec::new();
-    for (case, bytes) in CASES.iter().flat_map(|case| [(case, false), (case, true)]) {
+    for (case, bits) in CASES.iter().flat_map(|case| BITS.map(|bits| (case, bits))) {
         for (level, threads) in SimdLevel::available()
             .into_iter()
             .flat_map(|l| [(l, 1), (l, 3)])
         {
             let (rows, n_in, n_out) = (case.rows, case.n_in, case.n_out);
-            let name = format!("{rows}×{n_in}→{n_out} bytes {bytes} {level} {threads} threads");
-            if let Err(why) = body(case, &Cpu::new(Some(threads), Some(level)), bytes, &name) {
+            let name = format!("{rows}×{n_in}→{n_out} {bits} bits {level} {threads} threads");
+            if let Err(why) = body(case, &Cpu::new(Some(threads), Some(level)), bits, &name) {
                 failures.push(format!("{name}: {why}"));
             }
         }
@@ -154,12 +157,12 @@ fn over_cases(body: impl Fn(&Case, &Cpu, bool, &str) -> Result<(), String>) {
 
 #[test]
 fn agrees_with_f64_on_every_level() {
-    over_cases(|case, cpu, bytes, _| {
+    over_cases(|case, cpu, bits, _| {
         let inputs = Inputs::new(case, case.rows % 2 == 0);
-        let (w, call) = (inputs.pack(cpu, case, bytes), inputs.call(case));
+        let (w, call) = (inputs.pack(cpu, case, bits), inputs.call(case));
         let exact = plain(&w, &inputs.bias, &call);
         // Quantised inputs are off by up to half a step, 1/510 of their span, each.
-        let tolerance = if bytes {
+        let tolerance = if bits < 32 {
             0.004 * (case.n_in as f64).sqrt() * 3.0
         } else {
             3e-6
@@ -181,9 +184,9 @@ fn agrees_with_f64_on_every_level() {
 #[test]
 fn a_row_has_the_same_bytes_at_any_level_and_thread_count_and_in_any_company() {
     let reference = Cpu::new(Some(1), Some(SimdLevel::SCALAR));
-    over_cases(|case, cpu, bytes, _| {
+    over_cases(|case, cpu, bits, _| {
         let inputs = Inputs::new(case, case.rows % 2 == 1);
-        let w = inputs.pack(cpu, case, bytes);
+        let w = inputs.pack(cpu, case, bits);
         let call = inputs.call(case);
         let all = run(cpu, &w, &call);
         if all != run(&reference, &w, &call) {
@@ -212,10 +215,10 @@ fn half_precision_storage_has_the_bytes_of_single_precision() {
     let case = case(30, 70, 90, [true, false, false]);
     let mut inputs = Inputs::new(&case, true);
     let cpu = Cpu::new(Some(2), None);
-    let narrow = inputs.pack(&cpu, &case, false);
+    let narrow = inputs.pack(&cpu, &case, 32);
     // One weight that is no half: its own output changes, the others must not.
     inputs.w[0] = 0.1;
-    let wide = inputs.pack(&cpu, &case, false);
+    let wide = inputs.pack(&cpu, &case, 32);
     assert_eq!(
         (narrow.dtype(), wide.dtype()),
         (WeightDtype::F16, WeightDtype::F32)
@@ -234,7 +237,7 @@ fn byte_sums_are_exact_integers() {
     let case = case(3, 200, 40, [false, false, false]);
     let inputs = Inputs::new(&case, false);
     let cpu = Cpu::new(Some(1), None);
-    let w = inputs.pack(&cpu, &case, true);
+    let w = inputs.pack(&cpu, &case, 8);
     let out = run(&cpu, &w, &inputs.call(&case));
     let Weights::I8(stored) = &w.weights else {
         panic!("packed as bytes")
@@ -262,10 +265,44 @@ fn byte_sums_are_exact_integers() {
     }
 }
 
+/// As [`byte_sums_are_exact_integers`], group by group.
+#[test]
+fn sums_of_nibbles_are_exact_integers() {
+    let case = case(3, 192, 40, [false, false, false]);
+    let inputs = Inputs::new(&case, false);
+    let cpu = Cpu::new(Some(1), None);
+    let blocks = nibbles::quantise(&cpu, &inputs.w, 192);
+    let w = PackedLinear::pack_blocks(&cpu, &blocks, 40, 192, Some(&inputs.bias));
+    let out = run(&cpu, &w, &inputs.call(&case));
+    for (row, out) in out.chunks(40).enumerate() {
+        let x = &inputs.x[row * 195..][..192];
+        for (n, blocks) in blocks.chunks(6 * nibbles::BLOCK).enumerate() {
+            let mut sum = 0f32;
+            for (x, block) in x.chunks(32).zip(blocks.chunks(nibbles::BLOCK)) {
+                let furthest = x.iter().fold(0f32, |far, x| far.max(x.abs()));
+                let byte = |x: f32| (x * (127.0 / furthest)).round_ties_even() as i32;
+                let nibble = |i: usize| i32::from(block[2 + i % 16] >> (i / 16 * 4) & 15) - 8;
+                let part: i32 = (0..32).map(|i| byte(x[i]) * nibble(i)).sum();
+                let scale = half::f16::from_le_bytes([block[0], block[1]]).to_f32();
+                sum = (part as f32 * (furthest / 127.0)).mul_add(scale, sum);
+            }
+            assert_eq!(out[n], sum + inputs.bias[n], "row {row}, output {n}");
+        }
+    }
+}
+
 #[test]
 fn inputs_that_are_zero_constant_or_not_finite_do_not_panic() {
     let cpu = Cpu::new(Some(1), None);
-    let w = PackedLinear::pack_i8(&cpu, &numbers(64 * 8, 9), 8, 64, None);
+    for pack in [PackedLinear::pack_i8, PackedLinear::pack_i4] {
+        odd_inputs(&cpu, pack);
+    }
+}
+
+type Pack = fn(&Cpu, &[f32], usize, usize, Option<&[f32]>) -> PackedLinear;
+
+fn odd_inputs(cpu: &Cpu, pack: Pack) {
+    let w = pack(cpu, &numbers(64 * 8, 9), 8, 64, None);
     let of = |value| {
         let x = vec![value; 64];
         let call = LinearCall {
@@ -276,7 +313,7 @@ fn inputs_that_are_zero_constant_or_not_finite_do_not_panic() {
             gelu: false,
             residual: None,
         };
-        run(&cpu, &w, &call)
+        run(cpu, &w, &call)
     };
     assert_eq!(of(0.0), [0.0; 8]);
     assert_eq!(of(1e-38), [0.0; 8]);
@@ -284,7 +321,7 @@ fn inputs_that_are_zero_constant_or_not_finite_do_not_panic() {
     for value in [f32::NAN, f32::INFINITY, f32::MIN] {
         of(value);
     }
-    let zeros = PackedLinear::pack_i8(&cpu, &[0.0; 64 * 8], 8, 64, Some(&[1.5; 8]));
+    let zeros = pack(cpu, &[0.0; 64 * 8], 8, 64, Some(&[1.5; 8]));
     let call = LinearCall {
         x: &[1.0; 64],
         x_stride: 64,
@@ -293,14 +330,14 @@ fn inputs_that_are_zero_constant_or_not_finite_do_not_panic() {
         gelu: false,
         residual: None,
     };
-    assert_eq!(run(&cpu, &zeros, &call), [1.5; 8]);
+    assert_eq!(run(cpu, &zeros, &call), [1.5; 8]);
 }
 
 #[test]
 fn an_mlp_has_the_bytes_of_its_two_layers() {
-    for (rows, bytes) in [0, 1, 7, 48, 49, 200]
+    for (rows, bits) in [0, 1, 7, 48, 49, 200]
         .into_iter()
-        .flat_map(|rows| [(rows, false), (rows, true)])
+        .flat_map(|rows| BITS.map(|bits| (rows, bits)))
     {
         let (up, down) = (
             case(rows, 40, 90, [true, true, false]),
@@ -308,10 +345,7 @@ fn an_mlp_has_the_bytes_of_its_two_layers() {
         );
         let (first, second) = (Inputs::new(&up, true), Inputs::new(&down, false));
         let cpu = Cpu::new(Some(3), None);
-        let layers = [
-            first.pack(&cpu, &up, bytes),
-            second.pack(&cpu, &down, bytes),
-        ];
+        let layers = [first.pack(&cpu, &up, bits), second.pack(&cpu, &down, bits)];
         let hidden = run(&cpu, &layers[0], &first.call(&up));
         let last = LinearCall {
             x: &hidden,
@@ -325,6 +359,6 @@ fn an_mlp_has_the_bytes_of_its_two_layers() {
             ..first.call(&up)
         };
         mlp(&cpu, &layers[0], &layers[1], &call, &mut out);
-        assert_eq!(out, expected, "{rows} rows, bytes {bytes}");
+        assert_eq!(out, expected, "{rows} rows, {bits} bits");
     }
 }

@@ -379,6 +379,29 @@ impl Simd for Avx2 {
         [half(sum[0], a[0], b[0]), half(sum[1], a[1], b[1])]
     }
     #[inline(always)]
+    fn nibbles<const HIGH: bool>(self, x: Self::I) -> Self::I {
+        x.map(|x| {
+            let x = if HIGH {
+                op!(_mm256_srli_epi32::<4>(x))
+            } else {
+                x
+            };
+            op!(_mm256_and_si256(x, _mm256_set1_epi32(0x0f0f_0f0f)))
+        })
+    }
+    /// Two products of a nibble and a byte fit 16 bits.
+    #[inline(always)]
+    fn dot_nibbles(self, sum: Self::I, word: u32, _: usize, b: Self::I) -> Self::I {
+        let word = op!(_mm256_set1_epi32(word as i32));
+        let half = |sum, b| {
+            op!({
+                let pairs = _mm256_maddubs_epi16(b, word);
+                _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+            })
+        };
+        [half(sum[0], b[0]), half(sum[1], b[1])]
+    }
+    #[inline(always)]
     fn total(self, x: Self::F) -> f32 {
         op!({
             let x = _mm256_add_ps(x[0], x[1]);

@@ -222,11 +222,13 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     fn fma_word(self, a: u32, _: usize, b: Self::F, c: Self::F) -> Self::F {
         self.fma(self.splat(f32::from_bits(a)), b, c)
     }
+    /// `vreduceps` would round the difference down, not to the nearest.
     #[inline(always)]
     fn fraction(self, x: Self::F) -> Self::F {
-        op!(_mm512_reduce_ps::<
-            { _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC },
-        >(x))
+        op!({
+            let floor = _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(x);
+            _mm512_sub_ps(x, floor)
+        })
     }
     #[inline(always)]
     fn scale(self, x: Self::F, n: Self::F) -> Self::F {
@@ -273,6 +275,27 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
             let b_odd = _mm512_srai_epi16::<8>(b);
             let sum = _mm512_add_epi32(sum, _mm512_madd_epi16(a_even, b_even));
             _mm512_add_epi32(sum, _mm512_madd_epi16(a_odd, b_odd))
+        })
+    }
+    #[inline(always)]
+    fn nibbles<const HIGH: bool>(self, x: Self::I) -> Self::I {
+        let x = if HIGH {
+            op!(_mm512_srli_epi32::<4>(x))
+        } else {
+            x
+        };
+        op!(_mm512_and_si512(x, _mm512_set1_epi32(0x0f0f_0f0f)))
+    }
+    /// Two products of a nibble and a byte fit 16 bits.
+    #[inline(always)]
+    fn dot_nibbles(self, sum: Self::I, word: u32, _: usize, b: Self::I) -> Self::I {
+        let word = self.splat_i32(word as i32);
+        if VNNI {
+            return op!(_mm512_dpbusd_epi32(sum, b, word));
+        }
+        op!({
+            let pairs = _mm512_maddubs_epi16(b, word);
+            _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))
         })
     }
     /// Halves are added until one lane is left, as everywhere.

@@ -154,6 +154,15 @@ pub trait Simd: Copy {
         bytes
     }
 
+    /// The halves of all bytes, low or high.
+    fn nibbles<const HIGH: bool>(self, x: Self::I) -> Self::I;
+    /// Per lane: `sum` + the products of the four signed bytes of a word (from -127) with those of `b`, 0 to 15,
+    /// exact.
+    #[inline(always)]
+    fn dot_nibbles(self, sum: Self::I, words: Self::Words, lane: usize, b: Self::I) -> Self::I {
+        self.dot_signed(sum, words, lane, b)
+    }
+
     /// `255 × 2^-x` as bytes, joined as [`Simd::join_bytes`] does: `x` in steps of 1/64, by a table.
     fn byte_powers(self, x: [Self::F; 4]) -> Self::I;
 

@@ -189,6 +189,10 @@ impl Simd for Scalar {
         };
         self.add_i32(sum, map2(a, b, dot))
     }
+    #[inline(always)]
+    fn nibbles<const HIGH: bool>(self, x: Self::I) -> Self::I {
+        x.map(|x| (x >> if HIGH { 4 } else { 0 }) & 0x0f0f_0f0f)
+    }
     /// In steps of 1/64: a table has the fraction of a bit, a shift does whole ones.
     #[inline(always)]
     fn byte_powers(self, x: [Self::F; 4]) -> Self::I {

@@ -302,7 +302,9 @@ impl Task<Vec<u32>> for ByteLanes {
             all.extend(low.map(u32::from));
         }
         let x = s.load(&std::array::from_fn(|i| i as f32 * 0.37 - 3.1));
-        all.extend(s.array(s.fraction(x)).map(f32::to_bits));
+        for x in [x, s.mul(x, s.splat(0.043)), s.mul(x, s.splat(7e-9))] {
+            all.extend(s.array(s.fraction(x)).map(f32::to_bits));
+        }
         all.extend(
             s.array(s.scale(x, s.mul(x, s.splat(9.5))))
                 .map(f32::to_bits),

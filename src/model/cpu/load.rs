@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use half::f16;
+
 use super::block::{LayerNorm, Mlp};
 use super::decoder::{Decoder, DecoderBlock};
 use super::embedding::Embedding;
@@ -14,9 +16,13 @@ use crate::dims::ModelDimensions;
 use crate::error::Result;
 use crate::kernels::Cpu;
 use crate::kernels::conv::PackedConv;
-use crate::kernels::linear::PackedLinear;
+use crate::kernels::linear::{
+    NIBBLE_BLOCK, NIBBLE_GROUP, PackedLinear, WeightDtype, quantise_nibbles,
+};
 use crate::model::ComputeType;
-use crate::weights::{Adapted, EMBEDDING, WeightSource, floats_of_shape};
+use crate::weights::{
+    Adapted, Block, EMBEDDING, Encoding, WeightSource, WeightTensor, floats_of_shape,
+};
 
 /// The layers of a network by their names. Clones share their memory, and so does a network that differs in
 /// a few of them.
@@ -140,9 +146,9 @@ impl<'a> Loader<'a> {
             positions: self.floats("decoder.positional_embedding", &[dims.n_text_ctx, width])?,
             blocks: (0..dims.n_text_layer).map(block).collect::<Result<_>>()?,
             norm: self.norm("decoder.ln", width)?,
-            logits: self.linear("logits", dims.n_vocab, width, || {
-                let rows = self.tensor(self.source.output(), &[dims.n_vocab, width])?;
-                Ok(self.pack(&rows, dims.n_vocab, width, None))
+            logits: self.linear(LOGITS, dims.n_vocab, width, || {
+                let shape = [dims.n_vocab, width];
+                self.pack(LOGITS, &[self.source.output().to_owned()], &shape, None)
             })?,
             heads: dims.n_text_head,
             width,
@@ -198,7 +204,8 @@ impl<'a> Loader<'a> {
             let weight = self.tensor(&format!("{name}.weight"), &[n_out, n_in, 3])?;
             let bias = self.tensor(&format!("{name}.bias"), &[n_out])?;
             let rows = PackedConv::rows_of(&weight, n_out, n_in);
-            Ok(self.pack(&rows, n_out, 3 * n_in, Some(&bias)))
+            let pack = packer(self.dtype(name));
+            Ok(pack(self.cpu, &rows, n_out, 3 * n_in, Some(&bias)))
         })?;
         Ok(PackedConv::new(layer, n_in, stride))
     }
@@ -208,24 +215,68 @@ impl<'a> Loader<'a> {
     fn fused(&self, name: &str, parts: &[&str], n_out: usize, n_in: usize) -> Result<PackedLinear> {
         let name_of_all = format!("{name}.{}", parts.join("+"));
         self.linear(&name_of_all, parts.len() * n_out, n_in, || {
-            let mut weight = Vec::with_capacity(parts.len() * n_out * n_in);
             let mut bias = Vec::with_capacity(parts.len() * n_out);
             for part in parts {
-                weight.extend(self.tensor(&format!("{name}.{part}.weight"), &[n_out, n_in])?);
                 match *part {
                     "key" => bias.resize(bias.len() + n_out, 0.0),
                     _ => bias.extend(self.tensor(&format!("{name}.{part}.bias"), &[n_out])?),
                 }
             }
-            Ok(self.pack(&weight, parts.len() * n_out, n_in, Some(&bias)))
+            let weights: Vec<_> = parts
+                .iter()
+                .map(|part| format!("{name}.{part}.weight"))
+                .collect();
+            self.pack(&name_of_all, &weights, &[n_out, n_in], Some(&bias))
         })
     }
 
-    fn pack(&self, w: &[f32], n_out: usize, n_in: usize, bias: Option<&[f32]>) -> PackedLinear {
-        match self.compute {
-            ComputeType::Int8 => PackedLinear::pack_i8(self.cpu, w, n_out, n_in, bias),
-            _ => PackedLinear::pack_f32(self.cpu, w, n_out, n_in, bias),
+    /// Packs a layer of stacked matrices of one shape, as its name asks for.
+    fn pack(
+        &self,
+        layer: &str,
+        weights: &[String],
+        shape: &[usize; 2],
+        bias: Option<&[f32]>,
+    ) -> Result<PackedLinear> {
+        let ([n_out, n_in], cpu) = (shape, self.cpu);
+        let n_out = weights.len() * n_out;
+        let dtype = self.dtype(layer);
+        if dtype == WeightDtype::I4 {
+            let mut blocks = Vec::with_capacity(n_out * n_in.div_ceil(NIBBLE_GROUP) * NIBBLE_BLOCK);
+            for name in weights {
+                blocks.append(&mut self.nibbles(name, shape)?);
+            }
+            return Ok(PackedLinear::pack_blocks(cpu, &blocks, n_out, *n_in, bias));
         }
+        let mut all = Vec::with_capacity(n_out * n_in);
+        for name in weights {
+            all.append(&mut self.tensor(name, shape)?);
+        }
+        Ok(packer(dtype)(cpu, &all, n_out, *n_in, bias))
+    }
+
+    /// How a layer's weights are kept. What the audio goes through is read once for many positions: fewer bits
+    /// would cost words and save no time there.
+    fn dtype(&self, layer: &str) -> WeightDtype {
+        let hears = layer.starts_with("encoder.") || layer.ends_with(".cross_attn.key+value");
+        match self.compute {
+            ComputeType::Int4 if !hears => WeightDtype::I4,
+            compute if compute.is_integer() => WeightDtype::I8,
+            _ => WeightDtype::F32,
+        }
+    }
+
+    /// A matrix in groups of 4 bits: those of the file, where it has them.
+    fn nibbles(&self, name: &str, shape: &[usize; 2]) -> Result<Vec<u8>> {
+        let stored = self.source.tensor(name)?;
+        if stored.shape() == shape && shape[1].is_multiple_of(NIBBLE_GROUP) && are_blocks(&stored) {
+            return Ok(stored.bytes().to_vec());
+        }
+        Ok(quantise_nibbles(
+            self.cpu,
+            &self.tensor(name, shape)?,
+            shape[1],
+        ))
     }
 
     /// A layer that is there already, or from the packed file, or built and recorded.
@@ -310,21 +361,81 @@ impl<'a> Loader<'a> {
     }
 }
 
+/// The layer of the output matrix.
+const LOGITS: &str = "logits";
+
+type Packer = fn(&Cpu, &[f32], usize, usize, Option<&[f32]>) -> PackedLinear;
+
+/// What packs rows of floats as whole numbers or as they are.
+fn packer(dtype: WeightDtype) -> Packer {
+    match dtype {
+        WeightDtype::I8 => PackedLinear::pack_i8,
+        _ => PackedLinear::pack_f32,
+    }
+}
+
+/// Whether a tensor has the groups that the kernels compute with, all finite.
+fn are_blocks(tensor: &WeightTensor<'_>) -> bool {
+    let finite = |block: &[u8; NIBBLE_BLOCK]| f16::from_le_bytes([block[0], block[1]]).is_finite();
+    tensor.encoding() == Encoding::Block(Block::Q4_0)
+        && tensor.bytes().as_chunks().0.iter().all(finite)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::attention::backends::built_in;
     use crate::attention::{Registry, Request, plan};
     use crate::model::cpu::CpuNetwork;
-    use crate::weights::{Lora, open};
+    use crate::weights::{Conversion, Lora, Numbers, Target, convert, open};
 
-    #[test]
-    fn what_an_adapter_leaves_alone_is_the_same_memory() {
-        let source = open("models/pico".as_ref()).unwrap();
+    fn network(file: &Path, compute: ComputeType) -> (Box<dyn WeightSource>, CpuNetwork) {
+        let source = open(file).unwrap();
         let cpu = Cpu::new(Some(1), None);
         let registry = Registry::new(built_in(&cpu));
         let plan = plan(&Request::default(), &registry, source.dims()).unwrap();
-        let network = CpuNetwork::load(source.as_ref(), ComputeType::F32, cpu, plan, None).unwrap();
+        let network = CpuNetwork::load(source.as_ref(), compute, cpu, plan, None).unwrap();
+        (source, network)
+    }
+
+    /// A layer's weights, stacked, as the file has them.
+    fn stored(source: &dyn WeightSource, layer: &str) -> Vec<f32> {
+        if layer == LOGITS {
+            return source.floats(source.output()).unwrap();
+        }
+        let (module, parts) = layer.rsplit_once('.').unwrap();
+        let parts = parts.split('+');
+        let floats = |part| source.floats(&format!("{module}.{part}.weight")).unwrap();
+        parts.flat_map(floats).collect()
+    }
+
+    #[test]
+    fn blocks_of_4_bits_are_computed_with_as_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("q4_0.gguf");
+        let conversion = Conversion {
+            target: Target::Gguf,
+            numbers: Some(Numbers::Blocks(Block::Q4_0)),
+        };
+        convert("models/pico".as_ref(), &file, &conversion).unwrap();
+        let (source, network) = network(&file, ComputeType::Int4);
+        let mut fours = 0;
+        for (name, layer) in &network.layers.linear {
+            let is_four = name == LOGITS
+                || name.starts_with("decoder.") && !name.ends_with(".cross_attn.key+value");
+            assert_eq!(layer.dtype() == WeightDtype::I4, is_four, "{name}");
+            if is_four {
+                assert_eq!(layer.unpacked(), stored(source.as_ref(), name), "{name}");
+                fours += 1;
+            }
+        }
+        // Six layers in each block, and the logits.
+        assert_eq!(fours, 6 * source.dims().n_text_layer + 1);
+    }
+
+    #[test]
+    fn what_an_adapter_leaves_alone_is_the_same_memory() {
+        let (source, network) = network("models/pico".as_ref(), ComputeType::F32);
         let lora = Lora::of(
             &[
                 "decoder.blocks.1.cross_attn.value",

@@ -55,9 +55,9 @@ pub struct CpuNetwork {
 /// How precisely the encoder attends.
 #[must_use]
 pub fn encoder_attention(compute: ComputeType) -> PackedDtype {
-    match compute {
-        ComputeType::Int8 => PackedDtype::I8,
-        _ => PackedDtype::F32,
+    match compute.is_integer() {
+        true => PackedDtype::I8,
+        false => PackedDtype::F32,
     }
 }
 

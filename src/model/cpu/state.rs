@@ -131,7 +131,7 @@ impl Watched {
 /// How the text's keys and values are kept.
 pub(super) fn text_dtype(compute: ComputeType) -> GrowingDtype {
     match compute {
-        ComputeType::Int8 => GrowingDtype::F16,
+        compute if compute.is_integer() => GrowingDtype::F16,
         _ => GrowingDtype::F32,
     }
 }
@@ -139,7 +139,7 @@ pub(super) fn text_dtype(compute: ComputeType) -> GrowingDtype {
 /// How the audio's keys and values are kept: every step reads all of them for every window.
 pub(super) fn audio_dtype(compute: ComputeType) -> PackedDtype {
     match compute {
-        ComputeType::Int8 => PackedDtype::I8,
+        compute if compute.is_integer() => PackedDtype::I8,
         _ => PackedDtype::F32,
     }
 }

@@ -366,6 +366,18 @@ impl<const BYTES: u8> Simd for Neon<BYTES> {
         }
     }
     #[inline(always)]
+    fn nibbles<const HIGH: bool>(self, x: Ints) -> Ints {
+        each!(i, {
+            let x = vreinterpretq_u8_s32(x[i]);
+            let x = if HIGH {
+                vshrq_n_u8::<4>(x)
+            } else {
+                vandq_u8(x, vdupq_n_u8(15))
+            };
+            vreinterpretq_s32_u8(x)
+        })
+    }
+    #[inline(always)]
     fn of_one_sign(self, bytes: Ints) -> Ints {
         if Self::MIXED_SIGNS {
             return bytes;
