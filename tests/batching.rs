@@ -244,6 +244,23 @@ fn pico_decodes_each_window_the_same_in_any_batch() {
     }
 }
 
+#[test]
+fn windows_of_one_queue_are_decoded_the_same_by_several_networks() {
+    let engines = [(); 2].map(|()| pico().build().unwrap());
+    let networks = engines.each_ref().map(|engine| engine.network().clone());
+    let jobs = jobs(networks[0].dims(), &[], WINDOWS);
+    let order: Vec<usize> = (0..jobs.len()).collect();
+    let alone = run(&batcher(&engines[0], 1), &jobs, &order);
+    let tokenizer = concat!(env!("CARGO_MANIFEST_DIR"), "/models/pico/tokenizer.json");
+    let tokenizer = Arc::new(Tokenizer::from_file(tokenizer.as_ref(), None).unwrap());
+    let capacity = Capacity::of_windows(3);
+    let both = Batcher::new(&networks, None, tokenizer, capacity).unwrap();
+    let shared = run(&both, &jobs, &order);
+    for (i, (a, b)) in alone.iter().zip(&shared).enumerate() {
+        assert_eq!(bits(a), bits(b), "window {i}");
+    }
+}
+
 #[cfg(feature = "hub")]
 #[test]
 fn real_weights_decode_each_window_the_same_in_any_batch() {

@@ -8,14 +8,17 @@
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::time::Duration;
 
 use libloading::Library;
+use undertone::internals::batcher::{Batcher, Capacity, Inbox, WindowJob};
 use undertone::internals::device::{Card, CardInfo, Launch, Recording, card};
 use undertone::internals::kernels::Cpu;
 use undertone::internals::model::{self, GpuNetwork, Network, ReferenceNetwork, Share, StepWindow};
 use undertone::internals::ranking::{AllowedRuns, Constraint, Query, Wanted};
-use undertone::{ComputeType, ModelDimensions};
+use undertone::internals::tokenizer::Tokenizer;
+use undertone::{Cancel, ComputeType, DecodingOptions, Gates, ModelDimensions};
 
 use crate::gpu::compiler;
 use crate::judge::{judged, run};
@@ -223,4 +226,74 @@ fn a_step_is_a_fixed_row_of_launches_and_a_lost_card_leaves_texts_as_they_were()
     let error = answers.unwrap_err().to_string();
     assert!(error == "cuda:0: the card is lost", "{error}");
     assert_eq!(len, 3);
+}
+
+/// Launches that wait for each other: a card's first one goes on when every card has come to its own.
+struct Meeting {
+    cards: usize,
+    here: Mutex<usize>,
+    all: Condvar,
+}
+
+impl Meeting {
+    /// Whether all came.
+    fn arrive(&self) -> bool {
+        let mut here = self.here.lock().unwrap();
+        *here += 1;
+        self.all.notify_all();
+        let missing = |here: &mut usize| *here < self.cards;
+        let patience = Duration::from_secs(60);
+        let (_here, late) = self
+            .all
+            .wait_timeout_while(here, patience, missing)
+            .unwrap();
+        !late.timed_out()
+    }
+}
+
+#[test]
+fn cards_take_windows_from_one_queue_at_the_same_time() {
+    let meeting = Arc::new(Meeting {
+        cards: 2,
+        here: Mutex::default(),
+        all: Condvar::new(),
+    });
+    let network = |_| {
+        let (meeting, came) = (meeting.clone(), OnceLock::new());
+        let body = move |_: &str, _: &Launch<'_>, _: &Recording| {
+            assert!(
+                came.get_or_init(|| meeting.arrive()),
+                "the other card idles"
+            );
+        };
+        let recording = Recording::new(card()).with_body(Box::new(body));
+        let (card, cpu) = (Card::new(Arc::new(recording)), Cpu::new(Some(1), None));
+        let weights = small(48, [3, 2]);
+        let network = GpuNetwork::load(&weights, ComputeType::F32, card, cpu, SHARE);
+        Arc::new(network.unwrap()) as Arc<dyn Network>
+    };
+    let networks = [0, 1].map(network);
+    let tokenizer = Arc::new(Tokenizer::openai("base", 51_865).unwrap());
+    let batcher = Batcher::new(&networks, None, tokenizer, Capacity::of_windows(2)).unwrap();
+    let inbox = Inbox::default();
+    for i in 0..8 {
+        let options = DecodingOptions {
+            language: Some("en".into()),
+            sample_len: Some(2),
+            ..DecodingOptions::default()
+        };
+        let job = WindowJob {
+            mel: vec![0.0; 80 * 200],
+            options,
+            gates: Gates::default(),
+            source: i,
+            cancel: Cancel::default(),
+            align: None,
+            bias: None,
+        };
+        batcher.submit(job, i as usize, &inbox).unwrap();
+    }
+    for _ in 0..8 {
+        inbox.next().unwrap();
+    }
 }

@@ -1,4 +1,4 @@
-//! The batcher's front: windows go into its queue, and a thread behind it decodes them.
+//! The batcher's front: windows go into its queue, and threads behind it decode them, one a device.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -16,31 +16,49 @@ use crate::model::Network;
 use crate::tokenizer::Tokenizer;
 use crate::transcript::LanguageProbabilities;
 
-/// A queue of windows and the thread that decodes them. As many windows may wait as may be decoded
+/// A queue of windows and the threads that decode them, each on a network of its own. As many windows may wait as may be decoded
 /// side by side; a source that offers more waits.
 pub struct Batcher {
     queue: Arc<FairQueue<Task>>,
     tally: Arc<Tally>,
-    worker: Option<JoinHandle<()>>,
+    workers: Vec<JoinHandle<()>>,
 }
 
 impl Batcher {
-    /// Starts a worker with room for `capacity`; `draft` writes ahead where windows are decoded greedily.
+    /// Starts a worker a network, with room for `capacity` each; `draft` writes ahead where windows are decoded
+    /// greedily.
     ///
     /// # Errors
     /// [`Error::Thread`] where the system refuses a thread.
     pub fn new(
-        network: Arc<dyn Network>,
+        networks: &[Arc<dyn Network>],
         draft: Option<Arc<dyn Network>>,
         tokenizer: Arc<Tokenizer>,
         capacity: Capacity,
     ) -> Result<Self> {
-        let capacity = capacity.at_most(network.feeding().most);
-        let queue = Arc::new(FairQueue::new(capacity.windows.max(2)));
-        let intake = Intake::new(queue.clone(), network, draft, tokenizer, capacity);
-        let tally = intake.tally.clone();
-        let worker = Worker::new(intake);
-        let closing = CloseAtEnd(queue.clone());
+        let room = |network: &Arc<dyn Network>| capacity.at_most(network.feeding().most);
+        let windows: usize = networks.iter().map(|network| room(network).windows).sum();
+        let mut batcher = Self {
+            queue: Arc::new(FairQueue::new(windows.max(2))),
+            tally: Arc::default(),
+            workers: Vec::with_capacity(networks.len()),
+        };
+        for network in networks {
+            let intake = Intake::new(
+                batcher.queue.clone(),
+                batcher.tally.clone(),
+                network.clone(),
+                draft.clone(),
+                tokenizer.clone(),
+                room(network),
+            );
+            batcher.start(Worker::new(intake))?;
+        }
+        Ok(batcher)
+    }
+
+    fn start(&mut self, worker: Worker) -> Result<()> {
+        let closing = CloseAtEnd(self.queue.clone());
         let body = move || {
             // Moved in as a whole, so that it is dropped even if the worker panics.
             let closing = closing;
@@ -48,12 +66,9 @@ impl Batcher {
             drop(closing);
         };
         let thread = std::thread::Builder::new().name("undertone-batcher".into());
-        let worker = thread.spawn(body).map_err(Error::Thread)?;
-        Ok(Self {
-            queue,
-            tally,
-            worker: Some(worker),
-        })
+        self.workers
+            .push(thread.spawn(body).map_err(Error::Thread)?);
+        Ok(())
     }
 
     /// Queues a window for decoding; its result will be in the inbox under `tag`. Waits while the
@@ -90,11 +105,9 @@ impl Batcher {
         self.tally.counts(self.queue.len())
     }
 
-    /// Whether the worker still takes windows.
+    /// Whether the workers still take windows.
     pub(crate) fn is_working(&self) -> bool {
-        self.worker
-            .as_ref()
-            .is_some_and(|worker| !worker.is_finished())
+        self.workers.iter().all(|worker| !worker.is_finished())
     }
 
     /// Ends the worker, as a defect would.
@@ -113,7 +126,7 @@ impl Batcher {
 impl Drop for Batcher {
     fn drop(&mut self) {
         self.queue.close();
-        if let Some(worker) = self.worker.take() {
+        for worker in self.workers.drain(..) {
             // A worker that panicked has told those who waited; there is nobody left to tell.
             let _ = worker.join();
         }

@@ -56,6 +56,7 @@ pub(super) struct Encoded {
 impl Intake {
     pub fn new(
         queue: Arc<FairQueue<Task>>,
+        tally: Arc<Tally>,
         network: Arc<dyn Network>,
         draft: Option<Arc<dyn Network>>,
         tokenizer: Arc<Tokenizer>,
@@ -66,7 +67,7 @@ impl Intake {
             network,
             draft,
             tokenizer,
-            tally: Arc::default(),
+            tally,
             queue,
             capacity,
             state,

@@ -73,7 +73,7 @@ fn cards(args: &RunArgs) -> Result<bool> {
     let (_, compute) = resolve::executor(args)?;
     let chosen = match device {
         DeviceChoice::Auto if !compute.is_integer() => usable.first().cloned(),
-        DeviceChoice::Cuda(_) => Some(device.to_string()),
+        DeviceChoice::Cuda(_) | DeviceChoice::Cudas(_) => Some(device.to_string()),
         _ => None,
     };
     line("computes on", chosen.as_deref().unwrap_or("the CPU"))?;

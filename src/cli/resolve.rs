@@ -357,7 +357,7 @@ fn simd_level(args: &RunArgs) -> Result<Option<SimdLevel>> {
 /// Whether a GPU will compute what is left to it.
 fn on_a_card(args: &RunArgs, executor: Executor) -> Result<bool> {
     Ok(match device(args)? {
-        DeviceChoice::Cuda(_) => true,
+        DeviceChoice::Cuda(_) | DeviceChoice::Cudas(_) => true,
         DeviceChoice::Auto => {
             let cards = || Card::list().is_ok_and(|cards| !cards.is_empty());
             executor == Executor::Auto && cards()

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::error::{Error, Result};
 
 /// Where the network is to be computed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DeviceChoice {
     /// A GPU that can do what is asked for, else the CPU.
@@ -16,6 +16,8 @@ pub enum DeviceChoice {
     Cpu,
     /// NVIDIA's card of this number, and nothing else.
     Cuda(usize),
+    /// Several of NVIDIA's cards, which take windows from one queue.
+    Cudas(Vec<usize>),
 }
 
 impl fmt::Display for DeviceChoice {
@@ -24,6 +26,10 @@ impl fmt::Display for DeviceChoice {
             Self::Auto => f.pad("auto"),
             Self::Cpu => f.pad("cpu"),
             Self::Cuda(index) => write!(f, "cuda:{index}"),
+            Self::Cudas(indices) => {
+                let indices: Vec<String> = indices.iter().map(usize::to_string).collect();
+                write!(f, "cuda:{}", indices.join(","))
+            }
         }
     }
 }
@@ -31,22 +37,26 @@ impl fmt::Display for DeviceChoice {
 impl FromStr for DeviceChoice {
     type Err = Error;
 
-    /// `auto`, `cpu`, `cuda` (the first card) or `cuda:N`.
+    /// `auto`, `cpu`, `cuda` (the first card), `cuda:N`, or `cuda:N,M` for several.
     fn from_str(name: &str) -> Result<Self> {
         let number = |n: &str| {
-            n.parse()
-                .ok()
-                .filter(|_| n.bytes().all(|b| b.is_ascii_digit()))
+            let digits = n.bytes().all(|b| b.is_ascii_digit());
+            n.parse().ok().filter(|_| digits)
+        };
+        let numbers = |list: &str| list.split(',').map(number).collect::<Option<Vec<usize>>>();
+        let of = |indices: Vec<usize>| match indices[..] {
+            [index] => Self::Cuda(index),
+            _ => Self::Cudas(indices),
         };
         let found = match name {
             "auto" => Some(Self::Auto),
             "cpu" => Some(Self::Cpu),
             "cuda" => Some(Self::Cuda(0)),
-            _ => name.strip_prefix("cuda:").and_then(number).map(Self::Cuda),
+            _ => name.strip_prefix("cuda:").and_then(numbers).map(of),
         };
         found.ok_or_else(|| Error::Option {
             option: "device",
-            reason: format!("{name} is none of auto, cpu, cuda, cuda:N"),
+            reason: format!("{name} is none of auto, cpu, cuda, cuda:N, cuda:N,M"),
         })
     }
 }
@@ -63,7 +73,12 @@ mod tests {
             ("cuda", Some(DeviceChoice::Cuda(0))),
             ("cuda:0", Some(DeviceChoice::Cuda(0))),
             ("cuda:12", Some(DeviceChoice::Cuda(12))),
+            ("cuda:0,2", Some(DeviceChoice::Cudas(vec![0, 2]))),
+            ("cuda:1,1", Some(DeviceChoice::Cudas(vec![1, 1]))),
             ("cuda:", None),
+            ("cuda:0,", None),
+            ("cuda:,1", None),
+            ("cuda:0,cpu", None),
             ("cuda:+1", None),
             ("cuda:-1", None),
             ("cuda:x", None),
@@ -78,5 +93,6 @@ mod tests {
             }
         }
         assert_eq!(DeviceChoice::Cuda(3).to_string(), "cuda:3");
+        assert_eq!(DeviceChoice::Cudas(vec![1, 0]).to_string(), "cuda:1,0");
     }
 }

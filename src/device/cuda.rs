@@ -50,6 +50,17 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Refuses a driver that is too old.
+fn new_enough(version: c_int) -> Result<()> {
+    let of = |version: c_int| format!("CUDA {}.{}", version / 1000, version % 1000 / 10);
+    if version >= OLDEST_DRIVER {
+        return Ok(());
+    }
+    let (has, needs) = (of(version), of(OLDEST_DRIVER));
+    let reason = format!("the driver is for {has}; one for {needs} or later is needed");
+    Err(error("cuda", reason))
+}
+
 /// Finds the driver and asks it how many cards there are.
 fn cards() -> Result<(c_int, c_int)> {
     let (mut version, mut count) = (0, 0);
@@ -68,12 +79,7 @@ fn cards() -> Result<(c_int, c_int)> {
         )?;
         ok("cuda", "cards", sys::cuDeviceGetCount(&mut count))?;
     }
-    if version < OLDEST_DRIVER {
-        let of = |version| format!("CUDA {}.{}", version / 1000, version % 1000 / 10);
-        let (has, needs) = (of(version), of(OLDEST_DRIVER));
-        let reason = format!("the driver is for {has}; one for {needs} or later is needed");
-        return Err(error("cuda", reason));
-    }
+    new_enough(version)?;
     Ok((version, count))
 }
 
@@ -285,20 +291,31 @@ impl Driver for Cuda {
     fn write(&self, to: Address, bytes: &[u8]) -> Result<()> {
         self.enter()?;
         if bytes.len() > SHORT_COPY {
-            let mut staging = locked(&self.staging);
-            if staging.is_none() {
-                *staging = Some(Staging::new(&self.info.id)?);
-            }
-            return match &mut *staging {
-                Some(staging) => staging.copy(to, bytes, self.stream),
-                None => Ok(()),
+            let mut copy = |at: usize, piece: &mut [u8]| {
+                piece.copy_from_slice(&bytes[at..at + piece.len()]);
             };
+            return self.write_by(to, bytes.len(), &mut copy);
         }
         let from = bytes.as_ptr().cast();
         // SAFETY: `bytes` are readable; from memory that is not pinned, the driver has copied them when it
         // returns. Where `to` is wrong, the driver says so.
         let copied = unsafe { sys::cuMemcpyHtoDAsync_v2(to, from, bytes.len(), self.stream) };
         self.ok("a copy to it", copied)
+    }
+
+    fn write_by(
+        &self,
+        to: Address,
+        bytes: usize,
+        fill: &mut dyn FnMut(usize, &mut [u8]),
+    ) -> Result<()> {
+        self.enter()?;
+        let mut staging = locked(&self.staging);
+        let staging = match &mut *staging {
+            Some(staging) => staging,
+            none => none.insert(Staging::new(&self.info.id)?),
+        };
+        staging.copy(to, bytes, fill, self.stream)
     }
 
     fn read(&self, from: Address, bytes: &mut [u8]) -> Result<()> {
@@ -458,5 +475,20 @@ impl Drop for Cuda {
             let _ = sys::cuStreamDestroy_v2(self.stream);
             let _ = sys::cuDevicePrimaryCtxRelease_v2(self.device);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_driver_is_named_beside_what_is_needed() {
+        let error = new_enough(11_080).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "cuda: the driver is for CUDA 11.8; one for CUDA 12.0 or later is needed"
+        );
+        assert!(new_enough(12_000).is_ok() && new_enough(13_000).is_ok());
     }
 }

@@ -144,6 +144,18 @@ pub trait Driver: Send + Sync {
     /// As all calls.
     fn write(&self, to: Address, bytes: &[u8]) -> Result<()>;
 
+    /// Copies `bytes` bytes onto the card that `fill` puts together where they are copied from, piece by piece: it is
+    /// given where a piece begins, and the piece. A piece begins at a multiple of 16.
+    ///
+    /// # Errors
+    /// As all calls.
+    fn write_by(
+        &self,
+        to: Address,
+        bytes: usize,
+        fill: &mut dyn FnMut(usize, &mut [u8]),
+    ) -> Result<()>;
+
     /// Waits for all that was asked for, and copies from the card.
     ///
     /// # Errors

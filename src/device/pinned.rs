@@ -10,8 +10,8 @@ use super::calls::ok;
 use crate::error::Result;
 
 /// Bytes of a part of [`Staging`], and how many there are: a part is filled while the others are copied.
-const PART: usize = 4 << 20;
-const PARTS: usize = 4;
+const PART: usize = 2 << 20;
+const PARTS: usize = 8;
 
 /// Such memory; the context that took it must be the thread's when it is dropped.
 pub(super) struct Pinned {
@@ -88,23 +88,29 @@ impl Staging {
         })
     }
 
-    /// Queues a copy; `bytes` may be used again when this returns.
-    pub fn copy(&mut self, to: Address, bytes: &[u8], stream: sys::CUstream) -> Result<()> {
-        for (i, piece) in bytes.chunks(PART).enumerate() {
-            let (part, event) = (self.next, self.copied[self.next]);
+    /// Queues a copy of what `fill` puts together, piece by piece.
+    pub fn copy(
+        &mut self,
+        to: Address,
+        bytes: usize,
+        fill: &mut dyn FnMut(usize, &mut [u8]),
+        stream: sys::CUstream,
+    ) -> Result<()> {
+        for at in (0..bytes).step_by(PART) {
+            let (part, event) = (self.next * PART, self.copied[self.next]);
+            let len = PART.min(bytes - at);
             self.next = (self.next + 1) % PARTS;
             // SAFETY: the event lives as long as `self`; one that was never recorded has happened.
             let free = unsafe { sys::cuEventSynchronize(event) };
             ok(&self.card, "its work", free)?;
-            let from = self.memory.address() + (part * PART) as Address;
-            if let Some(there) = self.memory.part(from, piece.len()) {
-                there.copy_from_slice(piece);
+            let from = self.memory.address() + part as Address;
+            if let Some(piece) = self.memory.part(from, len) {
+                fill(at, piece);
             }
-            let to = to + (i * PART) as Address;
             // SAFETY: what is copied is not written again before the event behind the copy.
             let (copied, recorded) = unsafe {
-                let from = self.memory.start.add(part * PART).cast();
-                let copied = sys::cuMemcpyHtoDAsync_v2(to, from, piece.len(), stream);
+                let from = self.memory.start.add(part).cast();
+                let copied = sys::cuMemcpyHtoDAsync_v2(to + at as Address, from, len, stream);
                 (copied, sys::cuEventRecord(event, stream))
             };
             ok(&self.card, "a copy to it", copied)?;

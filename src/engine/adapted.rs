@@ -32,19 +32,16 @@ impl Engine {
         let source = crate::weights::open(&base.files.weights)?;
         let lora = Lora::read(folder.as_ref(), source.dims())?;
         let weights = Adapted::new(source.as_ref(), &lora);
-        let network = base.network.adapted(&weights)?;
+        let networks = base.networks.iter();
+        let networks = networks.map(|network| network.adapted(&weights));
+        let networks = networks.collect::<Result<Vec<_>>>()?;
         let tokenizer = base.tokenizer.clone();
         let draft = base.draft.clone();
-        let batcher = Batcher::new(
-            network.clone(),
-            draft.clone(),
-            tokenizer.clone(),
-            base.capacity,
-        )?;
+        let batcher = Batcher::new(&networks, draft.clone(), tokenizer.clone(), base.capacity)?;
         Ok(Self(Arc::new(Loaded {
             name: name.into(),
             files: base.files.clone(),
-            network,
+            networks,
             draft,
             plan: base.plan.clone(),
             tokenizer,

@@ -238,15 +238,15 @@ impl EngineBuilder {
     }
 
     fn load(self, progress: &mut dyn FnMut(hub::Progress<'_>)) -> Result<Engine> {
-        let card = self.card()?;
+        let cards = self.cards()?;
         let files = hub::resolve(&self.model, &self.hub, progress)?;
         let source = crate::weights::open(&files.weights)?;
         let dims = source.dims().clone();
         let tokenizer = Arc::new(load_tokenizer(&files, source.as_ref())?);
-        let (network, plan, note) = self.network(source.as_ref(), card, progress)?;
+        let (networks, plan, note) = self.network(source.as_ref(), cards, progress)?;
         let draft = self.load_draft(&dims, &tokenizer, progress)?;
         let capacity = Capacity::of_windows(self.slots);
-        let batcher = Batcher::new(network.clone(), draft.clone(), tokenizer.clone(), capacity)?;
+        let batcher = Batcher::new(&networks, draft.clone(), tokenizer.clone(), capacity)?;
         let alignment_heads = alignment_heads(&files, &dims);
         let sources = AtomicU64::new(0);
         let any_task = self.any_task;
@@ -254,7 +254,7 @@ impl EngineBuilder {
         Ok(Engine(Arc::new(Loaded {
             name,
             files,
-            network,
+            networks,
             draft,
             plan,
             tokenizer,

@@ -49,7 +49,8 @@ pub struct Engine(Arc<Loaded>);
 struct Loaded {
     name: String,
     files: ModelFiles,
-    network: Arc<dyn Network>,
+    /// One a device, at least one: all the same.
+    networks: Vec<Arc<dyn Network>>,
     /// Writes ahead of the network, where there is one.
     draft: Option<Arc<dyn Network>>,
     plan: Plan,
@@ -187,7 +188,7 @@ impl Engine {
         let mut warnings = heard.warnings;
         let content_frames = mel.content_frames();
         warnings.extend(clips_past_the_end(&options.clip_timestamps, content_frames));
-        let n_text_ctx = self.0.network.dims().n_text_ctx;
+        let n_text_ctx = self.network().dims().n_text_ctx;
         warnings.extend(unused_hotwords(&self.0.tokenizer, &options, n_text_ctx));
         let total_s = content_frames as f64 / FRAMES_PER_SECOND as f64;
         let report = |done_s| {
@@ -306,7 +307,7 @@ impl Engine {
         let begins = (0..samples.len().max(1)).step_by(N_SAMPLES);
         let windows = begins.map(|begin| {
             self.0.batcher.detect_language(WindowJob {
-                mel: mel::log_mel_of_clip(&samples[begin..], self.0.network.dims().n_mels)?,
+                mel: mel::log_mel_of_clip(&samples[begin..], self.network().dims().n_mels)?,
                 options: DecodingOptions::default(),
                 gates: Gates::default(),
                 source,
@@ -325,8 +326,8 @@ impl Engine {
     /// [`Error::Thread`] where the system refuses a thread.
     #[doc(hidden)]
     pub fn batcher(&self, capacity: Capacity) -> Result<Batcher> {
-        let (network, draft) = (self.0.network.clone(), self.0.draft.clone());
-        Batcher::new(network, draft, self.0.tokenizer.clone(), capacity)
+        let draft = self.0.draft.clone();
+        Batcher::new(&self.0.networks, draft, self.0.tokenizer.clone(), capacity)
     }
 
     /// What the engine's worker has done so far.
@@ -349,7 +350,11 @@ impl Engine {
     /// What computes, in what precision, and what a window costs while it is decoded.
     #[must_use]
     pub fn describe(&self) -> Description {
-        self.0.network.describe()
+        let mut described = self.network().describe();
+        for other in &self.0.networks[1..] {
+            described.device = format!("{}; {}", described.device, other.describe().device);
+        }
+        described
     }
 
     /// The codes of the languages that the model knows, in the order of its vocabulary.
@@ -364,7 +369,7 @@ impl Engine {
     /// Whether the model was trained to translate into English.
     #[must_use]
     pub fn can_translate(&self) -> bool {
-        translates(&self.0.files, self.0.network.dims())
+        translates(&self.0.files, self.network().dims())
     }
 
     /// The tokens of a text, for [`DecodingOptions::prompt`] and [`DecodingOptions::prefix`]. What
@@ -392,11 +397,11 @@ impl Engine {
         &self.0.files
     }
 
-    /// The network, for tools of this crate.
+    /// The network, on the first device where there are several. For tools of this crate.
     #[doc(hidden)]
     #[must_use]
     pub fn network(&self) -> &Arc<dyn Network> {
-        &self.0.network
+        &self.0.networks[0]
     }
 
     /// The attention backend of each role, and why it was chosen.
@@ -430,7 +435,7 @@ impl Engine {
             ..options.audio()
         };
         let mut stream = audio::open_with(input, &audio)?;
-        let n_mels = self.0.network.dims().n_mels;
+        let n_mels = self.network().dims().n_mels;
         let next_block = |block: &mut Vec<f32>| match cancel.is_cancelled() {
             true => Err(Error::Cancelled),
             false => {
@@ -469,7 +474,7 @@ impl Engine {
     /// How words are timed.
     fn align_words(&self, heads: &AlignmentHeads) -> Result<AlignWords> {
         Ok(AlignWords {
-            heads: heads.of(&self.0.alignment_heads, self.0.network.dims())?,
+            heads: heads.of(&self.0.alignment_heads, self.network().dims())?,
             positions: N_FRAMES / 2,
             way: AlignWay::Again,
         })

@@ -246,13 +246,13 @@ struct Audio {
     size_t window_bytes;
     Buffer<h16> kv;
     Buffer<u8> keys, values;
-    Buffer<float> key_scale, value_scale;
+    Buffer<float> key_scale, value_scale, spreads;
     Buffer<int> where;
     Buffer<Group> groups;
     int rows = 0;
     Audio(bool bytes, int positions, int heads, int windows, int most_rows)
         : positions(positions), heads(heads), windows(windows), padded(ceil_div(positions, bytes ? 64 : 32) * (bytes ? 64 : 32)), bytes(bytes), window_bytes((size_t)heads * padded * 64 * (bytes ? 1 : 2)),
-          kv(halves((size_t)windows * positions * 2 * heads * 64, 1)), keys(windows * window_bytes, 0x7e), values(windows * window_bytes, 0x7e), key_scale((size_t)windows * heads * 64), value_scale((size_t)windows * heads * 64), where(windows), groups(windows + 1) {
+          kv(halves((size_t)windows * positions * 2 * heads * 64, 1)), keys(windows * window_bytes, 0x7e), values(windows * window_bytes, 0x7e), key_scale((size_t)windows * heads * 64), value_scale((size_t)windows * heads * 64), spreads((size_t)windows * heads * KV_PARTS * 256), where(windows), groups(windows + 1) {
         for (int w = 0; w < windows; ++w) {
             where[w] = windows - 1 - w;
             int n = 1 + (most_rows - 1) * (w + 1) / windows;
@@ -260,8 +260,8 @@ struct Audio {
             rows += n;
         }
         groups[windows] = {0, 0, 0, 0};
-        KvLayout p{kv.at(), keys.at(), values.at(), key_scale.at(), value_scale.at(), where.at(), (long long)window_bytes, positions, heads * 64, padded};
-        if (bytes) LAUNCH(kv_i8, {heads, windows, 1}, 256, 0, 1, p);
+        KvLayout p{kv.at(), keys.at(), values.at(), key_scale.at(), value_scale.at(), where.at(), spreads.at(), (long long)window_bytes, positions, heads * 64, padded};
+        if (bytes) { LAUNCH(kv_spread, {KV_PARTS, heads, windows}, 256, 0, 1, p); LAUNCH(kv_i8, {KV_PARTS, heads, windows}, 256, 0, 1, p); }
         else LAUNCH(kv_f16, {padded / 32, heads, windows}, 128, 0, 1, p);
     }
     double at(int window, int position, int column) { return number(kv[((size_t)(windows - 1 - window) * positions + position) * 2 * heads * 64 + column]); }

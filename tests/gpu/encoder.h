@@ -113,14 +113,13 @@ inline void check_enc_norm(int D, int rows) {
     report("enc_ln, " + std::to_string(D), v, 3e-4);
 }
 inline void check_frames(int n_mels, int frames, int windows, int D) {
-    Buffer<float> mel = floats((size_t)windows * n_mels * frames, 0, 1);
-    Buffer<h16> out = unwritten((size_t)windows * (frames + 2) * n_mels), next = unwritten((size_t)windows * (frames + 2) * D);
+    Buffer<h16> mel = halves((size_t)windows * n_mels * frames, 1), out = unwritten((size_t)windows * (frames + 2) * n_mels), next = unwritten((size_t)windows * (frames + 2) * D);
     LAUNCH(mel_frames, {frames / 32 + 1, windows, 1}, 256, 0, 1, Frames{mel.at(), out.at(), next.at(), frames, n_mels, D});
     out.back(); next.back();
     Verdict v;
     for (int z = 0; z < windows; ++z) for (int f = 0; f < frames + 2; ++f) {
         bool edge = f == 0 || f == frames + 1;
-        for (int m = 0; m < n_mels; ++m) v.add(number(out[((size_t)z * (frames + 2) + f) * n_mels + m]), edge ? 0 : mel[((size_t)z * n_mels + m) * frames + f - 1]);
+        for (int m = 0; m < n_mels; ++m) v.add(number(out[((size_t)z * (frames + 2) + f) * n_mels + m]), edge ? 0 : number(mel[((size_t)z * n_mels + m) * frames + f - 1]));
         for (int c = 0; edge && c < D; ++c) v.add(number(next[((size_t)z * (frames + 2) + f) * D + c]), 0);
     }
     report("mel_frames, " + std::to_string(n_mels) + " x " + std::to_string(frames), v, 3e-4);

@@ -50,6 +50,7 @@ static int run_plain(const char* name, EmuDim blocks, int threads, int shared, i
     SERVE(enc_gemm_gelu, EncGemm)
     SERVE(enc_gemm_residual, EncGemm)
     SERVE(kv_f16, KvLayout)
+    SERVE(kv_spread, KvLayout)
     SERVE(kv_i8, KvLayout)
     SERVE(tell, Tell)
     SERVE(embed, Embed)

@@ -65,7 +65,8 @@ template <class T> struct Buffer {
         if (!card().on()) return host.data();
         if (!device) {
             card().call("cuMemAlloc_v2", &device, host.size() * sizeof(T) + 64);
-            card().call("cuMemcpyHtoD_v2", device, (const void*)host.data(), host.size() * sizeof(T));
+            // In the kernels' stream: a short copy outside it may still be under way when the kernel begins.
+            card().call("cuMemcpyHtoDAsync_v2", device, (const void*)host.data(), host.size() * sizeof(T), card().stream);
         }
         return (T*)device;
     }

@@ -28,7 +28,9 @@ pub(super) fn measured(engine: &Engine, mel: &[f32]) -> Result<Vec<Value>> {
     let twice = |count| {
         of(network, mel, count)?;
         let mut found = of(network, mel, count)?;
-        found["decoded_per_s"] = json!(decoded(engine, mel, count)?);
+        let (seconds, own) = decoded(engine, mel, count)?;
+        found["decoded_per_s"] = json!(count as f64 / seconds);
+        found["batcher_share"] = json!(own / seconds);
         Ok(found)
     };
     counts.map(twice).collect()
@@ -70,8 +72,9 @@ fn of(network: &dyn Network, mel: &[f32], count: usize) -> Result<Value> {
     }))
 }
 
-/// Windows a second through a batcher, with all that decoding greedily takes; as many tokens.
-fn decoded(engine: &Engine, mel: &[f32], count: usize) -> Result<f64> {
+/// Seconds through a batcher, with all that decoding greedily takes, and those of them that were spent outside the
+/// network; as many tokens.
+fn decoded(engine: &Engine, mel: &[f32], count: usize) -> Result<(f64, f64)> {
     let batcher = engine.batcher(Capacity::of_windows(count))?;
     let end = engine.tokenizer().eot();
     let job = |source| WindowJob {
@@ -96,12 +99,14 @@ fn decoded(engine: &Engine, mel: &[f32], count: usize) -> Result<f64> {
     };
     let run = || {
         let (jobs, inbox): (Vec<_>, _) = ((0..count as u64).map(job).collect(), Inbox::default());
-        let started = Instant::now();
+        let (before, started) = (batcher.counts(), Instant::now());
         for (i, job) in jobs.into_iter().enumerate() {
             batcher.submit(job, i, &inbox)?;
         }
         (0..count).try_for_each(|_| inbox.next().map(drop))?;
-        Ok(count as f64 / started.elapsed().as_secs_f64())
+        let (seconds, after) = (started.elapsed().as_secs_f64(), batcher.counts());
+        let network = after.encode_s + after.step_s - before.encode_s - before.step_s;
+        Ok((seconds, seconds - network))
     };
     run()?;
     run()
@@ -138,12 +143,13 @@ pub(super) fn line(row: &Value) -> String {
     let per_s = |name: &str| row[name].as_f64().unwrap_or(f64::NAN);
     let mut text = format!(
         "  {:>3} windows at once: {:8.1} windows/s; {:.2} ms a window for encoder and prompt, {:.3} ms a step \
-         ({:.1} windows/s without the batcher)",
+         ({:.1} windows/s without the batcher, which takes {:.1} % of the time)",
         row["windows"],
         per_s("decoded_per_s"),
         ms(&row["encoder_and_prompt_s_per_window"]),
         ms(&row["step_s"]),
         per_s("windows_per_s"),
+        100.0 * per_s("batcher_share"),
     );
     let card = &row["card"];
     if card.is_object() {

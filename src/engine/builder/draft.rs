@@ -35,8 +35,8 @@ impl EngineBuilder {
                 reason: format!("{name} cannot write ahead of {}: {reason}", self.model),
             });
         }
-        let (network, ..) = drafting.network(source.as_ref(), None, progress)?;
-        Ok(Some(network))
+        let (networks, ..) = drafting.network(source.as_ref(), Vec::new(), progress)?;
+        Ok(networks.into_iter().next())
     }
 }
 

@@ -48,29 +48,34 @@ impl Wishes<'_> {
         backend.then(|| "attention backends are chosen among the CPU's; a GPU has its own".into())
     }
 
-    /// The card to compute on; none is the CPU.
+    /// The cards to compute on; none is the CPU.
     ///
     /// # Errors
     /// Where a card is asked for that is not there, or that cannot do what is asked.
-    fn card(&self, device: DeviceChoice) -> Result<Option<Card>> {
-        match (device, self.against_a_card()) {
-            (DeviceChoice::Cpu, _) | (DeviceChoice::Auto, Some(_)) => Ok(None),
-            (DeviceChoice::Auto, None) => Ok(Card::open(0).ok()),
-            (DeviceChoice::Cuda(_), Some(reason)) => Err(Error::Option {
+    fn cards(&self, device: &DeviceChoice) -> Result<Vec<Card>> {
+        let named = match device {
+            DeviceChoice::Cpu => return Ok(Vec::new()),
+            DeviceChoice::Auto if self.against_a_card().is_some() => return Ok(Vec::new()),
+            DeviceChoice::Auto => return Ok(Card::open(0).into_iter().collect()),
+            DeviceChoice::Cuda(index) => std::slice::from_ref(index),
+            DeviceChoice::Cudas(indices) => indices,
+        };
+        match self.against_a_card() {
+            Some(reason) => Err(Error::Option {
                 option: "device",
                 reason: format!("{device}: {reason}"),
             }),
-            (DeviceChoice::Cuda(index), None) => Card::open(index).map(Some),
+            None => named.iter().map(|index| Card::open(*index)).collect(),
         }
     }
 }
 
-/// The network, how it attends, and what is to be said of where it is computed.
-pub(super) type Placed = (Arc<dyn Network>, Plan, Option<String>);
+/// The network on each device, how it attends, and what is to be said of where it is computed.
+pub(super) type Placed = (Vec<Arc<dyn Network>>, Plan, Option<String>);
 
 impl EngineBuilder {
-    /// The card to compute on; none is the CPU, which can do what is asked.
-    pub(super) fn card(&self) -> Result<Option<Card>> {
+    /// The cards to compute on; none is the CPU, which can do what is asked.
+    pub(super) fn cards(&self) -> Result<Vec<Card>> {
         let wishes = Wishes {
             executor: self.executor,
             compute: self.compute,
@@ -78,11 +83,11 @@ impl EngineBuilder {
             own_backends: !self.backends.is_empty(),
             draft: self.draft.is_some(),
         };
-        let card = wishes.card(self.device)?;
-        if card.is_none() {
+        let cards = wishes.cards(&self.device)?;
+        if cards.is_empty() {
             self.executor.check(self.compute)?;
         }
-        Ok(card)
+        Ok(cards)
     }
 
     /// Loads the network where it is to be computed. A card that was not asked for by name and cannot hold the
@@ -90,18 +95,18 @@ impl EngineBuilder {
     pub(super) fn network(
         &self,
         source: &dyn WeightSource,
-        card: Option<Card>,
+        cards: Vec<Card>,
         progress: &mut dyn FnMut(hub::Progress<'_>),
     ) -> Result<Placed> {
-        let Some(card) = card else {
+        let Some(first) = cards.first() else {
             return self.on_cpu(source, None, progress);
         };
-        let id = card.info().to_string();
-        match (self.on_card(source, card), self.device) {
-            (Ok((network, plan)), DeviceChoice::Auto) => {
-                Ok((network, plan, Some(format!("computes on {id}"))))
+        let id = first.info().to_string();
+        match (self.on_cards(source, cards), &self.device) {
+            (Ok((networks, plan)), DeviceChoice::Auto) => {
+                Ok((networks, plan, Some(format!("computes on {id}"))))
             }
-            (Ok((network, plan)), _) => Ok((network, plan, None)),
+            (Ok((networks, plan)), _) => Ok((networks, plan, None)),
             (Err(error @ Error::Device { .. }), DeviceChoice::Auto) => {
                 let note = format!("computes on the CPU: {error}");
                 self.on_cpu(source, Some(note), progress)
@@ -110,18 +115,25 @@ impl EngineBuilder {
         }
     }
 
-    fn on_card(&self, source: &dyn WeightSource, card: Card) -> Result<(Arc<dyn Network>, Plan)> {
-        let registry = Registry::new(vec![Arc::new(CardAttention::of(self.compute))]);
+    /// The network on each of the cards.
+    fn on_cards(
+        &self,
+        source: &dyn WeightSource,
+        cards: Vec<Card>,
+    ) -> Result<(Vec<Arc<dyn Network>>, Plan)> {
+        let attention = CardAttention::of(self.compute);
+        let registry = Registry::new(vec![Arc::new(attention)]);
         let plan = attention::plan(&self.attention, &registry, source.dims())?;
         let share = Share {
             windows: self.slots,
             memory: self.card_share,
         };
         let cpu = Cpu::new(self.threads, self.level);
-        Ok((
-            Arc::new(GpuNetwork::load(source, self.compute, card, cpu, share)?),
-            plan,
-        ))
+        let load = |card| {
+            let network = GpuNetwork::load(source, self.compute, card, cpu.clone(), share)?;
+            Ok(Arc::new(network) as Arc<dyn Network>)
+        };
+        Ok((cards.into_iter().map(load).collect::<Result<_>>()?, plan))
     }
 
     fn on_cpu(
@@ -145,7 +157,7 @@ impl EngineBuilder {
         let network = self
             .executor
             .load(source, self.compute, cpu, plan.clone(), packed)?;
-        Ok((network, plan, note))
+        Ok((vec![network], plan, note))
     }
 }
 
@@ -190,14 +202,13 @@ mod tests {
                 draft: said.starts_with("a draft"),
             };
             for device in [DeviceChoice::Auto, DeviceChoice::Cpu] {
-                assert!(wishes.card(device).unwrap().is_none(), "{device}: {said}");
+                let cards = wishes.cards(&device).unwrap();
+                assert!(cards.is_empty(), "{device}: {said}");
             }
-            let error = wishes
-                .card(DeviceChoice::Cuda(1))
-                .err()
-                .unwrap()
-                .to_string();
-            assert!(error.contains(said) && error.contains("cuda:1"), "{error}");
+            for device in [DeviceChoice::Cuda(1), DeviceChoice::Cudas(vec![1, 2])] {
+                let error = wishes.cards(&device).err().unwrap().to_string();
+                assert!(error.contains(said) && error.contains("cuda:1"), "{error}");
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 // z-th in the caches.
 struct KvLayout {
     const h16* kv; u8 *keys, *values; float *key_scale, *value_scale; const int* windows;
+    float* spreads;            // (window, head, KV_PARTS, 4, 64): bytes alone
     long long window_bytes;
     int positions, D, padded;
 };
@@ -31,59 +32,80 @@ SMALL_KERNEL(128) kv_f16(ARGUMENT KvLayout p) {
 }
 
 // In bytes: keys less their mean over the positions (softmax does not see it), a scale a dimension; values a scale a dimension.
-struct Spread { float sum[8], most[8], least[8], size[8]; };
-DEV void look(const KvLayout& p, const h16* from, Spread& s) {
-    for (int j = 0; j < 8; ++j) { s.sum[j] = 0; s.most[j] = LOWEST; s.least[j] = -LOWEST; s.size[j] = 0; }
-    for (int position = threadIdx.x / 8; position < p.positions; position += 32) {
+// Two kernels: what the numbers spread over, in KV_PARTS parts of the positions, and then the bytes.
+enum { KV_PARTS = 8 };
+DEV int kv_first(const KvLayout& p, int part) { return min(p.padded, part * ceil_div(p.padded / 64, KV_PARTS) * 64); }
+DEV float* kv_spreads(const KvLayout& p, int window, int h, int part) { return p.spreads + (((long long)window * (p.D / 64) + h) * KV_PARTS + part) * 256; }
+
+// A block is (part, head, window) of 256 threads: sum, greatest and least of the keys, greatest size of the values.
+SMALL_KERNEL(256) kv_spread(ARGUMENT KvLayout p) {
+    SHARED float red[4][8][64];
+    let_next_start();
+    wait_before();
+    int part = blockIdx.x, h = blockIdx.y, z = blockIdx.z, tid = threadIdx.x, c = tid % 8 * 8;
+    const h16* from = p.kv + (long long)z * p.positions * 2 * p.D + h * 64 + c;
+    float sum[8], most[8], least[8], size[8];
+#pragma unroll
+    for (int j = 0; j < 8; ++j) { sum[j] = 0; most[j] = LOWEST; least[j] = -LOWEST; size[j] = 0; }
+    int last = min(p.positions, kv_first(p, part + 1));
+    for (int position = kv_first(p, part) + tid / 8; position < last; position += 32) {
         uint4 a = *(const uint4*)(from + (long long)position * 2 * p.D), b = *(const uint4*)(from + (long long)position * 2 * p.D + p.D);
         const h16 *k = (const h16*)&a, *v = (const h16*)&b;
+#pragma unroll
         for (int j = 0; j < 8; ++j) {
             float f = to_float(k[j]);
-            s.sum[j] += f; s.most[j] = fmaxf(s.most[j], f); s.least[j] = fminf(s.least[j], f);
-            s.size[j] = fmaxf(s.size[j], fabsf(to_float(v[j])));
+            sum[j] += f; most[j] = fmaxf(most[j], f); least[j] = fminf(least[j], f);
+            size[j] = fmaxf(size[j], fabsf(to_float(v[j])));
         }
     }
     // The four lanes of a warp with the same dimensions.
+#pragma unroll
     for (int j = 0; j < 8; ++j) for (int o = 8; o < 32; o <<= 1) {
-        s.sum[j] += __shfl_xor_sync(~0u, s.sum[j], o); s.most[j] = fmaxf(s.most[j], __shfl_xor_sync(~0u, s.most[j], o));
-        s.least[j] = fminf(s.least[j], __shfl_xor_sync(~0u, s.least[j], o)); s.size[j] = fmaxf(s.size[j], __shfl_xor_sync(~0u, s.size[j], o));
+        sum[j] += __shfl_xor_sync(~0u, sum[j], o); most[j] = fmaxf(most[j], __shfl_xor_sync(~0u, most[j], o));
+        least[j] = fminf(least[j], __shfl_xor_sync(~0u, least[j], o)); size[j] = fmaxf(size[j], __shfl_xor_sync(~0u, size[j], o));
     }
+    if ((tid & 31) < 8) for (int j = 0; j < 8; ++j) {
+        int w = tid / 32;
+        red[0][w][c + j] = sum[j]; red[1][w][c + j] = most[j]; red[2][w][c + j] = least[j]; red[3][w][c + j] = size[j];
+    }
+    __syncthreads();
+    int what = tid / 64, d = tid % 64;
+    float all = red[what][0][d];
+    for (int w = 1; w < 8; ++w) { float other = red[what][w][d]; all = what == 0 ? all + other : what == 2 ? fminf(all, other) : fmaxf(all, other); }
+    kv_spreads(p, z, h, part)[what * 64 + d] = all;
 }
 DEV u32 byte_of(float f) { return (u32)__float2int_rn(f) & 255; }
 
-// A block is (head, window) of 256 threads.
+// A block is (part, head, window) of 256 threads.
 SMALL_KERNEL(256) kv_i8(ARGUMENT KvLayout p) {
-    SHARED float red[4][8][64], mean[64], per_key[64], per_value[64];
+    SHARED float mean[64], per_key[64], per_value[64];
     SHARED u8 turned[64][80];
     let_next_start();
     wait_before();
-    int h = blockIdx.x, z = blockIdx.y, tid = threadIdx.x, c = tid % 8 * 8, window = p.windows[z];
+    int part = blockIdx.x, h = blockIdx.y, z = blockIdx.z, tid = threadIdx.x, c = tid % 8 * 8, window = p.windows[z];
     const h16* from = p.kv + (long long)z * p.positions * 2 * p.D + h * 64 + c;
-    Spread s;
-    look(p, from, s);
-    if ((tid & 31) < 8) for (int j = 0; j < 8; ++j) {
-        int w = tid / 32;
-        red[0][w][c + j] = s.sum[j]; red[1][w][c + j] = s.most[j]; red[2][w][c + j] = s.least[j]; red[3][w][c + j] = s.size[j];
-    }
-    __syncthreads();
     if (tid < 64) {
         float sum = 0, most = LOWEST, least = -LOWEST, size = 0;
-        for (int w = 0; w < 8; ++w) { sum += red[0][w][tid]; most = fmaxf(most, red[1][w][tid]); least = fminf(least, red[2][w][tid]); size = fmaxf(size, red[3][w][tid]); }
+        for (int i = 0; i < KV_PARTS; ++i) {
+            const float* s = kv_spreads(p, z, h, i) + tid;
+            sum += s[0]; most = fmaxf(most, s[64]); least = fminf(least, s[128]); size = fmaxf(size, s[192]);
+        }
         sum /= p.positions;
         float key = fmaxf(fmaxf(most - sum, sum - least), 1e-8f) / 127.f, value = fmaxf(size, 1e-8f) / 127.f;
         mean[tid] = sum; per_key[tid] = 1.f / key; per_value[tid] = 1.f / value;
-        p.key_scale[(long long)window * p.D + h * 64 + tid] = key; p.value_scale[(long long)window * p.D + h * 64 + tid] = value;
+        if (part == 0) { p.key_scale[(long long)window * p.D + h * 64 + tid] = key; p.value_scale[(long long)window * p.D + h * 64 + tid] = value; }
     }
     __syncthreads();
     long long at = window * p.window_bytes + (long long)h * p.padded * 64;
-    for (int block = 0; block < p.padded / 64; ++block) {
+    for (int first = kv_first(p, part), last = kv_first(p, part + 1); first < last; first += 64) {
         for (int r = tid / 8; r < 64; r += 32) {
-            int position = block * 64 + r;
+            int position = first + r;
             bool there = position < p.positions;
             uint4 a = make_uint4(0, 0, 0, 0), b = a;
             if (there) { a = *(const uint4*)(from + (long long)position * 2 * p.D); b = *(const uint4*)(from + (long long)position * 2 * p.D + p.D); }
             const h16 *k = (const h16*)&a, *v = (const h16*)&b;
             u32 w[2] = {0, 0};
+#pragma unroll
             for (int j = 0; j < 8; ++j) {
                 w[j / 4] |= (there ? byte_of((to_float(k[j]) - mean[c + j]) * per_key[c + j]) : 0u) << (8 * (j & 3));
                 turned[c + j][r] = there ? (u8)byte_of(to_float(v[j]) * per_value[c + j]) : 0;
@@ -92,7 +114,7 @@ SMALL_KERNEL(256) kv_i8(ARGUMENT KvLayout p) {
         }
         __syncthreads();
         int d = tid / 4, piece = tid % 4 * 16;
-        *(uint4*)(p.values + at + (long long)block * 4096 + d * 64 + piece) = *(const uint4*)&turned[d][piece];
+        *(uint4*)(p.values + at + (long long)first * 64 + d * 64 + piece) = *(const uint4*)&turned[d][piece];
         __syncthreads();
     }
 }

@@ -4,19 +4,19 @@
 
 // mel (windows, n_mels, frames) -> (windows, 1 + frames + 1, n_mels), padded with a frame of zeros on either side; the same
 // two rows of what the first convolution gives are cleared. Grid (frames / 32 + 1, windows), 256 threads.
-struct Frames { const float* mel; h16 *out, *next; int frames, n_mels, D; };
+struct Frames { const h16* mel; h16 *out, *next; int frames, n_mels, D; };
 SMALL_KERNEL(256) mel_frames(ARGUMENT Frames p) {
-    SHARED float turned[128][33];
+    SHARED h16 turned[128][34];
     let_next_start();
     wait_before();
     int first = blockIdx.x * 32, z = blockIdx.y, tid = threadIdx.x, lane = tid & 31;
-    const float* mel = p.mel + (long long)z * p.n_mels * p.frames;
+    const h16* mel = p.mel + (long long)z * p.n_mels * p.frames;
     h16 *out = p.out + (long long)z * (p.frames + 2) * p.n_mels, *next = p.next + (long long)z * (p.frames + 2) * p.D;
-    for (int m = tid / 32; m < p.n_mels; m += 8) turned[m][lane] = first + lane < p.frames ? mel[(long long)m * p.frames + first + lane] : 0.f;
+    for (int m = tid / 32; m < p.n_mels; m += 8) turned[m][lane] = first + lane < p.frames ? mel[(long long)m * p.frames + first + lane] : (h16)0;
     __syncthreads();
     for (int i = tid; i < 32 * p.n_mels; i += 256) {
         int f = i / p.n_mels, m = i % p.n_mels;
-        if (first + f < p.frames) out[(long long)(1 + first + f) * p.n_mels + m] = to_half(turned[m][f]);
+        if (first + f < p.frames) out[(long long)(1 + first + f) * p.n_mels + m] = turned[m][f];
     }
     if (blockIdx.x > 0) return;
     for (int i = tid; i < p.n_mels; i += 256) out[i] = out[(long long)(p.frames + 1) * p.n_mels + i] = 0;

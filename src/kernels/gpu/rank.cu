@@ -62,6 +62,7 @@ SMALL_KERNEL(256) rank_part(ARGUMENT Rank p) {
     SHARED Ranked tops[CLASSES][8];
     SHARED float sums[CLASSES][2][8];
     int a = blockIdx.y, part = blockIdx.x, tid = threadIdx.x, warp = tid / 32, lane = tid & 31, first = part * PART_TOKENS + tid;
+    u32 start = part * PART_TOKENS;
     let_next_start();
     Ask ask = p.asks[a];
     wait_before();
@@ -73,7 +74,10 @@ SMALL_KERNEL(256) rank_part(ARGUMENT Rank p) {
     for (int u = 0; u < 8; ++u) { int token = first + u * 256; logit[u] = token < p.vocab ? logits[token] : 0.f; }
 #pragma unroll
     for (int u = 0; u < 8; ++u) of[u] = class_of(p, ask, first + u * 256, logit[u]);
-    for (int c = 0; c < CLASSES; ++c) {
+    // Most parts have no timestamp in them.
+    int classes = ask.times[0] < start + PART_TOKENS && ask.times[1] > start ? CLASSES : 1;
+    if (lane == 0) tops[TIMES][warp] = none();
+    for (int c = 0; c < classes; ++c) {
         Ranked own = none();
 #pragma unroll
         for (int u = 0; u < 8; ++u) { Ranked r; r.logit = logit[u]; r.token = first + u * 256; if (of[u] == c && better(r, own)) own = r; }
@@ -82,6 +86,11 @@ SMALL_KERNEL(256) rank_part(ARGUMENT Rank p) {
     }
     __syncthreads();
     for (int c = 0; c < CLASSES; ++c) {
+        Ranked* few = p.few + ((((long long)a * gridDim.x + part) * 8 + warp) * CLASSES + c) * MOST;
+        if (c >= classes) {
+            if (lane == 0) { sums[c][0][warp] = sums[c][1][warp] = 0; if (ask.want == BEST_K) few[0] = none(); }
+            continue;
+        }
         Ranked top = none();
         for (int w = 0; w < 8; ++w) if (better(tops[c][w], top)) top = tops[c][w];
         float sum = 0, drawn = 0;
@@ -90,9 +99,10 @@ SMALL_KERNEL(256) rank_part(ARGUMENT Rank p) {
             sum += weight(logit[u], top.logit, 1.f);
             if (ask.want == DRAW) drawn += weight(logit[u], top.logit, ask.scale);
         }
-        sum = warp_sum(sum); drawn = warp_sum(drawn);
+        sum = warp_sum(sum);
+        if (ask.want == DRAW) drawn = warp_sum(drawn);
         if (lane == 0) { sums[c][0][warp] = sum; sums[c][1][warp] = drawn; }
-        if (ask.want == BEST_K) few_of(logit, of, c, first, min(ask.k, (u32)MOST), p.few + ((((long long)a * gridDim.x + part) * 8 + warp) * CLASSES + c) * MOST);
+        if (ask.want == BEST_K) few_of(logit, of, c, first, min(ask.k, (u32)MOST), few);
     }
     __syncthreads();
     if (tid >= CLASSES) return;

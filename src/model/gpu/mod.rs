@@ -37,8 +37,6 @@ use pools::{Pool, Room};
 use stack::{Pools, Stack, positions};
 use state::{GpuAudio, GpuText};
 
-/// Windows that one call encodes: enough to fill a card.
-const WINDOWS_AN_ENCODE: usize = half::MOST_WINDOWS;
 /// Memory left alone: what the driver takes for itself, and queries that word times keep.
 const RESERVE: usize = 64 << 20;
 
@@ -207,7 +205,7 @@ impl Network for GpuNetwork {
     fn feeding(&self) -> Feeding {
         Feeding {
             lanes: 1,
-            windows_an_encode: WINDOWS_AN_ENCODE,
+            windows_an_encode: half::most_windows(&self.dims),
             worth_a_step: 1,
             most: Some(self.room.most),
         }
@@ -236,9 +234,9 @@ impl Network for GpuNetwork {
         for alike in slots.chunk_by(|a, b| a.1 == b.1) {
             let places: Vec<usize> = alike.iter().map(|(slot, _)| *slot).collect();
             let mels = &mels[first..first + alike.len()];
-            let parts = mels.chunks(WINDOWS_AN_ENCODE);
-            for (mels, places) in parts.zip(places.chunks(WINDOWS_AN_ENCODE)) {
-                stack.encode(mels, places)?;
+            let most = half::most_windows(&self.dims);
+            for (mels, places) in mels.chunks(most).zip(places.chunks(most)) {
+                stack.encode(mels, places, &self.cpu)?;
             }
             first += alike.len();
         }
@@ -272,7 +270,7 @@ impl Network for GpuNetwork {
 
     fn encoder_stages(&self, mel: &[f32]) -> Result<EncoderStages> {
         self.positions(mel)?;
-        self.lock().stages(mel)
+        self.lock().stages(mel, &self.cpu)
     }
 
     fn card_times(&self) -> Result<Option<CardTimes>> {

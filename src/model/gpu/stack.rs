@@ -1,9 +1,12 @@
 //! What an executor on a card is made of, whatever its numbers are: an encoder, a decoder, and their memory.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::Instant;
 
 use super::tables::{Keep, Tables};
-use crate::device::{Address, Card};
+use crate::device::{Address, Card, Driver, Graph};
 use crate::dims::ModelDimensions;
 use crate::error::Result;
 use crate::kernels::Cpu;
@@ -26,10 +29,10 @@ pub(super) struct Pools {
 pub(super) trait Stack: Send {
     /// Encodes windows of log-mel, `(n_mels, frames)` each and all as long, into places of the audio pool. The card
     /// may still be computing when this returns.
-    fn encode(&self, mels: &[&[f32]], slots: &[usize]) -> Result<()>;
+    fn encode(&self, mels: &[&[f32]], slots: &[usize], cpu: &Cpu) -> Result<()>;
 
     /// The encoder's stages.
-    fn stages(&self, mel: &[f32]) -> Result<EncoderStages>;
+    fn stages(&self, mel: &[f32], cpu: &Cpu) -> Result<EncoderStages>;
 
     /// Runs rows through the decoder and answers the queries about them, in order.
     fn answer(&self, pass: Pass<'_>) -> Result<Vec<Answer>>;
@@ -75,6 +78,42 @@ pub(super) struct Watched<'a> {
     pub queries: Address,
     pub rows: &'a [i32],
     pub to: Address,
+}
+
+/// Recorded work, by its shape; a shape that was met once is run as it is.
+pub(super) struct Graphs<Shape>(RefCell<HashMap<Shape, Option<Graph>>>);
+
+impl<Shape> Default for Graphs<Shape> {
+    fn default() -> Self {
+        Self(RefCell::default())
+    }
+}
+
+impl<Shape: Copy + Eq + Hash> Graphs<Shape> {
+    /// Queues work that is the same whenever its shape is.
+    pub fn run(
+        &self,
+        driver: &dyn Driver,
+        shape: Shape,
+        work: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<()> {
+        let known = self.0.borrow().get(&shape).copied();
+        let graph = match known {
+            // What is met for the first time may be met for the last.
+            None => {
+                work()?;
+                self.0.borrow_mut().insert(shape, None);
+                return Ok(());
+            }
+            Some(Some(graph)) => graph,
+            Some(None) => {
+                let graph = driver.record(work)?;
+                self.0.borrow_mut().insert(shape, Some(graph));
+                graph
+            }
+        };
+        driver.replay(graph)
+    }
 }
 
 /// Seconds of one round of `work`, as the card takes them where nothing waits for the host.

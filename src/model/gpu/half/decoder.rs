@@ -5,7 +5,7 @@ use bytemuck::Zeroable as _;
 use super::kernels::{
     CrossAttn, DecNorm, Embed, Group, Half, MOST_SPLIT, Place, Rank, SelfAttn, StepGemm, Tell, What,
 };
-use super::memory::{DecoderMemory, FULL, MOST_CHANGES, Shape, TOLD, groups, told};
+use super::memory::{DecoderMemory, FULL, MOST_CHANGES, Shape, groups, told};
 use super::rank::{Asks, MOST_BEST, MOST_LISTED, Said};
 use crate::device::{Address, Card};
 use crate::dims::ModelDimensions;
@@ -51,32 +51,17 @@ impl Decoder<'_> {
         let groups = groups(tables);
         let shape = Shape::of(tables.rows(), groups.len(), asks.asks.len());
         self.memory.last.set(shape);
-        self.tell(shape, tables, &groups, asks)?;
+        self.lay_down(shape, tables, &groups, asks)?;
         let mut run = || self.run(shape, kept, sets);
         if !kept.is_empty() {
             return run();
         }
-        let known = self.memory.graphs.borrow().get(&shape).copied();
-        let graph = match known {
-            // What is met for the first time may be met for the last.
-            None => {
-                run()?;
-                self.memory.graphs.borrow_mut().insert(shape, None);
-                return Ok(());
-            }
-            Some(Some(graph)) => graph,
-            Some(None) => {
-                let graph = self.card.driver().record(&mut run)?;
-                let mut graphs = self.memory.graphs.borrow_mut();
-                graphs.insert(shape, Some(graph));
-                graph
-            }
-        };
-        self.card.driver().replay(graph)
+        self.memory.graphs.run(self.card.driver(), shape, &mut run)
     }
 
     /// Queues all kernels of a pass.
     fn run(&self, shape: Shape, kept: &[Keep], sets: Address) -> Result<()> {
+        self.tell([shape.rows, shape.groups, shape.asks], 0)?;
         self.rows_through(shape, kept)?;
         self.rank(shape, sets)
     }
@@ -149,40 +134,42 @@ impl Decoder<'_> {
         Ok((said, probabilities))
     }
 
-    /// Tells the card what a pass is: one launch, unless very many places have changed.
-    fn tell(&self, shape: Shape, tables: &Tables, groups: &[Group], asks: &Asks) -> Result<()> {
+    /// Lays down what a pass is where the card finds it, and tells it of places that have changed.
+    fn lay_down(&self, shape: Shape, tables: &Tables, groups: &[Group], asks: &Asks) -> Result<()> {
         let (memory, driver) = (self.memory, self.card.driver());
+        if memory.telling.replace(true) {
+            driver.wait()?;
+        }
+        for (i, changed) in tables.changes.chunks(MOST_CHANGES).enumerate() {
+            if i > 0 {
+                driver.wait()?;
+            }
+            driver.post(memory.changes(), bytemuck::cast_slice(changed))?;
+            self.tell([0; 3], changed.len())?;
+        }
         if !asks.listed.is_empty() {
             driver.write(memory.listed(), bytemuck::cast_slice(&asks.listed))?;
         }
-        let bytes = told(shape, tables, groups, asks);
-        let mut changes = tables.changes.chunks(MOST_CHANGES);
-        let mut next = Some(changes.next().unwrap_or_default());
-        let mut words = [shape.rows, shape.groups, 4 * shape.asks];
-        while let Some(changed) = next {
-            if memory.telling.replace(true) {
-                driver.wait()?;
-            }
-            let at = memory.told.address() + TOLD as Address;
-            driver.post(memory.told.address(), &bytes)?;
-            driver.post(at, bytemuck::cast_slice(changed))?;
-            let [n_rows, n_groups, n_asks] = words.map(|n| n as u32);
-            self.half.tell(&Tell {
-                from: memory.told.address(),
-                changes: at,
-                rows: memory.rows(),
-                groups: memory.groups(),
-                asks: memory.asks(),
-                places: memory.places.address(),
-                n_rows,
-                n_groups,
-                n_asks,
-                n_changes: changed.len() as u32,
-                context: self.dims.n_text_ctx as u64,
-            })?;
-            (next, words) = (changes.next(), [0; 3]);
-        }
-        Ok(())
+        let words = told(shape, tables, groups, asks);
+        driver.post(memory.told.address(), &words)
+    }
+
+    /// Queues the kernel that reads as many rows, groups and questions, and changes.
+    fn tell(&self, [rows, groups, asks]: [usize; 3], changes: usize) -> Result<()> {
+        let memory = self.memory;
+        self.half.tell(&Tell {
+            from: memory.told.address(),
+            changes: memory.changes(),
+            rows: memory.rows(),
+            groups: memory.groups(),
+            asks: memory.asks(),
+            places: memory.places.address(),
+            n_rows: rows as u32,
+            n_groups: groups as u32,
+            n_asks: 4 * asks as u32,
+            n_changes: changes as u32,
+            context: self.dims.n_text_ctx as u64,
+        })
     }
 
     fn block(&self, layer: usize, block: &DecoderBlock, shape: Shape, kept: &[Keep]) -> Result<()> {

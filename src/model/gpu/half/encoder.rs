@@ -4,12 +4,20 @@ use super::kernels::{After, EncFlash, EncGemm, EncNorm, Frames, Half, Positions}
 use crate::device::{Address, Card, Memory};
 use crate::dims::{INPUT_STRIDE, ModelDimensions};
 use crate::error::Result;
+use crate::kernels::Cpu;
 use crate::model::gpu::load::{EncoderBlock, LayerNorm, Layers, Linear};
 use crate::model::gpu::stack::repeated;
+use ::half::f16;
+use ::half::slice::{HalfBitsSliceExt as _, HalfFloatSliceExt as _};
 use bytemuck::Zeroable as _;
 
-/// Windows that are encoded together.
-pub(in crate::model::gpu) const MOST_WINDOWS: usize = 8;
+/// Windows that are encoded together, at most: as many as fill a card.
+pub(in crate::model::gpu) fn most_windows(dims: &ModelDimensions) -> usize {
+    if dims.n_audio_state <= 768 { 16 } else { 8 }
+}
+
+/// Numbers of log-mel that a thread rounds at once.
+const ROUNDED_AT_ONCE: usize = 16 << 10;
 
 /// Memory that windows pass through.
 pub(super) struct EncoderMemory {
@@ -30,7 +38,7 @@ impl EncoderMemory {
         let frames = INPUT_STRIDE * positions;
         let hidden = (4 * width).max(2 * dims.n_text_state);
         [
-            4 * frames * dims.n_mels,
+            2 * frames * dims.n_mels,
             2 * (frames + 2) * dims.n_mels,
             2 * (frames + 2) * width,
             2 * positions * width,
@@ -38,7 +46,7 @@ impl EncoderMemory {
             2 * positions * hidden,
             2 * positions * width,
         ]
-        .map(|bytes| MOST_WINDOWS * bytes)
+        .map(|bytes| most_windows(dims) * bytes)
     }
 
     pub fn bytes(dims: &ModelDimensions) -> usize {
@@ -69,6 +77,11 @@ impl EncoderMemory {
         self.normed.address()
     }
 
+    /// Memory that nothing is in once the encoder is done.
+    pub fn spare(&self) -> Address {
+        self.attended.address()
+    }
+
     /// Where the audio's keys and values of a layer are, `(positions, 2 × n_text_state)`.
     pub fn keys_values(&self) -> Address {
         self.hidden.address()
@@ -88,9 +101,9 @@ pub(super) struct Encoder<'a> {
 }
 
 impl Encoder<'_> {
-    /// The whole encoder: its output is in [`EncoderMemory::output`].
-    pub fn forward(&self, mels: &[&[f32]]) -> Result<()> {
-        self.stem(mels)?;
+    /// The whole encoder, of windows that are on the card: its output is in [`EncoderMemory::output`].
+    pub fn forward(&self) -> Result<()> {
+        self.convolve()?;
         self.blocks()
     }
 
@@ -102,18 +115,33 @@ impl Encoder<'_> {
 
     /// Seconds that the card takes for windows that it has.
     pub fn seconds(&self) -> Result<f64> {
-        repeated(self.card, &mut || {
-            self.convolve()?;
-            self.blocks()
-        })
+        repeated(self.card, &mut || self.forward())
+    }
+
+    /// Log-mel as half floats onto the card; the threads share the rounding.
+    pub fn upload(&self, mels: &[&[f32]], cpu: &Cpu) -> Result<()> {
+        let each = mels.first().map_or(0, |mel| mel.len());
+        let mut fill = |at: usize, piece: &mut [u8]| {
+            let halves: &mut [f16] =
+                bytemuck::cast_slice_mut::<_, u16>(piece).reinterpret_cast_mut();
+            cpu.pool().run_chunks(halves, ROUNDED_AT_ONCE, |i, chunk| {
+                let (mut from, mut rest) = (at / 2 + i * ROUNDED_AT_ONCE, chunk);
+                while !rest.is_empty() {
+                    let of_window = &mels[from / each][from % each..];
+                    let (now, later) = rest.split_at_mut(rest.len().min(of_window.len()));
+                    now.convert_from_f32_slice(&of_window[..now.len()]);
+                    (from, rest) = (from + now.len(), later);
+                }
+            });
+        };
+        let bytes = 2 * each * mels.len();
+        let to = self.memory.mel.address();
+        self.card.driver().write_by(to, bytes, &mut fill)
     }
 
     /// Both convolutions, plus positions.
-    pub fn stem(&self, mels: &[&[f32]]) -> Result<()> {
-        for (i, mel) in mels.iter().enumerate() {
-            let to = self.memory.mel.address() + (4 * i * mel.len()) as Address;
-            self.card.driver().write(to, bytemuck::cast_slice(mel))?;
-        }
+    pub fn stem(&self, mels: &[&[f32]], cpu: &Cpu) -> Result<()> {
+        self.upload(mels, cpu)?;
         self.convolve()
     }
 

@@ -9,6 +9,9 @@ use crate::device::{Address, Card, Kernel, Launch, image};
 use crate::error::Result;
 use crate::model::gpu::objects;
 
+/// Parts of the positions that audio is made bytes by.
+const KV_PARTS: usize = 8;
+
 /// Hopper, which has kernels of its own.
 const HOPPER: (u32, u32) = (9, 0);
 
@@ -126,6 +129,8 @@ pub(super) struct KvLayout {
     pub key_scale: Address,
     pub value_scale: Address,
     pub windows: Address,
+    /// Memory for 256 floats a part, head and window, where audio is kept as bytes.
+    pub spreads: Address,
     pub window_bytes: u64,
     pub positions: u32,
     pub d: u32,
@@ -406,7 +411,9 @@ impl Half {
     /// Keys and values of windows that were encoded together, as half floats or as bytes with scales.
     pub(super) fn lay_audio(&self, heads: usize, windows: usize, layout: &KvLayout) -> Result<()> {
         if layout.key_scale != 0 {
-            return self.launch(22, [heads, windows, 1], 256, 0, layout);
+            let grid = [KV_PARTS, heads, windows];
+            self.launch(27, grid, 256, 0, layout)?;
+            return self.launch(22, grid, 256, 0, layout);
         }
         let grid = [layout.padded as usize / 32, heads, windows];
         self.launch(9, grid, 128, 0, layout)

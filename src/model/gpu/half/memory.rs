@@ -1,15 +1,15 @@
 //! Memory that rows pass through, and what a pass is told, as the kernels read it.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::cell::Cell;
 
 use bytemuck::Zeroable as _;
 
 use super::kernels::{CROSS_PART, Group, Row};
 use super::rank::{Ask, Asks, MOST_BEST, MOST_LISTED, PART};
-use crate::device::{Address, Card, Graph, Memory};
+use crate::device::{Address, Card, Memory};
 use crate::dims::ModelDimensions;
 use crate::error::Result;
+use crate::model::gpu::stack::Graphs;
 use crate::model::gpu::tables::{MOST_ROWS, Tables};
 
 /// Rows of a window that cross-attention takes together.
@@ -20,7 +20,7 @@ pub(super) const FULL: usize = 396;
 /// Tokens that a pass's questions may list.
 pub(super) const MOST_TOKENS: usize = 4096;
 /// Bytes of what a pass is told of its rows, groups and questions.
-pub(super) const TOLD: usize = MOST_ROWS * (16 + 16 + 64);
+const TOLD: usize = MOST_ROWS * (16 + 16 + 64);
 /// Changes of the table of places that are told together.
 pub(super) const MOST_CHANGES: usize = 16 << 10;
 
@@ -47,8 +47,7 @@ pub(super) struct DecoderMemory {
     pub logits: Memory,
     pub ranked: Memory,
     pub few: Memory,
-    /// Recorded passes; a shape that was met once is run as it is.
-    pub graphs: RefCell<HashMap<Shape, Option<Graph>>>,
+    pub graphs: Graphs<Shape>,
 }
 
 /// Numbers of rows, groups and questions that a pass is filled up to.
@@ -127,13 +126,18 @@ impl DecoderMemory {
             logits: logits?,
             ranked: ranked?,
             few: few?,
-            graphs: RefCell::default(),
+            graphs: Graphs::default(),
         })
     }
 
     /// Where the logits of the questions' rows are.
     pub fn logits(&self) -> Address {
         self.logits.address()
+    }
+
+    /// Where changes of places are laid down, behind the rest of what is told.
+    pub fn changes(&self) -> Address {
+        self.told.address() + TOLD as Address
     }
 
     /// Where a part of what a pass is told is, by the bytes of it in front for each row.

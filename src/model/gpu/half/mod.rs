@@ -16,14 +16,15 @@ use ::half::f16;
 use bytemuck::Zeroable as _;
 
 use super::load::{Lay, Layers};
-use super::stack::{Pass, Pools, Stack, Watched, positions, read, repeated};
+use super::stack::{Graphs, Pass, Pools, Stack, Watched, positions, read, repeated};
 use crate::device::{Address, Card, Memory};
 use crate::dims::ModelDimensions;
 use crate::error::Result;
+use crate::kernels::Cpu;
 use crate::model::{CardTimes, EncoderStages, StateBytes};
 use crate::ranking::{self, Answer};
 use decoder::Decoder;
-pub(super) use encoder::MOST_WINDOWS;
+pub(super) use encoder::most_windows;
 use encoder::{Encoder, EncoderMemory};
 pub(super) use kernels::Half;
 use kernels::{CrossWeights, Group, KvLayout, Place};
@@ -123,6 +124,8 @@ pub(super) struct HalfStack {
     /// Where windows that are encoded together go.
     places: Memory,
     sets: RefCell<Sets>,
+    /// By windows and positions.
+    encodings: Graphs<(usize, usize)>,
     /// Windows that were last encoded together, and their positions.
     last: Cell<(usize, usize)>,
     /// Whether audio is kept as bytes.
@@ -139,9 +142,10 @@ impl HalfStack {
     ) -> Result<Self> {
         let count = dims.n_text_head as i32;
         Ok(Self {
-            places: card.memory(4 * MOST_WINDOWS)?,
+            places: card.memory(4 * most_windows(dims))?,
             sets: RefCell::new(Sets::new(card, dims.n_vocab)?),
             last: Cell::default(),
+            encodings: Graphs::default(),
             bytes: half.bytes(),
             numbers: card.memory_of(&(0..count).collect::<Vec<i32>>())?,
             encoder: EncoderMemory::new(card, dims)?,
@@ -200,6 +204,7 @@ impl HalfStack {
                 key_scale: audio.key_scale,
                 value_scale: audio.value_scale,
                 windows: self.places.address(),
+                spreads: self.encoder.spare(),
                 window_bytes: decoder.window_bytes as u64,
                 positions: encoder.positions as u32,
                 d: self.dims.n_text_state as u32,
@@ -227,24 +232,28 @@ impl HalfStack {
 }
 
 impl Stack for HalfStack {
-    fn encode(&self, mels: &[&[f32]], slots: &[usize]) -> Result<()> {
+    fn encode(&self, mels: &[&[f32]], slots: &[usize], cpu: &Cpu) -> Result<()> {
         let encoder = self.encoder(mels);
         let places: Vec<i32> = slots.iter().map(|slot| *slot as i32).collect();
         let driver = self.card.driver();
         driver.write(self.places.address(), bytemuck::cast_slice(&places))?;
-        encoder.forward(mels)?;
-        self.project(&encoder)
+        encoder.upload(mels, cpu)?;
+        let shape = (encoder.windows, encoder.positions);
+        self.encodings.run(driver, shape, &mut || {
+            encoder.forward()?;
+            self.project(&encoder)
+        })
     }
 
-    fn stages(&self, mel: &[f32]) -> Result<EncoderStages> {
+    fn stages(&self, mel: &[f32], cpu: &Cpu) -> Result<EncoderStages> {
         let mels = [mel];
         let encoder = self.encoder(&mels);
         let numbers = encoder.positions * self.dims.n_audio_state;
-        encoder.stem(&mels)?;
+        encoder.stem(&mels, cpu)?;
         let stem = self.read(self.encoder.x(), numbers)?;
         encoder.block(&self.layers.encoder[0])?;
         let block0 = self.read(self.encoder.x(), numbers)?;
-        encoder.forward(&mels)?;
+        encoder.forward()?;
         let output = self.read(self.encoder.output(), numbers)?;
         Ok(EncoderStages {
             stem,

@@ -1,7 +1,7 @@
 //! The names of the kernels: those that every chip has, and those that are faster for some.
 
 /// Names of the kernels, in the order of `Half`'s methods.
-pub(super) const NAMES: [&str; 27] = [
+pub(super) const NAMES: [&str; 28] = [
     "halve",
     "pack_tiles",
     "mel_frames",
@@ -29,6 +29,7 @@ pub(super) const NAMES: [&str; 27] = [
     "rank_part",
     "rank_row",
     "tell",
+    "kv_spread",
 ];
 /// Kernels that do not begin before the one in front has ended; all others wait for it by themselves.
 pub(super) const ALONE: [&str; 3] = ["plain_place", "tell", "embed"];

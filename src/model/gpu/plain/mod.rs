@@ -13,6 +13,7 @@ use super::stack::{Pass, Pools, Stack, Watched, positions, rank_here, read};
 use crate::device::{Address, Card};
 use crate::dims::ModelDimensions;
 use crate::error::Result;
+use crate::kernels::Cpu;
 use crate::model::{CardTimes, EncoderStages, StateBytes};
 use crate::ranking::Answer;
 use decoder::{Decoder, DecoderMemory, window_floats};
@@ -84,7 +85,7 @@ impl PlainStack {
 }
 
 impl Stack for PlainStack {
-    fn encode(&self, mels: &[&[f32]], slots: &[usize]) -> Result<()> {
+    fn encode(&self, mels: &[&[f32]], slots: &[usize], _: &Cpu) -> Result<()> {
         for (mel, slot) in mels.iter().zip(slots) {
             let encoder = self.encoder(mel);
             encoder.forward(mel)?;
@@ -95,7 +96,7 @@ impl Stack for PlainStack {
         Ok(())
     }
 
-    fn stages(&self, mel: &[f32]) -> Result<EncoderStages> {
+    fn stages(&self, mel: &[f32], _: &Cpu) -> Result<EncoderStages> {
         let encoder = self.encoder(mel);
         let floats = encoder.positions * self.dims.n_audio_state;
         encoder.stem(mel)?;
