@@ -228,7 +228,8 @@ pub trait SegmentSink {
     fn segment(&mut self, segment: &Segment) -> Result<()>;
 
     /// Called once, when the recording has been read: its seconds, and where there is speech, if that was
-    /// looked for or given.
+    /// looked for or given. That is before all segments, but for [`guard`](crate::TranscribeOptions::guard), which
+    /// writes while it reads.
     ///
     /// # Errors
     /// As [`segment`](Self::segment).
@@ -247,8 +248,8 @@ pub trait SegmentSink {
         Ok(())
     }
 
-    /// Called for what is dropped from a window, after its segments; and behind the last window for speech without
-    /// text.
+    /// Called for what is dropped from a window, after its segments; and behind the last window, of a part of the
+    /// recording if it is heard in parts, for speech without text.
     ///
     /// # Errors
     /// As [`segment`](Self::segment).

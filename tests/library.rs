@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use undertone::weights::{Conversion, Numbers, Target, convert, open};
 use undertone::{
-    ComputeType, Control, Engine, Error, Progress, Segment, SegmentSink, Task, TranscribeOptions,
-    Transcript, WindowTrace,
+    ComputeType, Control, Engine, Error, Progress, Segment, SegmentSink, SpeechSpan, Task,
+    TranscribeOptions, Transcript, WindowTrace,
 };
 
 const PICO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/pico");
@@ -105,6 +105,8 @@ struct Diary {
     segments: Vec<Segment>,
     windows: Vec<WindowTrace>,
     most: usize,
+    /// How many segments there were when the recording had been read, and how long it was.
+    read: Option<(usize, f64)>,
 }
 
 impl SegmentSink for Diary {
@@ -116,9 +118,75 @@ impl SegmentSink for Diary {
         }
     }
 
+    fn heard(&mut self, duration_s: f64, _: Option<&[SpeechSpan]>) -> undertone::Result<()> {
+        assert_eq!(self.read, None, "it was read twice");
+        self.read = Some((self.segments.len(), duration_s));
+        Ok(())
+    }
+
     fn window(&mut self, trace: &WindowTrace) -> undertone::Result<()> {
         self.windows.push(trace.clone());
         Ok(())
+    }
+}
+
+/// A minute and a half of a voice with long pauses.
+fn talk() -> Vec<f32> {
+    let wav = std::fs::read(SPANISH).unwrap();
+    let data = wav.windows(4).position(|name| name == b"data").unwrap() + 8;
+    let (samples, _) = wav[data..].as_chunks::<4>();
+    let said = samples.iter().map(|bytes| f32::from_le_bytes(*bytes));
+    let with_pause = said.chain(std::iter::repeat_n(0.0, 3 * 16_000));
+    with_pause
+        .collect::<Vec<_>>()
+        .repeat(90)
+        .into_iter()
+        .take(90 * 16_000)
+        .collect()
+}
+
+#[test]
+fn the_robust_preset_writes_while_the_recording_is_read() {
+    let engine = engine();
+    let plain = options();
+    for batch_size in [None, Some(3)] {
+        let options = TranscribeOptions {
+            decoding: plain.decoding.clone(),
+            gates: plain.gates.clone(),
+            batch_size,
+            ..TranscribeOptions::robust()
+        };
+        let progress = Arc::new(Mutex::new(Vec::<Progress>::new()));
+        let mut control = Control::default();
+        let listener = progress.clone();
+        control.progress = Some(Arc::new(move |p| listener.lock().unwrap().push(p)));
+        let mut diary = Diary {
+            most: usize::MAX,
+            ..Diary::default()
+        };
+        let transcript = engine
+            .run(talk().into(), &options, &mut diary, &control)
+            .unwrap();
+        let (written, duration_s) = diary.read.unwrap();
+        assert!(written > 0 && written < diary.segments.len(), "{written}");
+        assert_eq!((duration_s, transcript.duration_s), (90.0, 90.0));
+        assert_eq!(diary.segments, transcript.segments);
+        assert_eq!(diary.windows, transcript.windows);
+        let segments = &transcript.segments;
+        assert!(segments.iter().enumerate().all(|(n, s)| s.id == n));
+        assert!(segments.windows(2).all(|s| s[0].end <= s[1].start));
+        assert!(segments.iter().any(|s| s.start > 60.0 && s.end <= 90.0));
+        let texts: String = segments.iter().map(|s| s.text.as_str()).collect();
+        assert_eq!(transcript.text, texts);
+        let speech = transcript.speech.unwrap();
+        assert!(
+            speech.windows(2).all(|s| s[0].end < s[1].start),
+            "{speech:?}"
+        );
+        let told = progress.lock().unwrap();
+        assert!(told.windows(2).all(|p| p[0].done_s <= p[1].done_s));
+        assert!(told.iter().all(|p| p.total_s == 90.0), "{told:?}");
+        assert_eq!(told.last().unwrap().done_s, 90.0);
     }
 }
 
@@ -136,6 +204,7 @@ fn a_sink_hears_of_everything_and_progress_only_rises() {
     let transcript = engine
         .run(long_recording().into(), &options(), &mut diary, &control)
         .unwrap();
+    assert_eq!(diary.read, Some((0, transcript.duration_s)));
     assert_eq!(diary.segments, transcript.segments);
     assert_eq!(diary.windows, transcript.windows);
     assert!(transcript.windows.len() >= 3);

@@ -96,8 +96,14 @@ fn a_run_that_is_killed_goes_on_to_the_same_bytes() {
     let line = format!(
         "talk.wav --model {PICO} --threads 1 --language es --beam_size 5 --word_timestamps True"
     );
-    for (more, kills) in [("", 3), ("--batch-size 4", 1)] {
-        let (want, out) = (format!("want{kills}"), format!("out{kills}"));
+    let ways = [
+        ("", 3),
+        ("--batch-size 4", 1),
+        ("--preset robust", 2),
+        ("--preset robust --batch-size 4", 1),
+    ];
+    for (n, (more, kills)) in ways.into_iter().enumerate() {
+        let (want, out) = (format!("want{n}"), format!("out{n}"));
         run(folder, &format!("{line} {more} -f all -o {want}"));
         let journal = folder.join(&out).join("talk.undertone-resume");
         let resumed = format!("{line} {more} -f all -o {out} --resume");

@@ -74,7 +74,7 @@ impl Engine {
         let (mel, info, listened) = self.log_mel(input.into(), &options, control)?;
         let (duration_s, warnings) = (info.duration_s(), info.warnings);
         let ground = Ground::new(mel, info.samples, listened.as_ref(), &mut options)?;
-        let mel = &ground.mel;
+        let mel = ground.mel.clone();
         let total_s = mel.content_frames() as f64 / FRAMES_PER_SECOND as f64;
         let mut report = |done_s| {
             if let Some(progress) = &control.progress {
@@ -95,8 +95,8 @@ impl Engine {
         };
         let known = known_words(&self.0.tokenizer, &heard.language, text, marks);
         let aligner = Aligner {
-            client: Client::new(self, mel, control, &options)?,
-            mel,
+            client: Client::new(self, mel.clone(), control, &options)?,
+            mel: &mel,
             options: &options,
             known: &known,
         };

@@ -23,7 +23,7 @@ const AROUND_TEXT: usize = 5;
 /// One recording's windows on their way to the batcher and back.
 pub(super) struct Client<'a> {
     engine: &'a Engine,
-    mel: &'a LogMel,
+    mel: Arc<LogMel>,
     cancel: &'a Cancel,
     source: u64,
     /// Where the results of windows that are decoded side by side arrive.
@@ -46,7 +46,7 @@ impl<'a> Client<'a> {
     /// A journal that cannot be opened, heads that the model does not have.
     pub fn new(
         engine: &'a Engine,
-        mel: &'a LogMel,
+        mel: Arc<LogMel>,
         control: &'a Control,
         options: &TranscribeOptions,
     ) -> Result<Self> {
@@ -68,6 +68,11 @@ impl<'a> Client<'a> {
             asked: HashMap::new(),
             bias: bias(&engine.0.tokenizer, &options.phrases),
         })
+    }
+
+    /// From here on windows are of this spectrogram: the recording's next part.
+    pub fn hear(&mut self, mel: Arc<LogMel>) {
+        self.mel = mel;
     }
 
     /// Every language's probability in a range of frames.
@@ -169,9 +174,5 @@ impl DecodeWindows for Client<'_> {
             journal.add_window(key, (&result).into())?;
         }
         Ok((id, result))
-    }
-
-    fn n_text_ctx(&self) -> usize {
-        self.engine.network().dims().n_text_ctx
     }
 }

@@ -15,7 +15,7 @@ pub struct Control {
     pub cancel: Cancel,
     /// How much is taken from the recording before it is refused. Nothing is limited by default.
     pub limits: Limits,
-    /// Told when the recording has been read, and after every window, on the thread that does the work.
+    /// Told when the recording, or its first part, has been read, and after every window, on the thread that does the work.
     pub progress: Option<Arc<dyn Fn(Progress) + Send + Sync>>,
     /// A file that keeps what windows gave while the work goes on: work that was ended goes on where it was, to
     /// the same result. It is made where there is none; whoever has the result deletes it.
@@ -39,6 +39,6 @@ impl fmt::Debug for Control {
 pub struct Progress {
     /// Seconds of audio done.
     pub done_s: f64,
-    /// Seconds of audio in all.
+    /// Seconds of audio in all; while the recording is still read, as its headers promise.
     pub total_s: f64,
 }

@@ -45,7 +45,8 @@ impl Ground {
         let found = self.of_windows(client, start, options)?;
         sink.language(&found)?;
         let run = LanguageRun {
-            frames: all,
+            // Of parts that come later as well.
+            frames: 0..usize::MAX,
             probability: found.probability(&found.best),
             language: found.best.clone(),
         };

@@ -9,8 +9,10 @@ mod control;
 mod extras;
 mod journal;
 mod languages;
+mod listening;
 mod over;
 mod packed;
+mod parts;
 mod segments;
 mod spoken;
 
@@ -182,6 +184,9 @@ impl Engine {
         let mut options = self.check(options)?;
         if options.split_channels {
             return self.run_channels(input, &options, sink, control);
+        }
+        if parts::may_be_heard_in_parts(&options) {
+            return self.run_parts(input, &options, sink, control);
         }
         let (mel, heard, listened) = self.log_mel(input, &options, control)?;
         let duration_s = heard.duration_s();

@@ -1,6 +1,7 @@
 //! What of a recording is transcribed: all of it, or its speech alone.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::dims::SAMPLE_RATE;
 use crate::error::Result;
@@ -33,7 +34,7 @@ const PIECES: VadOptions = VadOptions {
 
 /// What is transcribed.
 pub(super) struct Ground {
-    pub mel: LogMel,
+    pub mel: Arc<LogMel>,
     pub content: Content,
     /// Where only a part is left of the recording: the way back to its own times.
     pub clock: Option<Clock>,
@@ -60,7 +61,7 @@ impl Ground {
         let Some(spans) = spans(samples, looked_for, &asked, options.speech.as_deref()) else {
             return Ok(Self {
                 content: frames.into(),
-                mel,
+                mel: Arc::new(mel),
                 clock: None,
                 speech: None,
                 pieces,
@@ -88,7 +89,7 @@ impl Ground {
                 ..with_voiced(voiced, frames, &[], options.guard)
             };
             return Ok(Self {
-                mel,
+                mel: Arc::new(mel),
                 content,
                 clock: None,
                 speech: known,
@@ -108,11 +109,17 @@ impl Ground {
                 &joints(&kept),
                 options.guard,
             ),
-            mel,
+            mel: Arc::new(mel),
             pieces: pieces.map(|pieces| pieces.through(&kept)),
             clock: Some(Clock::new(kept)),
             speech: known,
         })
+    }
+
+    /// The way to the times of a recording of which this is the part from a frame on.
+    pub fn clock_from(&self, at_frames: usize) -> Clock {
+        let whole = || Clock::new(vec![0..self.content.frames]);
+        self.clock.clone().unwrap_or_else(whole).later(at_frames)
     }
 }
 

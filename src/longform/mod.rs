@@ -28,7 +28,7 @@ pub use clips::{clips_past_the_end, seek_clips};
 pub use content::{Content, LanguageRun};
 pub use pauses::Pauses;
 pub use prompt::unused_hotwords;
-pub use recording::{DecodeWindows, WindowRequest};
+pub use recording::{DecodeWindows, Recording, WindowRequest};
 pub use sequential::transcribe_sequential;
 pub use speech::{Clock, Speech, samples_of, seconds_of};
 pub use words::words_of;

@@ -101,12 +101,6 @@ impl History {
     pub fn forget(&mut self) {
         self.reset_since = self.tokens.len();
     }
-
-    /// Everything that was said, without the initial prompt.
-    #[must_use]
-    pub fn spoken(&self) -> &[u32] {
-        &self.tokens[self.initial..]
-    }
 }
 
 #[cfg(test)]
@@ -154,7 +148,7 @@ mod tests {
         let tokenizer = Arc::new(Tokenizer::openai("test", 51_865).unwrap());
         for golden in &goldens {
             let asked = asked(&golden.hotwords, golden.prefix.as_deref());
-            let mut options = Recording::new(&tokenizer, &asked, N_TEXT_CTX).options;
+            let mut options = Recording::new(&tokenizer, asked, N_TEXT_CTX).options;
             options.prompt.clone_from(&golden.earlier);
             options.language = Some(golden.language.clone());
             options.task = golden.task.parse::<Task>().unwrap();

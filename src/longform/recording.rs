@@ -36,24 +36,26 @@ pub trait DecodeWindows {
     /// # Errors
     /// Whatever stops the recording.
     fn next_result(&mut self) -> Result<(usize, DecodingResult)>;
-
-    /// Decoder positions of the model.
-    fn n_text_ctx(&self) -> usize;
 }
 
-/// A recording on its way: what is asked for and what is known so far.
-pub(super) struct Recording<'a> {
-    pub tokenizer: &'a Tokenizer,
-    pub asked: &'a TranscribeOptions,
+/// A recording on its way, whole or part by part: what is asked for and what is known so far.
+pub struct Recording<'a> {
+    pub(super) tokenizer: &'a Tokenizer,
+    pub(super) asked: TranscribeOptions,
     /// Every window's options; prompt and seed change.
-    pub options: DecodingOptions,
-    pub history: History,
-    pub transcript: Transcript,
+    pub(super) options: DecodingOptions,
+    pub(super) history: History,
+    /// Of the part that is on its way.
+    pub(super) transcript: Transcript,
+    /// Segments of the parts before it.
+    earlier: usize,
 }
 
 impl<'a> Recording<'a> {
-    /// Before the first window, whose prompt is the initial one.
-    pub fn new(tokenizer: &'a Tokenizer, asked: &'a TranscribeOptions, n_text_ctx: usize) -> Self {
+    /// Before the first window, whose prompt is the initial one. The language is set; `n_text_ctx` are the
+    /// model's decoder positions.
+    #[must_use]
+    pub fn new(tokenizer: &'a Tokenizer, asked: TranscribeOptions, n_text_ctx: usize) -> Self {
         let initial = asked.initial_prompt.as_deref();
         let history = History::new(tokenizer, initial, asked.carry_initial_prompt, n_text_ctx);
         let mut options = asked.decoding.clone();
@@ -75,11 +77,31 @@ impl<'a> Recording<'a> {
             options,
             history,
             transcript,
+            earlier: 0,
         }
     }
 
+    /// What a part gave, behind its last window. The next goes on with the text before it and the segments' numbers.
+    pub(super) fn end_part(
+        &mut self,
+        content: &Content,
+        sink: &mut dyn SegmentSink,
+    ) -> Result<Transcript> {
+        let uncovered = told_uncovered(content, &self.asked, &self.transcript);
+        self.add_dropped(uncovered, sink)?;
+        let next = Transcript {
+            language: self.transcript.language.clone(),
+            ..Transcript::default()
+        };
+        let mut part = std::mem::replace(&mut self.transcript, next);
+        self.earlier += part.segments.len();
+        let tokens = part.segments.iter().flat_map(|segment| &segment.tokens);
+        part.text = self.tokenizer.decode(&tokens.copied().collect::<Vec<_>>());
+        Ok(part)
+    }
+
     /// What follows is of this language. Text of another says nothing about it.
-    pub fn speak(&mut self, run: Option<&LanguageRun>) {
+    pub(super) fn speak(&mut self, run: Option<&LanguageRun>) {
         if let Some(run) = run
             && self.options.language.as_deref() != Some(run.language.as_str())
         {
@@ -89,7 +111,7 @@ impl<'a> Recording<'a> {
     }
 
     /// A window's request, with a seed of its own.
-    pub fn request(&mut self, span: WindowSpan) -> WindowRequest<'_> {
+    pub(super) fn request(&mut self, span: WindowSpan) -> WindowRequest<'_> {
         let seed = self.asked.decoding.seed;
         self.options.seed = seed.wrapping_add(span.seek_frames as u64);
         WindowRequest {
@@ -101,7 +123,11 @@ impl<'a> Recording<'a> {
     }
 
     /// Hands on what was dropped.
-    pub fn add_dropped(&mut self, dropped: Vec<Dropped>, sink: &mut dyn SegmentSink) -> Result<()> {
+    pub(super) fn add_dropped(
+        &mut self,
+        dropped: Vec<Dropped>,
+        sink: &mut dyn SegmentSink,
+    ) -> Result<()> {
         for dropped in dropped {
             sink.dropped(&dropped)?;
             self.transcript.dropped.push(dropped);
@@ -109,22 +135,24 @@ impl<'a> Recording<'a> {
         Ok(())
     }
 
-    /// Hands on what has speech and no text, behind the last window.
-    pub fn tell_uncovered(&mut self, content: &Content, sink: &mut dyn SegmentSink) -> Result<()> {
-        let uncovered = told_uncovered(content, self.asked, &self.transcript);
-        self.add_dropped(uncovered, sink)
-    }
-
     /// Hands on how a window was decoded.
-    pub fn add_window(&mut self, trace: WindowTrace, sink: &mut dyn SegmentSink) -> Result<()> {
+    pub(super) fn add_window(
+        &mut self,
+        trace: WindowTrace,
+        sink: &mut dyn SegmentSink,
+    ) -> Result<()> {
         sink.window(&trace)?;
         self.transcript.windows.push(trace);
         Ok(())
     }
 
     /// Hands on the next segment.
-    pub fn add_segment(&mut self, mut segment: Segment, sink: &mut dyn SegmentSink) -> Result<()> {
-        segment.id = self.transcript.segments.len();
+    pub(super) fn add_segment(
+        &mut self,
+        mut segment: Segment,
+        sink: &mut dyn SegmentSink,
+    ) -> Result<()> {
+        segment.id = self.earlier + self.transcript.segments.len();
         sink.segment(&segment)?;
         self.transcript.segments.push(segment);
         Ok(())

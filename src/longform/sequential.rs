@@ -12,40 +12,31 @@ use crate::longform::recording::{DecodeWindows, Recording};
 use crate::longform::segments::{WindowSegments, WindowSpan, clear_empty, segments_from_tokens};
 use crate::longform::trace::trace;
 use crate::longform::words::TimedWords;
-use crate::options::TranscribeOptions;
-use crate::tokenizer::Tokenizer;
 use crate::transcript::{SegmentSink, Transcript};
 
-/// Transcribes a recording window by window; segments reach `sink` as their windows close, and
-/// `report` the seconds that are behind. The language of `options` is set.
+/// Transcribes a recording, or the next part of one, window by window; segments reach `sink` as their windows close, and
+/// `report` the seconds that are behind.
 ///
 /// # Errors
 /// Whatever `decoder` or `sink` gives.
 pub fn transcribe_sequential(
     content: &Content,
-    tokenizer: &Tokenizer,
-    options: &TranscribeOptions,
+    recording: &mut Recording<'_>,
     decoder: &mut dyn DecodeWindows,
     sink: &mut dyn SegmentSink,
     report: &mut dyn FnMut(f64),
 ) -> Result<Transcript> {
-    let mut recording = Recording::new(tokenizer, options, decoder.n_text_ctx());
     let mut words = TimedWords::new(content.frames);
-    let clips = seek_clips(&options.clip_timestamps, content.frames).into_iter();
+    let clips = seek_clips(&recording.asked.clip_timestamps, content.frames).into_iter();
     for clip in clips.flat_map(|clip| content.parts(clip)) {
         recording.speak(content.run_at(clip.start));
         let mut seek_frames = clip.start;
         while let Some(span) = content.window(seek_frames..clip.end) {
-            seek_frames = decode_window(&mut recording, &mut words, content, span, decoder, sink)?;
+            seek_frames = decode_window(recording, &mut words, content, span, decoder, sink)?;
             report(seek_frames.min(content.frames) as f64 / FRAMES_PER_SECOND as f64);
         }
     }
-    recording.tell_uncovered(content, sink)?;
-    let text = tokenizer.decode(recording.history.spoken());
-    Ok(Transcript {
-        text,
-        ..recording.transcript
-    })
+    recording.end_part(content, sink)
 }
 
 /// Decodes one window and closes it; gives the frame at which the next one starts.

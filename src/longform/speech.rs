@@ -142,6 +142,15 @@ impl Clock {
         }
     }
 
+    /// The same of a recording that has this many frames more before it.
+    #[must_use]
+    pub fn later(mut self, frames: usize) -> Self {
+        for kept in &mut self.kept {
+            *kept = kept.start + frames..kept.end + frames;
+        }
+        self
+    }
+
     /// The span that a time lies in; at a joint the one before it, if `ends` there.
     fn index(&self, time_s: f64, ends: bool) -> usize {
         let begun = |start_s: &f64| match ends {

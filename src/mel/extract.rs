@@ -32,6 +32,8 @@ pub struct MelExtractor {
     log: Vec<f32>,
     store: Store,
     max: f32,
+    /// Frames that were handed on.
+    earlier: usize,
 }
 
 impl MelExtractor {
@@ -49,6 +51,7 @@ impl MelExtractor {
             log: Vec::new(),
             store: Store::new(n_mels),
             max: FLOOR_LOG,
+            earlier: 0,
         }
     }
 
@@ -58,12 +61,21 @@ impl MelExtractor {
         self.take(samples);
     }
 
+    /// The next frames, which are there, as a recording of their own, whose maximum is the loudest value so far. What is
+    /// behind them is left to the next.
+    #[must_use]
+    pub fn first(&mut self, frames: usize) -> LogMel {
+        let store = self.store.first(&mut self.log, frames);
+        self.earlier += frames;
+        LogMel::new(store, self.n_mels, frames, frames + N_FRAMES, self.max)
+    }
+
     /// Takes the zeros behind the recording into account and ends it.
     #[must_use]
     pub fn finish(mut self) -> LogMel {
         // Frames that still touch the recording: the last one begins at its last sample. Frames
         // after it see only zeros, and so does the reflection at the far end.
-        let frames = (self.samples + HALF).div_ceil(HOP_LENGTH);
+        let frames = (self.samples + HALF).div_ceil(HOP_LENGTH) - self.earlier;
         self.take(&[0.0; 2 * N_FFT]);
         let frames = frames - self.store.frames();
         self.log.truncate(frames * self.n_mels);
@@ -72,8 +84,8 @@ impl MelExtractor {
 
     fn into_log_mel(mut self) -> LogMel {
         self.store.end(self.log);
-        let content_frames = self.samples / HOP_LENGTH;
-        let total_frames = (self.samples + N_SAMPLES) / HOP_LENGTH;
+        let content_frames = self.samples / HOP_LENGTH - self.earlier;
+        let total_frames = content_frames + N_FRAMES;
         LogMel::new(
             self.store,
             self.n_mels,
@@ -84,7 +96,10 @@ impl MelExtractor {
     }
 
     /// Moves what is more than memory is to hold to a file.
-    pub(super) fn spill(&mut self, most_values: Option<usize>) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Temporary`](crate::Error::Temporary).
+    pub fn spill(&mut self, most_values: Option<usize>) -> Result<()> {
         self.store.spill(&mut self.log, most_values)
     }
 

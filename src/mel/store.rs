@@ -18,6 +18,8 @@ const READ_VALUES: usize = 1 << 18;
 pub(super) struct Store {
     n_mels: usize,
     spilled: Option<Arc<Mutex<File>>>,
+    /// Where in the file they begin, in frames: those before are of an earlier store.
+    begins: usize,
     /// Frames in the file.
     spilled_frames: usize,
     /// The frames behind those.
@@ -29,6 +31,7 @@ impl Store {
         Self {
             n_mels,
             spilled: None,
+            begins: 0,
             spilled_frames: 0,
             rest: Vec::new(),
         }
@@ -57,6 +60,22 @@ impl Store {
         Ok(())
     }
 
+    /// The next frames as a store of their own; what is behind them stays here and in `log`.
+    pub fn first(&mut self, log: &mut Vec<f32>, frames: usize) -> Self {
+        let in_file = frames.min(self.spilled_frames);
+        let first = Self {
+            spilled_frames: in_file,
+            rest: log.drain(..(frames - in_file) * self.n_mels).collect(),
+            ..self.clone()
+        };
+        self.begins += in_file;
+        self.spilled_frames -= in_file;
+        if self.spilled_frames == 0 {
+            *self = Self::new(self.n_mels);
+        }
+        first
+    }
+
     /// All frames are there with these.
     pub fn end(&mut self, mut rest: Vec<f32>) {
         rest.shrink_to_fit();
@@ -78,7 +97,8 @@ impl Store {
             let at_once = (READ_VALUES / self.n_mels).max(1);
             for start in in_file.clone().step_by(at_once) {
                 let end = in_file.end.min(start + at_once);
-                let values = read(file, start * self.n_mels..end * self.n_mels);
+                let place = |frame: usize| (self.begins + frame) * self.n_mels;
+                let values = read(file, place(start)..place(end));
                 take(start - range.start, &values.map_err(Error::Temporary)?);
             }
         }

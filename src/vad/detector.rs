@@ -66,6 +66,12 @@ impl Detector {
         }
     }
 
+    /// What it says of the chunks so far.
+    #[must_use]
+    pub fn probabilities(&self) -> &[f32] {
+        &self.probabilities
+    }
+
     /// The recording ends: its last chunk is filled up with silence, or is silence alone.
     #[must_use]
     pub fn finish(mut self) -> Heard {

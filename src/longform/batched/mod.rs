@@ -21,8 +21,6 @@ use crate::longform::recording::{DecodeWindows, Recording};
 use crate::longform::segments::{WindowSegments, clear_empty, segments_from_tokens};
 use crate::longform::trace::trace;
 use crate::longform::words::{add_words, keep_words_inside};
-use crate::options::TranscribeOptions;
-use crate::tokenizer::Tokenizer;
 use crate::transcript::{Dropped, Segment, SegmentSink, Transcript, WindowTrace};
 
 /// Windows that wait for a slot beside those that are decoded, so that no slot waits for them.
@@ -31,10 +29,9 @@ const AHEAD: usize = 2;
 /// again if it is at least this long: there is no room for a word in less.
 const LEAST_REST_FRAMES: usize = 50;
 
-/// Transcribes a recording in windows that are decoded side by side, `options.batch_size` at once.
-/// Segments reach `sink` in order, as soon as all before them are there; `report` hears the seconds
-/// that are behind. The language of `options` is set; `loudness` has a value for each of the
-/// recording's mel frames.
+/// Transcribes a recording, or the next part of one, in windows that are decoded side by side, `batch_size` of the
+/// options at once. Segments reach `sink` in order, as soon as all before them are there; `report` hears the seconds
+/// that are behind. `loudness` has a value for each of the recording's mel frames.
 ///
 /// No window is conditioned on the text before it; the initial prompt is put before each. A window
 /// whose last segment is not closed is followed by one that starts where its last closed one ended,
@@ -46,15 +43,13 @@ const LEAST_REST_FRAMES: usize = 50;
 pub fn transcribe_batched(
     content: &Content,
     loudness: &[f32],
-    tokenizer: &Tokenizer,
-    options: &TranscribeOptions,
+    recording: &mut Recording<'_>,
     decoder: &mut dyn DecodeWindows,
     sink: &mut dyn SegmentSink,
     report: &mut dyn FnMut(f64),
 ) -> Result<Transcript> {
-    let recording = Recording::new(tokenizer, options, decoder.n_text_ctx());
+    let at_once = recording.asked.batch_size.unwrap_or(1).max(1) + AHEAD;
     let mut work = Stretches::new(content, loudness, recording);
-    let at_once = options.batch_size.unwrap_or(1).max(1) + AHEAD;
     while work.joined < work.stretches.len() {
         while work.under_way < at_once && work.submitted < work.stretches.len() {
             work.submitted += 1;
@@ -66,20 +61,13 @@ pub fn transcribe_batched(
         work.join(sink)?;
         report(work.done_frames as f64 / FRAMES_PER_SECOND as f64);
     }
-    work.recording.tell_uncovered(content, sink)?;
-    let transcript = work.recording.transcript;
-    let tokens = transcript
-        .segments
-        .iter()
-        .flat_map(|segment| &segment.tokens);
-    let text = tokenizer.decode(&tokens.copied().collect::<Vec<_>>());
-    Ok(Transcript { text, ..transcript })
+    work.recording.end_part(content, sink)
 }
 
 /// A recording's stretches and what is known of each.
-struct Stretches<'a> {
+struct Stretches<'a, 'b> {
     content: &'a Content,
-    recording: Recording<'a>,
+    recording: &'a mut Recording<'b>,
     stretches: Vec<Stretch>,
     /// Stretches begun so far; they are in order.
     submitted: usize,
@@ -130,8 +118,8 @@ impl Stretch {
     }
 }
 
-impl<'a> Stretches<'a> {
-    fn new(content: &'a Content, loudness: &[f32], recording: Recording<'a>) -> Self {
+impl<'a, 'b> Stretches<'a, 'b> {
+    fn new(content: &'a Content, loudness: &[f32], recording: &'a mut Recording<'b>) -> Self {
         let clips = seek_clips(&recording.asked.clip_timestamps, loudness.len());
         let cut = |clip| match &content.pauses {
             Some(pauses) => windows_of_speech(clip, content, pauses, loudness),
@@ -161,7 +149,7 @@ impl<'a> Stretches<'a> {
         if let Some(rescue) = stretch.rescues.front() {
             let run = self.content.run_at(rescue.span.seek_frames);
             self.recording.speak(run);
-            return rescue.submit(&mut self.recording, id, decoder);
+            return rescue.submit(self.recording, id, decoder);
         }
         let span = self.content.window(stretch.left());
         let span = span.ok_or_else(|| Error::Engine(format!("stretch {id} has no window left")))?;
@@ -197,7 +185,7 @@ impl<'a> Stretches<'a> {
         let stretch = &mut self.stretches[id];
         if let Some(guard) = Guard::of(self.content) {
             let dropped = &mut stretch.dropped;
-            let mut found = guard.found(&self.recording, rescue, result, dropped);
+            let mut found = guard.found(self.recording, rescue, result, dropped);
             self.content.label(rescue.span, &mut found);
             stretch.segments.extend(found);
             let segments = stretch.segments.make_contiguous();
@@ -228,7 +216,7 @@ impl<'a> Stretches<'a> {
             cut = segments_from_tokens(self.recording.tokenizer, span, &result);
             if self.recording.asked.word_timestamps {
                 let start_s = span.seek_frames as f64 / FRAMES_PER_SECOND as f64;
-                add_words(&self.recording, &result, &mut cut.segments, start_s);
+                add_words(self.recording, &result, &mut cut.segments, start_s);
             }
         }
         stretch.traces.push(trace);

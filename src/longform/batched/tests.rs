@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use crate::decoding::DecodingResult;
 use crate::error::{Error, Result};
-use crate::longform::{Content, DecodeWindows, Pauses, Speech, WindowRequest, transcribe_batched};
+use crate::longform::{
+    Content, DecodeWindows, Pauses, Recording, Speech, WindowRequest, transcribe_batched,
+};
 use crate::options::TranscribeOptions;
 use crate::tokenizer::Tokenizer;
 use crate::transcript::{DropReason, Segment, Transcript};
@@ -45,10 +47,6 @@ impl Script {
 }
 
 impl DecodeWindows for Script {
-    fn n_text_ctx(&self) -> usize {
-        448
-    }
-
     fn submit(&mut self, id: usize, window: WindowRequest<'_>) -> Result<()> {
         let WindowRequest {
             seek_frames,
@@ -124,8 +122,7 @@ fn run_over(script: &mut Script, content: &Content, options: &TranscribeOptions)
         content,
         // Rising, so that every stretch ends as early as it may.
         &(0..frames).map(|frame| frame as f32).collect::<Vec<_>>(),
-        &tokenizer,
-        options,
+        &mut Recording::new(&tokenizer, options.clone(), 448),
         script,
         &mut |segment: &Segment| {
             sunk.push(segment.clone());
