@@ -16,6 +16,8 @@ use crate::vad::VadOptions;
 
 pub use heads::AlignmentHeads;
 pub(crate) use heads::upper_half;
+#[cfg(feature = "server")]
+pub(crate) use phrases::parse_sent;
 pub use phrases::{Phrase, read_phrases};
 pub use sampling::Sampling;
 

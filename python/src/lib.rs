@@ -157,6 +157,13 @@ fn decoded(input: Input) -> undertone::Result<(Vec<f32>, Vec<String>)> {
     Ok((samples, stream.into_info().warnings))
 }
 
+/// The terms of a file, and their weights.
+#[pyfunction]
+fn read_phrases(py: Python<'_>, file: PathBuf) -> PyResult<Vec<(String, f64)>> {
+    let phrases = py.detach(|| undertone::read_phrases(file)).map_err(raise)?;
+    Ok(phrases.into_iter().map(|p| (p.text, p.weight)).collect())
+}
+
 /// Finds or fetches a model; its folder or file.
 #[pyfunction]
 fn fetch_model(py: Python<'_>, model: &str, hub: Hub) -> PyResult<PathBuf> {
@@ -181,6 +188,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<PyEngine>()?;
     module.add_class::<Transcription>()?;
     module.add_function(wrap_pyfunction!(decode_audio, module)?)?;
+    module.add_function(wrap_pyfunction!(read_phrases, module)?)?;
     module.add_function(wrap_pyfunction!(fetch_model, module)?)?;
     module.add_function(wrap_pyfunction!(model_names, module)?)
 }

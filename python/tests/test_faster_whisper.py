@@ -90,6 +90,32 @@ def test_hotwords_are_faster_whispers(base_folder, fox):
     assert without != given
 
 
+def spoken(pipeline, recording, phrases=None):
+    segments, _ = pipeline.transcribe(recording, vad_filter=False, beam_size=1, phrases=phrases)
+    return [segment.tokens for segment in segments]
+
+
+def test_phrases_are_expected(model, fox, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("# a name\nZacinto\nKubernetes\t20\n")
+    lists = [["Zacinto", ("Kubernetes", 20)], str(names), names]
+    batched = undertone.BatchedInferencePipeline(model)
+    for pipeline in (model, batched):
+        plain, nothing = spoken(pipeline, fox), spoken(pipeline, fox, [("Kubernetes", 0)])
+        given = [spoken(pipeline, fox, phrases) for phrases in lists]
+        assert plain == nothing and given[0] == given[1] == given[2] != plain
+
+
+def test_phrases_that_make_no_sense_are_refused(model, fox, tmp_path):
+    with pytest.raises(FileNotFoundError, match="none.txt"):
+        model.transcribe(fox, phrases=tmp_path / "none.txt")
+    for phrases in ([" "], [("a", 21)], [("a", float("nan"))], [("a", "b")], [("a",)], ["a"] * 10001):
+        with pytest.raises(ValueError, match="phrases"):
+            list(model.transcribe(fox, phrases=phrases)[0])
+    with pytest.raises(ValueError, match="phrases"):
+        undertone.BatchedInferencePipeline(model).transcribe(fox, phrases=["a\nb"])
+
+
 def test_what_is_not_carried_is_refused_by_name(model, fox):
     for pipeline in (model, undertone.BatchedInferencePipeline(model)):
         for name, value in NOT_CARRIED.items():

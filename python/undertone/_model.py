@@ -203,12 +203,17 @@ class WhisperModel:
         hotwords: str | None = None,
         language_detection_threshold: float | None = 0.5,
         language_detection_segments: int = 1,
+        *,
+        phrases: _options.Phrases | None = None,
     ) -> tuple[Iterator[Segment], TranscriptionInfo]:
         """Writes the speech down, or translates it into English.
 
         Args:
           audio: A path, the bytes of a file, a file opened for bytes, or mono samples at 16 kHz of
             shape ``(samples,)``; 32-bit floats are not copied and must not change meanwhile.
+          phrases: Names and terms to expect, which faster-whisper has not: a list of texts and of
+            ``(text, weight)``, 0 to 20, 2 without one; or the path of a file, one term a line, its
+            weight behind a tab.
 
         Returns:
           The segments, which are computed as they are asked for, and what is known before them.
@@ -296,6 +301,8 @@ class BatchedInferencePipeline:
         hotwords: str | None = None,
         language_detection_threshold: float | None = 0.5,
         language_detection_segments: int = 1,
+        *,
+        phrases: _options.Phrases | None = None,
     ) -> tuple[Iterator[Segment], TranscriptionInfo]:
         """As :meth:`WhisperModel.transcribe`, ``batch_size`` windows side by side, none knowing the
         text before it. ``clip_timestamps`` are stretches: ``[{"start": 0.0, "end": 12.5}]``."""

@@ -58,6 +58,7 @@ class Whisper:
         append_punctuations: str = APPEND_PUNCTUATIONS,
         clip_timestamps: str | list[float] = "0",
         hallucination_silence_threshold: float | None = None,
+        phrases: _options.Phrases | None = None,
         **decode_options: Any,
     ) -> dict[str, Any]:
         """Writes the speech down, or translates it into English.
@@ -66,6 +67,8 @@ class Whisper:
           audio: A path, the bytes of a file, a file opened for bytes, or mono samples at 16 kHz of
             shape ``(samples,)``.
           verbose: ``True`` prints each segment, ``False`` shows how far the work is, ``None`` neither.
+          phrases: Names and terms to expect, which openai/whisper has not; as for
+            :meth:`WhisperModel.transcribe`.
           decode_options: openai/whisper's: ``task``, ``language``, ``beam_size`` and so on. ``fp16``
             is taken and means nothing on a CPU, there as here.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -95,6 +96,27 @@ def prompt_text(engine: _native.Engine, value: str | Iterable[int] | None) -> st
     return text
 
 
+Phrases = str | os.PathLike[str] | Iterable[str | tuple[str, float]]
+"""Terms to expect: a file of them, or a list, where a term may have a weight of its own."""
+
+
+def phrases(value: Phrases | None) -> list[Options]:
+    if value is None:
+        return []
+    terms = _native.read_phrases(value) if isinstance(value, str | os.PathLike) else value
+    return [_phrase(term) for term in terms]
+
+
+def _phrase(term: str | tuple[str, float]) -> Options:
+    if isinstance(term, str):
+        return {"text": term}
+    if len(term) != 2 or not isinstance(term[0], str) or not isinstance(term[1], int | float):
+        raise ValueError(f"phrases: {term!r} is neither a text nor a text and its weight")
+    if not math.isfinite(term[1]):
+        raise ValueError(f"phrases: {term[1]} is no weight of {term[0]}")
+    return {"text": term[0], "weight": term[1]}
+
+
 def faster_whisper(engine: _native.Engine, given: Options) -> Options:
     """faster-whisper's arguments, all of them; its defaults ask for what ours do."""
     sampling = {"repetition_penalty": given["repetition_penalty"]}
@@ -168,6 +190,7 @@ def whole_recording(engine: _native.Engine, given: Options) -> Options:
         "condition_on_previous_text": given["condition_on_previous_text"],
         "initial_prompt": prompt_text(engine, given["initial_prompt"]),
         "hotwords": given["hotwords"],
+        "phrases": phrases(given["phrases"]),
         "prefix": given["prefix"],
         "word_timestamps": given["word_timestamps"],
         "prepend_punctuations": given["prepend_punctuations"],

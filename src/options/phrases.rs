@@ -13,6 +13,7 @@ pub struct Phrase {
     /// The term as it is written.
     pub text: String,
     /// What is added to the logit of each of its tokens, 0 to 20; [`Phrase::WEIGHT`] is usual.
+    #[serde(default = "Phrase::usual_weight")]
     pub weight: f64,
 }
 
@@ -36,6 +37,10 @@ impl Phrase {
             text: text.into(),
             weight: Self::WEIGHT,
         }
+    }
+
+    fn usual_weight() -> f64 {
+        Self::WEIGHT
     }
 
     fn check(&self) -> std::result::Result<(), String> {
@@ -133,16 +138,54 @@ fn phrase(line: &str) -> std::result::Result<Phrase, String> {
     Ok(phrase)
 }
 
+/// A list as a request carries it: as a file has it, or as JSON, `["a", ["b", 3.5]]`.
+///
+/// # Errors
+/// What makes no sense, in words.
+#[cfg(feature = "server")]
+pub(crate) fn parse_sent(text: &str) -> std::result::Result<Vec<Phrase>, String> {
+    if !text.trim_start().starts_with('[') {
+        return parse(text.as_bytes()).map_err(|(line, reason)| format!("line {line}: {reason}"));
+    }
+    let wrong = "is neither a list of terms, [\"a\", [\"b\", 3.5]], nor one term a line";
+    let terms: Vec<Sent> = serde_json::from_str(text).map_err(|e| format!("{wrong}: {e}"))?;
+    let phrases: Vec<Phrase> = terms.into_iter().map(Phrase::from).collect();
+    checked(&phrases)?;
+    Ok(phrases)
+}
+
+/// A term in JSON: its text, or that and its weight.
+#[cfg(feature = "server")]
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Sent {
+    Text(String),
+    Weighed(String, f64),
+}
+
+#[cfg(feature = "server")]
+impl From<Sent> for Phrase {
+    fn from(sent: Sent) -> Self {
+        match sent {
+            Sent::Text(text) => Self::new(text),
+            Sent::Weighed(text, weight) => Self { text, weight },
+        }
+    }
+}
+
 /// Checks a list that came from no file.
 pub(super) fn check(phrases: &[Phrase]) -> Result<()> {
+    checked(phrases).or_else(|reason| bad("phrases", reason))
+}
+
+fn checked(phrases: &[Phrase]) -> std::result::Result<(), String> {
     if phrases.len() > MOST_PHRASES {
-        let reason = format!("{} terms are more than {MOST_PHRASES}", phrases.len());
-        return bad("phrases", reason);
+        return Err(format!(
+            "{} terms are more than {MOST_PHRASES}",
+            phrases.len()
+        ));
     }
-    phrases
-        .iter()
-        .try_for_each(Phrase::check)
-        .or_else(|reason| bad("phrases", reason))
+    phrases.iter().try_for_each(Phrase::check)
 }
 
 #[cfg(test)]
@@ -168,6 +211,38 @@ mod tests {
             ("东京", usual),
         ];
         assert_eq!(found, expected);
+    }
+
+    #[cfg(feature = "server")]
+    #[test]
+    fn lists_that_are_sent_are_lines_or_json() {
+        let weighed = [("Zacinto", 2.0), ("Ugo Foscolo", 3.5)];
+        let sent = [
+            "Zacinto\r\nUgo Foscolo\t3.5",
+            " [\"Zacinto\", [\"Ugo Foscolo\", 3.5]]",
+        ];
+        for sent in sent {
+            let phrases = parse_sent(sent).unwrap();
+            let found: Vec<_> = phrases
+                .iter()
+                .map(|p| (p.text.as_str(), p.weight))
+                .collect();
+            assert_eq!(found, weighed, "{sent}");
+        }
+        let many = format!("[{}\"a\"]", "\"a\",".repeat(10_000));
+        let wrong = [
+            ("a\nb\tc", "line 2: \"c\""),
+            ("[\"a\"", "one term a line"),
+            ("[[\"a\"]]", "one term a line"),
+            ("[{\"a\": 1}]", "one term a line"),
+            ("[[\"a\", 21]]", "between 0 and 20"),
+            ("[\" \"]", "empty"),
+            (many.as_str(), "more than 10000"),
+        ];
+        for (sent, part) in wrong {
+            let told = parse_sent(sent).unwrap_err();
+            assert!(told.contains(part), "{sent:.30}: {told}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::error::{ApiError, ApiResult};
 use super::form::Form;
-use crate::options::{MAX_ROWS, Sampling};
+use crate::options::{MAX_ROWS, Phrase, Sampling, parse_sent};
 use crate::vad::{VadMode, VadOptions};
 
 /// Whisper's text context: no window has room for so many new tokens.
@@ -95,6 +95,13 @@ impl Fields<'_> {
         known
             .map(|(_, value)| *value)
             .ok_or_else(|| ApiError::shape(name, message))
+    }
+
+    /// Terms to expect.
+    pub fn phrases(&self) -> ApiResult<Vec<Phrase>> {
+        let sent = self.text("phrases").map(|text| parse_sent(&text));
+        let phrases = sent.unwrap_or_else(|| Ok(Vec::new()));
+        phrases.map_err(|reason| ApiError::value("phrases", &reason))
     }
 
     /// How speech is looked for, where it is, by the command line's names.

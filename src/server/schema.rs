@@ -7,7 +7,7 @@ use super::fields::Fields;
 use super::form::{FilePart, Form};
 use super::models::Models;
 use super::style::ApiStyle;
-use crate::options::{DecodingOptions, Gates, Sampling, Task, TranscribeOptions};
+use crate::options::{DecodingOptions, Gates, Phrase, Sampling, Task, TranscribeOptions};
 use crate::tokenizer::language_name;
 use crate::vad::VadOptions;
 
@@ -70,6 +70,8 @@ pub struct SpeechRequest {
     pub seed: u64,
     /// Where it is, speech is looked for first: ours.
     pub vad: Option<VadOptions>,
+    /// Terms to expect: ours.
+    pub phrases: Vec<Phrase>,
     pub beams: Option<usize>,
     pub length_penalty: f64,
 }
@@ -101,6 +103,7 @@ impl SpeechRequest {
                 .unwrap_or(0)
                 .cast_unsigned(),
             vad: fields.vad()?,
+            phrases: fields.phrases()?,
             beams: fields.beams()?,
             length_penalty: fields.number("length_penalty", 1.0, f64::MIN..=f64::MAX)?,
         };
@@ -198,6 +201,7 @@ impl SpeechRequest {
             gates,
             initial_prompt: (!self.prompt.is_empty()).then(|| self.prompt.clone()),
             vad: self.vad,
+            phrases: self.phrases.clone(),
             word_timestamps: self.word_times,
             ..TranscribeOptions::default()
         }

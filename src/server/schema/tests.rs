@@ -27,6 +27,7 @@ fn fields_are_acted_on() {
     let fields = [
         ("language", "de"),
         ("prompt", "Foscolo"),
+        ("phrases", "[\"Zacinto\", [\"Kubernetes\", 3]]"),
         ("temperature", "0.8"),
         ("seed", "-1"),
         ("top_k", "12"),
@@ -57,6 +58,9 @@ fn fields_are_acted_on() {
     ];
     assert_eq!(penalties, [1.9, 1.8, 2.0]);
     assert_eq!(options.gates.temperatures, [0.8]);
+    let phrases = options.phrases.iter().map(|p| (p.text.as_str(), p.weight));
+    let phrases: Vec<_> = phrases.collect();
+    assert_eq!(phrases, [("Zacinto", Phrase::WEIGHT), ("Kubernetes", 3.0)]);
     assert_eq!(options.initial_prompt.as_deref(), Some("Foscolo"));
     assert!(options.word_timestamps);
     options.validate().unwrap();
@@ -119,6 +123,9 @@ fn what_makes_no_sense_is_refused_by_name() {
         ("repetition_penalty", "0", "BadRequestError"),
         ("frequency_penalty", "2.1", "BadRequestError"),
         ("presence_penalty", "x", "Bad Request"),
+        ("phrases", "Zacinto\tmuch", "BadRequestError"),
+        ("phrases", "[\"Zacinto\"", "BadRequestError"),
+        ("phrases", "[[\"Zacinto\", -1]]", "BadRequestError"),
     ];
     for (name, value, kind) in cases {
         let error = read(&[(name, value)], Task::Transcribe).unwrap_err();
