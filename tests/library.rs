@@ -176,8 +176,9 @@ fn the_robust_preset_writes_while_the_recording_is_read() {
         assert!(segments.iter().enumerate().all(|(n, s)| s.id == n));
         assert!(segments.windows(2).all(|s| s[0].end <= s[1].start));
         assert!(segments.iter().any(|s| s.start > 60.0 && s.end <= 90.0));
-        let texts: String = segments.iter().map(|s| s.text.as_str()).collect();
-        assert_eq!(transcript.text, texts);
+        let tokens = segments.iter().flat_map(|s| s.tokens.iter().copied());
+        let text = engine.decode_tokens(&tokens.collect::<Vec<_>>());
+        assert_eq!(transcript.text, text);
         let speech = transcript.speech.unwrap();
         assert!(
             speech.windows(2).all(|s| s[0].end < s[1].start),

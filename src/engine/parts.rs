@@ -7,7 +7,7 @@ use super::over::Hearing;
 use super::spoken::{Ground, OnClock};
 use super::{Control, Engine, Progress};
 use crate::audio::{self, AudioOptions, Input};
-use crate::dims::{FRAMES_PER_SECOND, SAMPLE_RATE};
+use crate::dims::{HOP_LENGTH, SAMPLE_RATE};
 use crate::error::{Error, Result};
 use crate::longform::unused_hotwords;
 use crate::options::TranscribeOptions;
@@ -88,8 +88,8 @@ struct Parts<'a> {
 impl Parts<'_> {
     /// Transcribes the next part.
     fn take(&mut self, part: Part) -> Result<()> {
-        let (at_s, samples) = (seconds(part.at_frames), part.heard.samples);
-        let end_s = at_s + samples as f64 / SAMPLE_RATE as f64;
+        let (at, samples) = (part.at_frames * HOP_LENGTH, part.heard.samples);
+        let (at_s, end_s) = (seconds(at), seconds(at + samples));
         let total_s = match part.is_last {
             true => end_s,
             false => end_s.max(self.promised_s),
@@ -149,6 +149,6 @@ fn add_speech(made: &mut Transcript, part: Option<&[SpeechSpan]>, at_s: f64) {
     }
 }
 
-fn seconds(frames: usize) -> f64 {
-    frames as f64 / FRAMES_PER_SECOND as f64
+fn seconds(samples: usize) -> f64 {
+    samples as f64 / SAMPLE_RATE as f64
 }

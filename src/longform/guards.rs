@@ -129,6 +129,14 @@ impl<'a> Guard<'a> {
         rescues
     }
 
+    /// What of a rescue's speech lies behind the text that it found: to be decoded in turn.
+    pub fn rest(&self, rescue: Rescue, found: &[Segment]) -> Option<Rescue> {
+        let Rescue { span, end } = rescue;
+        let text_end = frame(found.last()?.end).max(span.seek_frames + 1);
+        let end = end.min(span.seek_frames + span.segment_frames);
+        self.rescues(text_end..end, &[]).into_iter().next()
+    }
+
     /// What a rescue has found: nothing, if it failed the gates.
     pub fn found(
         &self,

@@ -1,6 +1,7 @@
 //! openai/whisper's `transcribe()`: one window after the other, each starting where the last
 //! segment before it ended.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::dims::FRAMES_PER_SECOND;
@@ -73,10 +74,12 @@ fn decode_window(
     if let Some(guard) = guard {
         guard.sorted_out(span, looped, &mut cut, &mut dropped);
         let range = span.seek_frames..cut.next_seek_frames;
-        for rescue in guard.rescues(range, &cut.segments) {
+        let mut rescues = VecDeque::from(guard.rescues(range, &cut.segments));
+        while let Some(rescue) = rescues.pop_front() {
             rescue.submit(recording, 0, decoder)?;
             let (_, result) = decoder.next_result()?;
             let found = guard.found(recording, rescue, result, &mut dropped);
+            rescues.extend(guard.rest(rescue, &found));
             cut.segments.extend(found);
         }
         cut.segments.sort_by(|a, b| a.start.total_cmp(&b.start));

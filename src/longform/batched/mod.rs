@@ -187,6 +187,7 @@ impl<'a, 'b> Stretches<'a, 'b> {
             let dropped = &mut stretch.dropped;
             let mut found = guard.found(self.recording, rescue, result, dropped);
             self.content.label(rescue.span, &mut found);
+            stretch.rescues.extend(guard.rest(rescue, &found));
             stretch.segments.extend(found);
             let segments = stretch.segments.make_contiguous();
             segments.sort_by(|a, b| a.start.total_cmp(&b.start));

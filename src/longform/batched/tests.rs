@@ -315,11 +315,14 @@ fn speech_without_text_is_decoded_by_itself_among_the_others() {
     // Nothing between 5 s and 20 s, nothing at all from 80 s on.
     let holes: &[u32] = &[at(0), 1000, at(250), at(1000), 1002, at(1350)];
     let whole: &[u32] = &[at(0), 1001, at(1300)];
-    let found: &[u32] = &[at(15), 1003, at(765)];
+    // It leaves its end open, from 10.7 s on.
+    let found: &[u32] = &[at(15), 1003, at(300), at(300), 1004];
+    let rest: &[u32] = &[at(0), 1005, at(465)];
     let answers = [
         (0, holes),
         (2900, whole),
         (470, found),
+        (1070, rest),
         (8000, &[] as &[u32]),
     ];
     let mut made = Vec::new();
@@ -332,7 +335,14 @@ fn speech_without_text_is_decoded_by_itself_among_the_others() {
         let run = run_over(&mut script, &spoken(true), &options(batch_size)).unwrap();
         assert_eq!(run.sunk, run.transcript.segments);
         let found = times(&run.sunk);
-        assert_eq!(found, [(0.0, 5.0), (5.0, 20.0), (20.0, 27.0), (29.0, 55.0)]);
+        let due = [
+            (0.0, 5.0),
+            (5.0, 10.7),
+            (10.7, 20.0),
+            (20.0, 27.0),
+            (29.0, 55.0),
+        ];
+        assert_eq!(found, due);
         let dropped = &run.transcript.dropped;
         let dropped: Vec<_> = dropped.iter().map(|d| (d.start, d.end, d.reason)).collect();
         assert_eq!(dropped, [(80.0, 90.0, DropReason::UncoveredSilent)]);
