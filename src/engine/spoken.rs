@@ -118,7 +118,7 @@ impl Ground {
 
     /// The way to the times of a recording of which this is the part from a frame on.
     pub fn clock_from(&self, at_frames: usize) -> Clock {
-        let whole = || Clock::new(vec![0..self.content.frames]);
+        let whole = || Clock::new(std::iter::once(0..self.content.frames).collect());
         self.clock.clone().unwrap_or_else(whole).later(at_frames)
     }
 }
