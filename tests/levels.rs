@@ -102,7 +102,12 @@ fn every_processor_computes_the_same_numbers() {
         std::fs::write(STORED, all(SimdLevel::best())).unwrap();
     }
     let stored = std::fs::read_to_string(STORED).unwrap();
-    for level in SimdLevel::available() {
+    // An emulator takes its time, and each level is the best of some processor.
+    let levels = match std::env::var_os("UNDERTONE_BEST_LEVEL") {
+        Some(_) => vec![SimdLevel::best()],
+        None => SimdLevel::available(),
+    };
+    for level in levels {
         assert_eq!(all(level), stored, "{level}");
     }
 }
