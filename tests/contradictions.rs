@@ -435,3 +435,28 @@ fn matroska_goes_on_behind_bytes_that_are_no_element() {
     odd.splice(at..at, [0; 50]);
     assert!(heard(odd).0 == whole);
 }
+
+#[test]
+fn vorbis_of_many_channels_is_no_noise() {
+    let samples = samples(golden("surround.ogg"));
+    // Each channel has a tone of its own, of an amplitude of 0.125; the gains are ffmpeg's.
+    let level = |hz: f32| {
+        let part = &samples[1_000..5_800];
+        let turn = |at: usize| 2.0 * std::f32::consts::PI * hz * at as f32 / 16_000.0;
+        let sum = part.iter().enumerate().fold((0.0, 0.0), |sum, (at, x)| {
+            (sum.0 + x * turn(at).cos(), sum.1 + x * turn(at).sin())
+        });
+        2.0 * sum.0.hypot(sum.1) / part.len() as f32 / 0.125
+    };
+    let tones = [300.0, 500.0, 700.0, 900.0, 1_100.0, 1_300.0];
+    let gains = [0.207_1, 0.207_1, 0.292_9, 0.0, 0.146_4, 0.146_4];
+    for (hz, gain) in tones.into_iter().zip(gains) {
+        let got = level(hz);
+        assert!((got - gain).abs() < 0.004, "{hz} Hz: {got}, not {gain}");
+    }
+    let message = refused(golden("quad.ogg"));
+    assert!(
+        message.contains("cannot decode vorbis") && message.contains("4 channels side by side"),
+        "{message}"
+    );
+}

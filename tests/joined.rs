@@ -180,3 +180,26 @@ fn a_lost_flac_frame_is_told() {
     let told = "1 damaged packets skipped (0.02 s are missing at 0.02 s)";
     assert_eq!(info.warnings, [told]);
 }
+
+#[test]
+fn joined_wav_files_of_one_format_are_heard_whole() {
+    let file = golden("s16.wav");
+    let whole = samples(file.clone());
+    let joined = samples([file.clone(), file.clone(), file.clone()].concat());
+    assert!(joined == whole.repeat(3));
+    assert!(samples([file, golden("u8.wav")].concat()) == whole);
+}
+
+#[test]
+fn what_is_joined_to_an_mp4_is_told() {
+    let file = golden("aac.m4a");
+    let (whole, info) = heard(file.clone());
+    assert_eq!(info.warnings, [""; 0]);
+    let (first, info) = heard([file.clone(), file].concat());
+    assert!(first == whole);
+    assert!(
+        info.warnings.iter().any(|w| w.contains("is not heard")),
+        "{:?}",
+        info.warnings
+    );
+}

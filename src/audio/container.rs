@@ -154,6 +154,7 @@ impl Container {
         if self.is_cut_short {
             warnings.push(format!("the rest cannot be read ({})", self.last_failure));
         }
+        warnings.extend(self.demuxer.unheard().map(str::to_owned));
         warnings.extend(self.truncation(heard_s));
         warnings
     }

@@ -1,5 +1,7 @@
 //! Packets of one codec to interleaved frames.
 
+use std::borrow::Cow;
+
 use symphonia::core::audio::Channels;
 use symphonia::core::codecs::audio::well_known as codecs;
 use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
@@ -10,6 +12,7 @@ use super::codec::{Depth, depth};
 use super::demux::Packet;
 use super::demux::mpeg::Header;
 use super::opus::{OPUS_RATE, OpusHead, OpusPackets};
+use super::vorbis;
 
 /// Sample rates that are taken seriously.
 pub(super) const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
@@ -77,6 +80,11 @@ impl Decoder {
             return Err("no decoder for it".to_owned());
         }
         let trims = params.codec == codecs::CODEC_ID_VORBIS;
+        let mut params = Cow::Borrowed(params);
+        if trims && let Some(headers) = &mut params.to_mut().extra_data {
+            vorbis::fit(headers)?;
+        }
+        let params = params.as_ref();
         registry
             .make_audio_decoder(params, &AudioDecoderOptions::default().gapless(trims))
             .map(|decoder| Self::Library {

@@ -104,4 +104,9 @@ pub(super) trait Demuxer: Send + Sync {
 
     /// Whether the file was whole, as far as it was read.
     fn ending(&self) -> Ending;
+
+    /// What else the file holds that is passed over and may be sound.
+    fn unheard(&self) -> Option<&'static str> {
+        None
+    }
 }

@@ -20,6 +20,8 @@ const MAX_CHUNKS: usize = 4096;
 /// Bytes searched for `data` where the sizes of chunks before it are wrong.
 const SEARCH_BYTES: u64 = 1 << 20;
 const HEADER_BYTES: u64 = 8;
+/// Bytes of a format that are looked at.
+const FORMAT_BYTES: u64 = 64;
 /// The tag of AAC without frames around it.
 const AAC: u16 = 0xff;
 /// The rest of the identifier that an extensible format has behind its tag.
@@ -49,20 +51,32 @@ pub(in crate::audio) fn open(mut source: Source) -> IoResult<Result<Box<dyn Demu
         promised: (!is_open).then_some(size),
     };
     let more = match extent.promised {
-        Some(size) => more_data(&mut source, start + size + size % 2)?,
+        Some(size) => {
+            let same = chunks.format.unwrap_or_default();
+            more_data(&mut source, start + size + size % 2, &same)?
+        }
         None => Vec::new(),
     };
     Ok(Ok(format.blocks(source, extent, &more)?))
 }
 
-/// The samples that stand in chunks of their own from `at` on.
-fn more_data(source: &mut Source, mut at: u64) -> IoResult<Vec<Extent>> {
+/// The samples that stand in chunks of their own from `at` on, those of joined files of the same
+/// format too.
+fn more_data(source: &mut Source, mut at: u64, format: &[u8]) -> IoResult<Vec<Extent>> {
     let mut found = Vec::new();
     for _ in 0..MAX_CHUNKS {
         let Some([a, b, c, d, size @ ..]) = source.array::<8>(at)? else {
             break;
         };
         let (start, size) = (at + HEADER_BYTES, u64::from(u32::from_le_bytes(size)));
+        match &[a, b, c, d] {
+            b"RIFF" => {
+                at = start + 4;
+                continue;
+            }
+            b"fmt " if source.upto(start, size.min(FORMAT_BYTES))? != format => break,
+            _ => {}
+        }
         if [a, b, c, d] == *b"data" && size > 0 {
             found.push(Extent {
                 start,
@@ -93,7 +107,7 @@ impl Chunks {
             let size = u64::from(u32_at(&head, 4).unwrap_or(0));
             let start = at + HEADER_BYTES;
             match &head[..4] {
-                b"fmt " => found.format = Some(source.upto(start, size.min(64))?),
+                b"fmt " => found.format = Some(source.upto(start, size.min(FORMAT_BYTES))?),
                 b"ds64" => found.wide_size = source.array(start + 8)?.map(u64::from_le_bytes),
                 b"data" if found.data.is_none() => found.data = Some((start, size)),
                 _ => {}

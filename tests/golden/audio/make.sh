@@ -40,3 +40,7 @@ ffmpeg -y -v error -f lavfi -i testsrc=s=32x32:r=5:d=0.4 -i aac.m4a -c:v mpeg4 -
 ffmpeg -y -v error -f lavfi -i testsrc=s=32x32:r=5:d=0.4 -c:v mpeg4 -fflags +bitexact video_only.mp4
 ffmpeg -y -v error -f lavfi -i "aevalsrc=0.3*$tone|0|0|0|0|0:s=44100:d=0.2:c=5.1" -c:a aac -fflags +bitexact surround.m4a
 mono ac3.mkv 48000 -c:a ac3
+# A tone of its own in every channel; side by side in four channels, without coupling.
+six=$(for hz in 300 500 700 900 1100 1300; do printf '|0.125*sin(2*PI*%s*t)' $hz; done)
+ffmpeg -y -v error -f lavfi -i "aevalsrc=${six#|}:s=44100:d=0.4:c=5.1" -c:a libvorbis -q:a 1 -map_metadata -1 -fflags +bitexact surround.ogg
+ffmpeg -y -v error -f lavfi -i "aevalsrc=${six#|}:s=44100:d=0.1:c=5.1" -af pan="quad|FL=FL|FR=FR|BL=BL|BR=BR" -c:a libvorbis -q:a -1 -map_metadata -1 -fflags +bitexact quad.ogg

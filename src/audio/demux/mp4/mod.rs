@@ -43,6 +43,8 @@ pub(in crate::audio) struct Mp4 {
     description: usize,
     must_restart: bool,
     is_cut: bool,
+    /// There is a second index, as of a file that was joined to this one.
+    is_joined: bool,
 }
 
 /// What is needed to read one track.
@@ -57,7 +59,8 @@ struct Media {
 
 /// Opens an MP4 or QuickTime file; an error says what it lacks.
 pub(in crate::audio) fn open(mut source: Source) -> IoResult<Result<Box<dyn Demuxer>, String>> {
-    let (mut at, mut moov, mut first_fragment, mut is_cut) = (0, None, None, false);
+    let (mut at, mut moov, mut first_fragment) = (0, None, None);
+    let (mut is_cut, mut is_joined) = (false, false);
     for _ in 0..MAX_ATOMS {
         let Some(head) = Head::read(&mut source, at)? else {
             break;
@@ -68,6 +71,7 @@ pub(in crate::audio) fn open(mut source: Source) -> IoResult<Result<Box<dyn Demu
                 let size = (head.end - head.start).min(MAX_HEADER_BYTES);
                 moov = Some(source.upto(head.start, size)?);
             }
+            b"moov" => is_joined = true,
             b"moof" if first_fragment.is_none() => first_fragment = Some(at),
             _ => {}
         }
@@ -85,11 +89,13 @@ pub(in crate::audio) fn open(mut source: Source) -> IoResult<Result<Box<dyn Demu
         return Ok(Err("its index is compressed".to_owned()));
     }
     let fragments = Fragments::new(first_fragment);
-    Ok(Ok(Box::new(Mp4::new(source, &moov, fragments, is_cut))))
+    let mut mp4 = Mp4::new(source, &moov, fragments);
+    (mp4.is_cut, mp4.is_joined) = (is_cut, is_joined);
+    Ok(Ok(Box::new(mp4)))
 }
 
 impl Mp4 {
-    fn new(source: Source, moov: &[u8], fragments: Fragments, is_cut: bool) -> Self {
+    fn new(source: Source, moov: &[u8], fragments: Fragments) -> Self {
         let movie = find(moov, *b"mvhd").map(atoms::times).unwrap_or_default();
         let extends = find(moov, *b"mvex").unwrap_or_default();
         let extended = find(extends, *b"mehd").map_or(0, atoms::extended_duration);
@@ -103,7 +109,8 @@ impl Mp4 {
             held: None,
             description: 0,
             must_restart: false,
-            is_cut,
+            is_cut: false,
+            is_joined: false,
         };
         for (_, trak) in children(moov).filter(|(kind, _)| kind == b"trak") {
             let Some((mut track, mut media)) = read_track(trak, movie.timescale, priming) else {
@@ -319,6 +326,11 @@ impl Demuxer for Mp4 {
                 }
             }
         }
+    }
+
+    fn unheard(&self) -> Option<&'static str> {
+        let what = "what is joined to its end has an index of its own and is not heard";
+        self.is_joined.then_some(what)
     }
 
     fn ending(&self) -> Ending {
