@@ -239,16 +239,15 @@ fn outputs(args: &OutputArgs) -> (Vec<OutputFormat>, PathBuf) {
 
 /// Files are written only where `-o` or `-f` asks for them.
 fn written(named: &[String], folder: Option<&Path>) -> (Vec<OutputFormat>, PathBuf) {
-    let all = named.iter().any(|f| f.eq_ignore_ascii_case("all"));
-    let formats = match folder {
-        None if named.is_empty() => Vec::new(),
-        Some(_) if named.is_empty() => OutputFormat::ALL.to_vec(),
-        _ if all => OutputFormat::ALL.to_vec(),
-        _ => named
-            .iter()
-            .filter_map(|f| OutputFormat::parse(f))
-            .collect(),
-    };
+    let is_asked = folder.is_some() || !named.is_empty();
+    let all = named.is_empty() || named.iter().any(|f| f.eq_ignore_ascii_case("all"));
+    let of_all = OutputFormat::ALL.into_iter().filter(|_| is_asked && all);
+    let mut formats: Vec<_> = of_all.collect();
+    for format in named.iter().filter_map(|f| OutputFormat::parse(f)) {
+        if !formats.contains(&format) {
+            formats.push(format);
+        }
+    }
     (formats, folder.unwrap_or(Path::new(".")).to_owned())
 }
 
@@ -388,4 +387,28 @@ pub fn executor(args: &RunArgs) -> Result<(Executor, ComputeType)> {
         executor.check(compute)?;
     }
     Ok((executor, compute))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_takes_no_format_away() {
+        let formats = |named: &[&str], folder: Option<&str>| {
+            let named: Vec<_> = named.iter().map(ToString::to_string).collect();
+            let names = written(&named, folder.map(Path::new)).0;
+            let names: Vec<_> = names.into_iter().map(OutputFormat::extension).collect();
+            names.join(" ")
+        };
+        let all = "txt vtt srt tsv json";
+        assert_eq!(formats(&[], None), "");
+        assert_eq!(formats(&[], Some("o")), all);
+        assert_eq!(formats(&["srt", "srt"], None), "srt");
+        assert_eq!(formats(&["all"], None), all);
+        assert_eq!(
+            formats(&["ass", "ALL", "srt"], Some("o")),
+            format!("{all} ass")
+        );
+    }
 }
