@@ -14,7 +14,9 @@ def bar() -> Callable[[float, float], object]:
         from tqdm import tqdm
     except ImportError:
         return lambda done, total: logger.info("%.1f of %.1f s", done, total)
-    shown = tqdm(unit="s", bar_format="{l_bar}{bar}| {n:.1f}/{total:.1f} s [{elapsed}<{remaining}]")
+    layout = "{l_bar}{bar}| {n:.1f}/{total:.1f} s [{elapsed}<{remaining}]"
+    # A total from the start, since the layout formats it as a number at once.
+    shown = tqdm(total=0.0, unit="s", bar_format=layout)
 
     def update(done: float, total: float) -> None:
         shown.total = total

@@ -126,7 +126,7 @@ impl Residue {
         let classes = *dimensions.get(self.class_book)?;
         let spills = |half: usize| {
             let len = self.end.min(half).saturating_sub(self.begin.min(half));
-            classes == 0 || (len / self.partition) % classes != 0
+            !(len / self.partition).is_multiple_of(classes)
         };
         Some(self.kind != 2 && halves.into_iter().any(spills))
     }

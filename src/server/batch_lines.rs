@@ -19,6 +19,9 @@ use super::schema::SpeechRequest;
 use super::work::{Event, Work};
 use super::{App, Config};
 
+/// What some programs put in front of UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// What a line's recording may be read from, beside `data:` URLs.
 pub struct BatchReader {
     /// Files below this folder, by `file:` URLs and plain paths.
@@ -44,10 +47,15 @@ pub fn run_batch(
 ) -> std::io::Result<usize> {
     let side_by_side = config.max_running.max(1);
     let app = App::new(models, config);
-    let lines: Vec<String> = lines.lines().collect::<Result<_, _>>()?;
-    let lines: Vec<&String> = lines
+    let lines: Vec<Vec<u8>> = lines.split(b'\n').collect::<Result<_, _>>()?;
+    let lines: Vec<&[u8]> = lines
         .iter()
-        .filter(|line| !line.trim().is_empty())
+        .map(|line| {
+            line.strip_prefix(BYTE_ORDER_MARK)
+                .unwrap_or(line)
+                .trim_ascii()
+        })
+        .filter(|line| !line.is_empty())
         .collect();
     let next = std::sync::atomic::AtomicUsize::new(0);
     let (sender, answers) = channel();
@@ -87,9 +95,9 @@ fn write_in_order(
     Ok(failed)
 }
 
-fn answer_line(app: &Arc<App>, reader: &BatchReader, line: &str) -> Value {
+fn answer_line(app: &Arc<App>, reader: &BatchReader, line: &[u8]) -> Value {
     let id = fresh_id();
-    let parsed: Option<Map<String, Value>> = serde_json::from_str(line).ok();
+    let parsed: Option<Map<String, Value>> = serde_json::from_slice(line).ok();
     let custom_id = parsed
         .as_ref()
         .and_then(|fields| fields.get("custom_id"))
