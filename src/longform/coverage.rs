@@ -96,16 +96,18 @@ pub(super) fn seconds(frames: usize) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::transcript::WindowTrace;
 
-    fn voiced(spans: &[(usize, usize)]) -> Speech {
+    /// Speech between these frames.
+    pub(in crate::longform) fn voiced(spans: &[(usize, usize)]) -> Speech {
         let samples: Vec<_> = spans.iter().map(|(a, b)| a * 160..b * 160).collect();
         Speech::of_samples(&samples, 100_000)
     }
 
-    fn says(start: f64, end: f64, text: &str) -> Segment {
+    /// A segment.
+    pub(in crate::longform) fn says(start: f64, end: f64, text: &str) -> Segment {
         Segment {
             start,
             end,

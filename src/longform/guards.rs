@@ -217,20 +217,7 @@ pub(super) fn silent(span: WindowSpan, result: &DecodingResult) -> Option<Droppe
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn voiced(spans: &[(usize, usize)]) -> Speech {
-        let samples: Vec<_> = spans.iter().map(|(a, b)| a * 160..b * 160).collect();
-        Speech::of_samples(&samples, 100_000)
-    }
-
-    fn says(start: f64, end: f64, text: &str) -> Segment {
-        Segment {
-            start,
-            end,
-            text: text.into(),
-            ..Segment::default()
-        }
-    }
+    use crate::longform::coverage::tests::{says, voiced};
 
     #[test]
     fn text_where_nobody_speaks_is_dropped() {

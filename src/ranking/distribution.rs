@@ -100,20 +100,7 @@ impl<'a> Distribution<'a> {
             logprob: self.log_softmax(logit),
             bonus: 0.0,
         };
-        let mut best: Vec<Choice> = best.iter().map(ranked).collect();
-        for token in 0.. {
-            if best.len() >= k {
-                break;
-            }
-            if best.iter().all(|other| other.token != token) {
-                best.push(Choice {
-                    token,
-                    logprob: f32::NEG_INFINITY,
-                    bonus: 0.0,
-                });
-            }
-        }
-        best
+        filled_up(best.iter().map(ranked).collect(), k)
     }
 
     /// A token drawn from `softmax(logits / temperature)` by inverting the cumulative distribution at
@@ -155,4 +142,21 @@ impl<'a> Distribution<'a> {
 fn blocks(start: usize, run: &[f32]) -> impl Iterator<Item = (usize, &[f32])> {
     let starts = (start..).step_by(BLOCK);
     starts.zip(run.chunks(BLOCK))
+}
+
+/// With the lowest other tokens at negative infinity, as a full-width top-k has it.
+pub fn filled_up(mut best: Vec<Choice>, k: usize) -> Vec<Choice> {
+    for token in 0.. {
+        if best.len() >= k {
+            break;
+        }
+        if best.iter().all(|other| other.token != token) {
+            best.push(Choice {
+                token,
+                logprob: f32::NEG_INFINITY,
+                bonus: 0.0,
+            });
+        }
+    }
+    best
 }

@@ -17,7 +17,7 @@ use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 pub use bias::{Bias, Gains, PhraseTokens};
-pub use distribution::Distribution;
+pub use distribution::{Distribution, filled_up};
 pub use truncation::Truncation;
 
 /// Runs of tokens that are not suppressed, ascending. Cheap to clone; a clone is the same table, so an

@@ -126,8 +126,7 @@ impl Simd for Avx2 {
     type Mask = [__m256; 2];
     /// Per half: bytes 0 and 2 of each lane as 16-bit pairs, then bytes 1 and 3.
     type Bytes = [[__m256i; 2]; 2];
-    type Words = u32;
-    const WORDS: usize = 1;
+    super::one_word_at_a_time!();
     const MIXED_SIGNS: bool = true;
     const TILE_VECTORS: usize = 2;
     const TILE_ROWS: usize = 3;
@@ -301,18 +300,6 @@ impl Simd for Avx2 {
             })
         };
         [half(sum[0], x[0], signed[0]), half(sum[1], x[1], signed[1])]
-    }
-    #[inline(always)]
-    fn words(self, from: &[u32], at: usize) -> u32 {
-        from[at]
-    }
-    #[inline(always)]
-    fn word(self, word: u32, _: usize) -> Self::I {
-        self.splat_i32(word as i32)
-    }
-    #[inline(always)]
-    fn fma_word(self, a: u32, _: usize, b: Self::F, c: Self::F) -> Self::F {
-        self.fma(self.splat(f32::from_bits(a)), b, c)
     }
     #[inline(always)]
     fn fraction(self, x: Self::F) -> Self::F {

@@ -69,8 +69,7 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
     type Mask = __mmask16;
     /// With VNNI the bytes as they are, twice. Else bytes 0 and 2 of each lane as 16-bit pairs, then 1 and 3.
     type Bytes = [__m512i; 2];
-    type Words = u32;
-    const WORDS: usize = 1;
+    super::one_word_at_a_time!();
     const MIXED_SIGNS: bool = true;
     const TILE_VECTORS: usize = 2;
     const TILE_ROWS: usize = 12;
@@ -209,18 +208,6 @@ impl<const VNNI: bool> Simd for Avx512<VNNI> {
             let products = _mm512_add_epi32(products, _mm512_madd_epi16(odd, x_odd));
             _mm512_add_epi32(sum, products)
         })
-    }
-    #[inline(always)]
-    fn words(self, from: &[u32], at: usize) -> u32 {
-        from[at]
-    }
-    #[inline(always)]
-    fn word(self, word: u32, _: usize) -> Self::I {
-        self.splat_i32(word as i32)
-    }
-    #[inline(always)]
-    fn fma_word(self, a: u32, _: usize, b: Self::F, c: Self::F) -> Self::F {
-        self.fma(self.splat(f32::from_bits(a)), b, c)
     }
     /// `vreduceps` would round the difference down, not to the nearest.
     #[inline(always)]

@@ -249,6 +249,28 @@ pub trait Simd: Copy {
     }
 }
 
+/// The words of a level that has no multiplication by a lane: each is broadcast by itself.
+macro_rules! one_word_at_a_time {
+    () => {
+        type Words = u32;
+        const WORDS: usize = 1;
+
+        #[inline(always)]
+        fn words(self, from: &[u32], at: usize) -> u32 {
+            from[at]
+        }
+        #[inline(always)]
+        fn word(self, word: u32, _: usize) -> Self::I {
+            self.splat_i32(word as i32)
+        }
+        #[inline(always)]
+        fn fma_word(self, a: u32, _: usize, b: Self::F, c: Self::F) -> Self::F {
+            self.fma(self.splat(f32::from_bits(a)), b, c)
+        }
+    };
+}
+use one_word_at_a_time;
+
 /// Repeats `$body` for each word `$lane` that the level `$s` reads at once, written out: a lane is part of
 /// an instruction.
 macro_rules! each_word {

@@ -25,8 +25,7 @@ impl Simd for Scalar {
     type I = [i32; LANES];
     type Mask = [bool; LANES];
     type Bytes = [i8; 4 * LANES];
-    type Words = u32;
-    const WORDS: usize = 1;
+    super::one_word_at_a_time!();
     const MIXED_SIGNS: bool = true;
     const TILE_VECTORS: usize = 2;
     const TILE_ROWS: usize = 4;
@@ -140,18 +139,6 @@ impl Simd for Scalar {
             let products = (0..4).map(|i| i32::from(x[i]) * i32::from(signed[4 * lane + i]));
             sum[lane] + products.sum::<i32>()
         })
-    }
-    #[inline(always)]
-    fn words(self, from: &[u32], at: usize) -> u32 {
-        from[at]
-    }
-    #[inline(always)]
-    fn word(self, word: u32, _: usize) -> Self::I {
-        self.splat_i32(word as i32)
-    }
-    #[inline(always)]
-    fn fma_word(self, a: u32, _: usize, b: Self::F, c: Self::F) -> Self::F {
-        self.fma(self.splat(f32::from_bits(a)), b, c)
     }
     #[inline(always)]
     fn fraction(self, x: Self::F) -> Self::F {

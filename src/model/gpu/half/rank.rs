@@ -9,7 +9,7 @@ use bytemuck::{NoUninit, Pod, Zeroable};
 
 use crate::device::{Address, Card, Memory};
 use crate::error::Result;
-use crate::ranking::{AllowedRuns, Answer, Choice, Query, Wanted};
+use crate::ranking::{AllowedRuns, Answer, Choice, Query, Wanted, filled_up};
 
 /// The most of the best that the card finds.
 pub(super) const MOST_BEST: usize = 16;
@@ -265,23 +265,6 @@ pub(super) fn answer(query: &Query<'_>, said: &[Said], probabilities: &[f32]) ->
         }
         _ => Answer::Choice(found.next()),
     }
-}
-
-/// With the lowest other tokens at negative infinity, as a full-width top-k has it.
-fn filled_up(mut best: Vec<Choice>, k: usize) -> Vec<Choice> {
-    for token in 0.. {
-        if best.len() >= k {
-            break;
-        }
-        if best.iter().all(|other| other.token != token) {
-            best.push(Choice {
-                token,
-                logprob: f32::NEG_INFINITY,
-                bonus: 0.0,
-            });
-        }
-    }
-    best
 }
 
 #[cfg(test)]
