@@ -34,6 +34,7 @@ pub(super) struct Blocks {
     /// Samples of 24 bits stand at the lower end of four bytes, not at the upper.
     is_low: bool,
     is_cut: bool,
+    unheard: Option<&'static str>,
 }
 
 /// Bytes and frames of a block.
@@ -77,6 +78,7 @@ impl Blocks {
             more: VecDeque::new(),
             block,
             is_low: false,
+            unheard: None,
         }
     }
 
@@ -103,11 +105,21 @@ impl Blocks {
         }
         self
     }
+
+    /// Says what is left of the file unheard.
+    pub(super) fn leaving(mut self, unheard: Option<&'static str>) -> Self {
+        self.unheard = unheard;
+        self
+    }
 }
 
 impl Demuxer for Blocks {
     fn container(&self) -> &'static str {
         self.container
+    }
+
+    fn unheard(&self) -> Option<&'static str> {
+        self.unheard
     }
 
     fn tracks(&self) -> &[Track] {

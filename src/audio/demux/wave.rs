@@ -53,39 +53,51 @@ pub(in crate::audio) fn open(mut source: Source) -> IoResult<Result<Box<dyn Demu
     let more = match extent.promised {
         Some(size) => {
             let same = chunks.format.unwrap_or_default();
-            more_data(&mut source, start + size + size % 2, &same)?
+            More::find(&mut source, start + size + size % 2, &same)?
         }
-        None => Vec::new(),
+        None => More::default(),
     };
     Ok(Ok(format.blocks(source, extent, &more)?))
 }
 
-/// The samples that stand in chunks of their own from `at` on, those of joined files of the same
-/// format too.
-fn more_data(source: &mut Source, mut at: u64, format: &[u8]) -> IoResult<Vec<Extent>> {
-    let mut found = Vec::new();
-    for _ in 0..MAX_CHUNKS {
-        let Some([a, b, c, d, size @ ..]) = source.array::<8>(at)? else {
-            break;
-        };
-        let (start, size) = (at + HEADER_BYTES, u64::from(u32::from_le_bytes(size)));
-        match &[a, b, c, d] {
-            b"RIFF" => {
-                at = start + 4;
-                continue;
+/// The samples that stand in chunks of their own behind the first ones, those of joined files of
+/// the same format too.
+#[derive(Default)]
+struct More {
+    extents: Vec<Extent>,
+    /// A joined file has another format: it and what follows are left.
+    is_of_other_format: bool,
+}
+
+impl More {
+    fn find(source: &mut Source, mut at: u64, format: &[u8]) -> IoResult<Self> {
+        let mut found = Self::default();
+        for _ in 0..MAX_CHUNKS {
+            let Some([a, b, c, d, size @ ..]) = source.array::<8>(at)? else {
+                break;
+            };
+            let (start, size) = (at + HEADER_BYTES, u64::from(u32::from_le_bytes(size)));
+            match &[a, b, c, d] {
+                b"RIFF" => {
+                    at = start + 4;
+                    continue;
+                }
+                b"fmt " if source.upto(start, size.min(FORMAT_BYTES))? != format => {
+                    found.is_of_other_format = true;
+                    break;
+                }
+                _ => {}
             }
-            b"fmt " if source.upto(start, size.min(FORMAT_BYTES))? != format => break,
-            _ => {}
+            if [a, b, c, d] == *b"data" && size > 0 {
+                found.extents.push(Extent {
+                    start,
+                    promised: (!is_open(size)).then_some(size),
+                });
+            }
+            at = start + size + size % 2;
         }
-        if [a, b, c, d] == *b"data" && size > 0 {
-            found.push(Extent {
-                start,
-                promised: (!is_open(size)).then_some(size),
-            });
-        }
-        at = start + size + size % 2;
+        Ok(found)
     }
-    Ok(found)
 }
 
 #[derive(Default)]
@@ -243,7 +255,7 @@ impl Format {
         &self,
         mut source: Source,
         extent: Extent,
-        more: &[Extent],
+        more: &More,
     ) -> IoResult<Box<dyn Demuxer>> {
         if let Some(Coded::As(codecs::CODEC_ID_MP3 | codecs::CODEC_ID_MP2)) = names::wave(self.tag)
         {
@@ -260,7 +272,9 @@ impl Format {
         if is_padded && names::wave(self.tag) == Some(Coded::Pcm) {
             first = first.raised()?;
         }
-        Ok(Box::new(first.followed_by(more)))
+        let left = "a wav file of another format is joined to its end and is not heard";
+        let left = more.is_of_other_format.then_some(left);
+        Ok(Box::new(first.followed_by(&more.extents).leaving(left)))
     }
 }
 
