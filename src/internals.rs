@@ -22,7 +22,7 @@ pub mod batcher {
 /// Cards, and one that is none.
 pub mod device {
     pub use crate::device::recording::{Recording, card};
-    pub use crate::device::{Card, CardInfo, Driver, Launch};
+    pub use crate::device::{Api, Arch, Card, CardInfo, Driver, Launch};
 }
 
 /// The sizes that every Whisper shares.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use libloading::Library;
 use undertone::internals::batcher::{Batcher, Capacity, Inbox, WindowJob};
-use undertone::internals::device::{Card, CardInfo, Launch, Recording, card};
+use undertone::internals::device::{Arch, Card, CardInfo, Launch, Recording, card};
 use undertone::internals::kernels::Cpu;
 use undertone::internals::model::{self, GpuNetwork, Network, ReferenceNetwork, Share, StepWindow};
 use undertone::internals::ranking::{AllowedRuns, Constraint, Query, Wanted};
@@ -63,7 +63,7 @@ fn compiled(compiler: &str) -> PathBuf {
 }
 
 /// A card whose kernels run on this machine.
-fn emulated(library: &Path, arch: (u32, u32)) -> Card {
+fn emulated(library: &Path, arch: Arch) -> Card {
     // SAFETY: the library was compiled just now; opening it runs constructors of the C++ library alone.
     let library = unsafe { Library::new(library) }.unwrap();
     // The emulator runs one kernel at a time.
@@ -121,20 +121,21 @@ fn the_cards_executor_is_the_plain_network() {
     let (frames, library) = ([206, 90], compiled(compiler));
     // Odd widths for the plain kernels; the others take heads of 64. Hopper has kernels of its own, for few rows
     // other chips too.
-    let (hopper, blackwell) = ((9, 0), (10, 0));
+    let hopper = || Arch::Sm(9, 0);
     let cases = [
-        (ComputeType::F32, hopper, small(48, [3, 2])),
-        (ComputeType::F16, blackwell, small(384, [6, 6])),
-        (ComputeType::F16, hopper, small(512, [8, 8])),
-        (ComputeType::Int8Float16, hopper, small(128, [2, 2])),
+        (ComputeType::F32, hopper(), small(48, [3, 2])),
+        (ComputeType::F16, Arch::Sm(10, 0), small(384, [6, 6])),
+        (ComputeType::F16, hopper(), small(512, [8, 8])),
+        (ComputeType::Int8Float16, hopper(), small(128, [2, 2])),
     ];
     for (compute, arch, weights) in cases {
         let judge = run(&ReferenceNetwork::judge(&weights).unwrap(), frames);
         let cpu = Cpu::new(Some(1), None);
+        let chip = arch.to_string();
         let card = emulated(&library, arch);
         let network = GpuNetwork::load(&weights, compute, card, cpu, SHARE).unwrap();
         let failure = judged("emulated card", &network, frames, &judge);
-        assert_eq!(failure, None, "{compute} on sm_{}{}", arch.0, arch.1);
+        assert_eq!(failure, None, "{compute} on {chip}");
     }
 }
 
@@ -171,7 +172,7 @@ fn memory_is_planned_for_the_windows_that_are_wanted_or_that_fit() {
 #[test]
 fn a_chip_without_kernels_is_named() {
     let info = CardInfo {
-        arch: (7, 5),
+        arch: Arch::Sm(7, 5),
         ..card()
     };
     let error = recorded(info, 2).err().unwrap().to_string();

@@ -108,7 +108,7 @@ class WhisperModel:
     Args:
       model_size_or_path: A name of the catalogue (``base``), ``owner/name`` on the Hub, a folder or a
         file of weights in any of the formats that the engine reads.
-      device: ``auto`` (an NVIDIA GPU that can do what is asked, else the CPU), ``cpu`` or ``cuda``.
+      device: ``auto`` (a GPU that can do what is asked, else the CPU), ``cpu``, ``cuda`` or ``rocm``.
       device_index: The GPU's number.
       compute_type: ``float32`` (the default: openai/whisper's tokens), ``int8`` (on the CPU, two to three
         times as fast, for a few more errors), or ``float16`` and ``int8_float16`` on a GPU.

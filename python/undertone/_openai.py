@@ -127,8 +127,8 @@ def load_model(
 
     Args:
       name: As :class:`WhisperModel` takes it.
-      device: ``None`` or ``"auto"`` (a GPU that can do what is asked, else the CPU), ``"cpu"``, ``"cuda"`` or
-        ``"cuda:1"``; a ``torch.device`` is fine.
+      device: ``None`` or ``"auto"`` (a GPU that can do what is asked, else the CPU), ``"cpu"``, ``"cuda"``,
+        ``"cuda:1"`` or ``"rocm"`` (AMD's); a ``torch.device`` is fine.
       download_root: Where models are kept; by default the user's cache.
       in_memory: Taken and not needed: weights are mapped.
       compute_type: ``float32`` (openai/whisper's tokens) or ``int8``; on a GPU ``float16``, ``int8_float16``.

@@ -50,8 +50,8 @@ def device_name(device: object, index: int | Iterable[int] = 0) -> str:
     """The engine's name of a device, a torch.device or a name and a number: ``cuda:1``."""
     name = str(device)
     numbers = [index] if isinstance(index, int) else list(index)
-    if name == "cuda":
-        return f"cuda:{','.join(str(number) for number in numbers)}"
+    if name in ("cuda", "rocm"):
+        return f"{name}:{','.join(str(number) for number in numbers)}"
     if numbers != [0]:
         refuse("device_index", index, f"the device {name} has no other")
     return name

@@ -16,6 +16,7 @@ mod registry;
 pub(crate) mod vllm;
 
 pub use backends::AttentionRow;
+pub(crate) use backends::plain_objections;
 pub(crate) use call::SliceKv;
 pub use call::{Attended, AttentionCall, CrossRow, GrowingRow, Kv};
 pub use registry::Registry;
@@ -35,6 +36,11 @@ use crate::error::Result;
 pub trait AttentionBackend: Send + Sync {
     /// The name to ask for it by, in upper case.
     fn name(&self) -> &str;
+
+    /// The kernels that compute it, where it answers to another name than theirs.
+    fn kernels(&self) -> &str {
+        self.name()
+    }
 
     /// Everything that stands against serving the query, not only the first; empty means it can.
     fn objections(&self, query: &AttentionQuery) -> Vec<Objection>;

@@ -1,7 +1,6 @@
 //! `doctor`: what this machine has and what undertone makes of it.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::Result;
 use indicatif::DecimalBytes;
@@ -15,7 +14,7 @@ use crate::attention::backends::EmulatedBackend;
 use crate::attention::vllm::detect::Detected;
 use crate::attention::{self, Registry, Role};
 use crate::batcher::Capacity;
-use crate::device::{Card, DeviceChoice, image};
+use crate::device::{Api, Card, CardInfo, DeviceChoice, image};
 use crate::kernels::{Cpu, SimdLevel};
 use crate::model::ComputeType;
 use crate::model::cpu::state_bytes;
@@ -39,45 +38,68 @@ pub fn run(args: &RunArgs) -> Result<u8> {
         line("slow", &note)?;
     }
     line("threads", &cpu.threads().to_string())?;
-    let on_card = cards(args)?;
+    let placed = cards(args)?;
     if let Some(bytes) = speed::free_memory() {
         line("free memory", &DecimalBytes(bytes).to_string())?;
     }
     line("config file", &resolve::config_file())?;
-    let faults = models(args)?;
-    plan(args, &cpu, on_card)?;
+    let mut faults = models(args)?;
+    match placed {
+        Ok(card) => plan(args, &cpu, card.as_ref())?,
+        Err(fault) => faults.push(fault),
+    }
     verdict(&args.model.model, &faults)
 }
 
-/// The GPUs that the system has, which of them can be used, and whether the network would be computed on one.
-fn cards(args: &RunArgs) -> Result<bool> {
-    let found = Card::list();
-    let known = found.as_ref().map_or(0, Vec::len);
-    for gpu in Detected::read(Path::new("/")).lines_beside(known) {
+/// The GPU that the network would be computed on, none: the CPU; or why the device that is asked for cannot serve.
+type Placed = std::result::Result<Option<CardInfo>, String>;
+
+/// Prints the GPUs that the system has, which of them can be used, and where the network would be computed.
+fn cards(args: &RunArgs) -> Result<Placed> {
+    let found = Api::ALL.map(Card::list);
+    let [nvidia, amd] = found
+        .each_ref()
+        .map(|cards| cards.as_ref().map_or(0, Vec::len));
+    for gpu in Detected::read(Path::new("/")).lines_beside(nvidia, amd) {
         line("GPU", &gpu)?;
     }
-    let mut usable = Vec::new();
-    for card in found.iter().flatten() {
-        let kernels = image::pick(&gpu::objects(), card);
-        let said = kernels.as_ref().err().map(ToString::to_string);
-        line(
-            "GPU",
-            &said.unwrap_or_else(|| format!("{card}; there are kernels for it")),
-        )?;
-        usable.extend(kernels.is_ok().then(|| card.id.clone()));
+    for card in found.iter().flatten().flatten() {
+        let said = without_kernels(card);
+        let fine = || format!("{card}; there are kernels for it");
+        line("GPU", &said.unwrap_or_else(fine))?;
     }
-    if let Err(error) = &found {
-        line("no GPU is used", &error.to_string())?;
+    for error in found.iter().filter_map(|cards| cards.as_ref().err()) {
+        // Where one maker's driver has cards, that the other's is missing tells nothing.
+        if nvidia + amd == 0 {
+            line("no GPU is used", &error.to_string())?;
+        }
     }
     let device = resolve::device(args)?;
-    let (_, compute) = resolve::executor(args)?;
-    let chosen = match device {
-        DeviceChoice::Auto if !compute.is_integer() => usable.first().cloned(),
-        DeviceChoice::Cuda(_) | DeviceChoice::Cudas(_) => Some(device.to_string()),
-        _ => None,
+    let placed = resolve::engine(args)?
+        .cards()
+        .map_err(|error| error.to_string());
+    let placed = placed.and_then(|cards| {
+        let card = cards.first().map(|card| card.info().clone());
+        match card.as_ref().and_then(without_kernels) {
+            Some(_) if device == DeviceChoice::Auto => Ok(None),
+            Some(fault) => Err(fault),
+            None => Ok(card),
+        }
+    });
+    let name = match &placed {
+        Ok(Some(card)) if device == DeviceChoice::Auto => card.id.clone(),
+        Ok(Some(_)) => device.to_string(),
+        Ok(None) => "the CPU".to_owned(),
+        Err(_) => "nothing".to_owned(),
     };
-    line("computes on", chosen.as_deref().unwrap_or("the CPU"))?;
-    Ok(chosen.is_some())
+    line("computes on", &name)?;
+    Ok(placed)
+}
+
+/// Why a card has no kernels, if so.
+fn without_kernels(card: &CardInfo) -> Option<String> {
+    let kernels = image::pick(&gpu::objects(), card);
+    kernels.err().map(|error| error.to_string())
 }
 
 /// Whether the program can do its work here, and what to do where it cannot.
@@ -189,31 +211,30 @@ fn free_disk(folder: &Path) -> Option<u64> {
 }
 
 /// The attention plan for the model that was named, if its sizes are known.
-fn plan(args: &RunArgs, cpu: &Cpu, on_card: bool) -> Result<()> {
+fn plan(args: &RunArgs, cpu: &Cpu, card: Option<&CardInfo>) -> Result<()> {
     let Some(entry) = hub::find(&args.model.model) else {
         return Ok(());
     };
-    let request = resolve::attention_here(&args.attention)?;
+    let request = resolve::attention_here(args)?;
     let (executor, compute) = resolve::executor(args)?;
-    let registry = Registry::new(match on_card {
-        true => vec![Arc::new(gpu::CardAttention::of(compute))],
-        false => executor.backends(cpu, compute),
-    });
-    let plan = attention::plan(&request, &registry, &entry.dims())?;
+    let plan = match card {
+        Some(card) => gpu::plan(&request, card, compute, &entry.dims())?,
+        None => {
+            let registry = Registry::new(executor.backends(cpu, compute));
+            attention::plan(&request, &registry, &entry.dims())?
+        }
+    };
     for role in Role::ALL {
-        line(
-            "attention",
-            &format!("{role}: {}", plan.backend(role).name()),
-        )?;
+        line("attention", &format!("{role}: {}", plan.served_by(role)))?;
     }
     if let Some(note) = plan.note() {
         line("", note)?;
     }
-    let mut bytes = match on_card {
-        true => gpu::state_bytes(&entry.dims(), compute),
-        false => state_bytes(&entry.dims(), compute),
+    let mut bytes = match card {
+        Some(_) => gpu::state_bytes(&entry.dims(), compute),
+        None => state_bytes(&entry.dims(), compute),
     };
-    let cross = plan.backend(Role::DecoderCross).name();
+    let cross = plan.backend(Role::DecoderCross).kernels();
     if EmulatedBackend::all(cpu).iter().any(|b| b.name() == cross) {
         // It keeps a window's keys and values once more, as it rounds them, in 32-bit floats.
         bytes.window += state_bytes(&entry.dims(), ComputeType::F32).window;

@@ -16,15 +16,15 @@ pub use super::environment::{
 };
 use super::usage::usage;
 use crate::audio::Input;
-use crate::device::{Card, DeviceChoice};
+use crate::device::{Api, Card, CardInfo, DeviceChoice, image};
 use crate::engine::{Engine, EngineBuilder};
 use crate::kernels::{Cpu, SimdLevel};
-use crate::model::{ComputeType, Executor};
+use crate::model::{ComputeType, Executor, gpu};
 use crate::options::{Task, TranscribeOptions};
 use crate::output::{OutputFormat, WriterOptions};
 use crate::tokenizer::LANGUAGES;
 use crate::weights::hub;
-pub use machine::{attention, attention_here, described, explain};
+pub use machine::{attention, attention_here, attention_on, described, explain};
 pub use vad::rules as vad_rules;
 use whole::options;
 pub use whole::{audio, audio_track};
@@ -311,7 +311,7 @@ pub fn engine(args: &RunArgs) -> Result<EngineBuilder> {
         .gpu_memory_utilization(args.gpu_memory_utilization)
         .executor(executor)
         .compute_type(compute_type)
-        .attention(attention(&args.attention)?)
+        .attention(attention_on(args)?)
         .packed_dir(packed_dir());
     if let Some(folder) = &args.lora {
         builder = builder.lora(folder);
@@ -353,15 +353,21 @@ fn simd_level(args: &RunArgs) -> Result<Option<SimdLevel>> {
     level.or_else(|reason: String| usage(format!("--simd-level: {reason}")))
 }
 
+/// The cards that there are kernels for, in the order in which `auto` takes them.
+pub fn usable_cards() -> impl Iterator<Item = CardInfo> {
+    let cards = Api::ALL.into_iter().filter_map(|api| Card::list(api).ok());
+    let objects = gpu::objects();
+    cards
+        .flatten()
+        .filter(move |card| image::pick(&objects, card).is_ok())
+}
+
 /// Whether a GPU will compute what is left to it.
 fn on_a_card(args: &RunArgs, executor: Executor) -> Result<bool> {
     Ok(match device(args)? {
-        DeviceChoice::Cuda(_) | DeviceChoice::Cudas(_) => true,
-        DeviceChoice::Auto => {
-            let cards = || Card::list().is_ok_and(|cards| !cards.is_empty());
-            executor == Executor::Auto && cards()
-        }
-        _ => false,
+        DeviceChoice::Cpu => false,
+        DeviceChoice::Auto => executor == Executor::Auto && usable_cards().next().is_some(),
+        _ => true,
     })
 }
 

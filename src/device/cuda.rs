@@ -9,7 +9,9 @@ use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUresult};
 
 use super::calls::ok;
 use super::pinned::{Pinned, Staging};
-use super::{Address, CardInfo, Driver, Graph, Kernel, Launch, Tensor, TensorMap, error};
+use super::{
+    Address, Api, Arch, CardInfo, Driver, Graph, Kernel, Launch, Tensor, TensorMap, error,
+};
 use crate::error::Result;
 
 /// The oldest driver that has every call that is made here, as the CUDA that it runs: 1000 × major + 10 × minor.
@@ -50,9 +52,15 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Major and minor.
+fn parts(version: c_int) -> (u32, u32) {
+    let version = version.unsigned_abs();
+    (version / 1000, version % 1000 / 10)
+}
+
 /// Refuses a driver that is too old.
 fn new_enough(version: c_int) -> Result<()> {
-    let of = |version: c_int| format!("CUDA {}.{}", version / 1000, version % 1000 / 10);
+    let of = |version: c_int| Api::Cuda.version(parts(version));
     if version >= OLDEST_DRIVER {
         return Ok(());
     }
@@ -122,11 +130,8 @@ fn describe(index: usize, version: c_int) -> Result<(CardInfo, sys::CUdevice)> {
     let info = CardInfo {
         id,
         name: String::from_utf8_lossy(&letters).into_owned(),
-        arch: (attributes[0].unsigned_abs(), attributes[1].unsigned_abs()),
-        driver: (
-            version.unsigned_abs() / 1000,
-            version.unsigned_abs() % 1000 / 10,
-        ),
+        arch: Arch::Sm(attributes[0].unsigned_abs(), attributes[1].unsigned_abs()),
+        driver: parts(version),
         memory,
     };
     Ok((info, device))

@@ -2,20 +2,29 @@
 
 use std::io::Read as _;
 
-use super::{CardInfo, error};
+use super::{Api, Arch, CardInfo, error};
 use crate::error::Result;
 
 /// Kernels compiled for a chip, compressed.
 #[derive(Clone, Copy, Debug)]
 pub struct CodeObject {
-    /// `sm_80`, or `compute_80`: text that the driver compiles, for chips that have no object of their own.
+    /// `sm_80`, `gfx942`, or `compute_80`: text that NVIDIA's driver compiles, for chips that have no object of their
+    /// own.
     pub arch: &'static str,
     /// A zlib stream.
     pub compressed: &'static [u8],
 }
 
 impl CodeObject {
-    /// Version of the chip that it is for, and how it fits others.
+    /// Whose chips it is for.
+    fn api(&self) -> Api {
+        match self.arch.starts_with("gfx") {
+            true => Api::Rocm,
+            false => Api::Cuda,
+        }
+    }
+
+    /// Version of NVIDIA's chip that it is for, and how it fits others.
     fn fit(&self) -> Option<(Fit, u32)> {
         let (fit, number) = match self.arch.split_once('_')? {
             ("sm", number) => match number.strip_suffix('a') {
@@ -28,13 +37,17 @@ impl CodeObject {
         Some((fit, number.parse().ok()?))
     }
 
-    fn runs_on(&self, arch: (u32, u32)) -> Option<Fit> {
+    fn runs_on(&self, arch: &Arch) -> Option<Fit> {
+        let Arch::Sm(major, minor) = *arch else {
+            // It is compiled for either setting of each feature.
+            return (arch.gfx() == Some(self.arch)).then_some(Fit::Exact);
+        };
         let (fit, version) = self.fit()?;
-        let (major, minor) = (version / 10, version % 10);
+        let own = (version / 10, version % 10);
         let runs = match fit {
-            Fit::Exact => (major, minor) == arch,
-            Fit::Major => major == arch.0 && minor <= arch.1,
-            Fit::Later => (major, minor) <= arch,
+            Fit::Exact => own == (major, minor),
+            Fit::Major => own.0 == major && own.1 <= minor,
+            Fit::Later => own <= (major, minor),
         };
         runs.then_some(fit)
     }
@@ -58,15 +71,13 @@ enum Fit {
 pub fn pick(objects: &[CodeObject], card: &CardInfo) -> Result<Vec<u8>> {
     let fitting = objects
         .iter()
-        .filter_map(|o| Some((o.runs_on(card.arch)?, o)));
+        .filter_map(|o| Some((o.runs_on(&card.arch)?, o)));
     let Some((_, object)) = fitting.min_by_key(|(fit, _)| *fit) else {
-        let known: Vec<&str> = objects.iter().map(|object| object.arch).collect();
-        let (major, minor) = card.arch;
+        let (name, arch) = (&card.name, &card.arch);
+        let alike = objects.iter().filter(|object| object.api() == arch.api());
+        let known: Vec<&str> = alike.map(|object| object.arch).collect();
         let known = known.join(", ");
-        let reason = format!(
-            "{} (sm_{major}{minor}): there are kernels for {known}",
-            card.name
-        );
+        let reason = format!("{name} ({arch}): there are kernels for {known}");
         return Err(error(&card.id, reason));
     };
     let mut image = Vec::new();
@@ -91,30 +102,46 @@ mod tests {
             arch,
             compressed: &[],
         };
-        let objects = ["sm_80", "sm_90a", "sm_120", "compute_80"].map(object);
+        let names = [
+            "sm_80",
+            "sm_90a",
+            "sm_120",
+            "compute_80",
+            "gfx90a",
+            "gfx942",
+        ];
+        let objects = names.map(object);
+        let gfx = |name: &str| Arch::Gfx(name.to_owned());
         let cases = [
-            ((8, 0), Some("sm_80")),
-            ((8, 9), Some("sm_80")),
-            ((9, 0), Some("sm_90a")),
-            ((10, 0), Some("compute_80")),
-            ((12, 1), Some("sm_120")),
-            ((7, 5), None),
+            (Arch::Sm(8, 0), Some("sm_80")),
+            (Arch::Sm(8, 9), Some("sm_80")),
+            (Arch::Sm(9, 0), Some("sm_90a")),
+            (Arch::Sm(10, 0), Some("compute_80")),
+            (Arch::Sm(12, 1), Some("sm_120")),
+            (Arch::Sm(7, 5), None),
+            (gfx("gfx942"), Some("gfx942")),
+            (gfx("gfx942:sramecc+:xnack-"), Some("gfx942")),
+            (gfx("gfx90a:sramecc+:xnack+"), Some("gfx90a")),
+            (gfx("gfx950"), None),
+            (gfx("gfx90"), None),
+            (gfx(""), None),
         ];
         for (arch, want) in cases {
             let fitting = objects
                 .iter()
-                .filter_map(|o| Some((o.runs_on(arch)?, o.arch)));
+                .filter_map(|o| Some((o.runs_on(&arch)?, o.arch)));
             assert_eq!(fitting.min().map(|(_, arch)| arch), want, "{arch:?}");
         }
-        let old = CardInfo {
-            arch: (7, 5),
-            ..card()
+        let refused = |arch| {
+            let card = CardInfo { arch, ..card() };
+            pick(&objects, &card).unwrap_err().to_string()
         };
-        let error = pick(&objects, &old).unwrap_err().to_string();
-        assert!(
-            error.contains("sm_75") && error.contains("sm_80, sm_90a"),
-            "{error}"
-        );
+        let error = refused(Arch::Sm(7, 5));
+        let known = "(sm_75): there are kernels for sm_80, sm_90a, sm_120, compute_80";
+        assert!(error.ends_with(known), "{error}");
+        let error = refused(gfx("gfx1100"));
+        let known = "(gfx1100): there are kernels for gfx90a, gfx942";
+        assert!(error.ends_with(known), "{error}");
     }
 
     #[test]
@@ -124,7 +151,7 @@ mod tests {
             compressed: &[1, 2, 3],
         };
         let card = CardInfo {
-            arch: (8, 0),
+            arch: Arch::Sm(8, 0),
             ..card()
         };
         assert!(pick(&[broken], &card).is_err());

@@ -1,14 +1,17 @@
 //! What the driver of a graphics card gives: memory, kernels, launches in order. There is no Whisper in here.
 //!
-//! In: code objects and bytes. Out: bytes. [`Driver`] is the seam; [`Card::open`] finds NVIDIA's driver when the
-//! program runs (nothing of CUDA is needed to build), and [`recording`] is one without a card, which notes what
-//! it is asked for. All work of a driver goes through one queue: what is asked for later happens later.
+//! In: code objects and bytes. Out: bytes. [`Driver`] is the seam; [`Card::open`] finds NVIDIA's driver or AMD's when
+//! the program runs (nothing of CUDA or ROCm is needed to build), and [`recording`] is one without a card, which notes
+//! what it is asked for. All work of a driver goes through one queue: what is asked for later happens later.
 
+mod arch;
 #[cfg(feature = "gpu")]
 mod calls;
 mod choice;
 #[cfg(feature = "gpu")]
 mod cuda;
+#[cfg(feature = "gpu")]
+mod hip;
 pub mod image;
 #[cfg(feature = "gpu")]
 mod pinned;
@@ -17,6 +20,7 @@ pub mod recording;
 use std::fmt;
 use std::sync::Arc;
 
+pub use arch::{Api, Arch};
 pub use choice::DeviceChoice;
 pub use image::CodeObject;
 
@@ -29,9 +33,9 @@ pub struct CardInfo {
     pub id: String,
     /// What its maker calls it.
     pub name: String,
-    /// The chip: `sm_90` is (9, 0).
-    pub arch: (u32, u32),
-    /// The driver, as the newest CUDA that it runs: (12, 1).
+    /// The chip.
+    pub arch: Arch,
+    /// The driver, as the newest CUDA that it runs, or the version of HIP: (12, 1).
     pub driver: (u32, u32),
     /// Bytes of memory in all.
     pub memory: usize,
@@ -39,11 +43,10 @@ pub struct CardInfo {
 
 impl fmt::Display for CardInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (major, minor) = self.arch;
         let gib = self.memory as f64 / f64::from(1 << 30);
-        let (id, name) = (&self.id, &self.name);
-        write!(f, "{id}: {name}, sm_{major}{minor}, {gib:.1} GiB")?;
-        write!(f, ", driver for CUDA {}.{}", self.driver.0, self.driver.1)
+        let (id, name, arch) = (&self.id, &self.name, &self.arch);
+        let driver = arch.api().version(self.driver);
+        write!(f, "{id}: {name}, {arch}, {gib:.1} GiB, driver for {driver}")
     }
 }
 
@@ -210,13 +213,16 @@ impl Card {
         Self(driver)
     }
 
-    /// NVIDIA's card number `index`.
+    /// Card number `index` of a maker's.
     ///
     /// # Errors
     /// [`Error::Device`] naming what is missing: the driver, a driver that is new enough, such a card.
     #[cfg(feature = "gpu")]
-    pub fn open(index: usize) -> Result<Self> {
-        Ok(Self(Arc::new(cuda::Cuda::open(index)?)))
+    pub fn open(api: Api, index: usize) -> Result<Self> {
+        Ok(Self(match api {
+            Api::Cuda => Arc::new(cuda::Cuda::open(index)?),
+            Api::Rocm => Arc::new(hip::Hip::open(index)?),
+        }))
     }
 
     /// There is no driver in this build.
@@ -224,18 +230,21 @@ impl Card {
     /// # Errors
     /// Always.
     #[cfg(not(feature = "gpu"))]
-    pub fn open(index: usize) -> Result<Self> {
+    pub fn open(api: Api, index: usize) -> Result<Self> {
         let reason = "this program was built without the feature `gpu`";
-        Err(error(&format!("cuda:{index}"), reason))
+        Err(error(&format!("{}:{index}", api.name()), reason))
     }
 
-    /// Every card that NVIDIA's driver knows.
+    /// Every card that a maker's driver knows.
     ///
     /// # Errors
     /// As [`open`](Self::open).
     #[cfg(feature = "gpu")]
-    pub fn list() -> Result<Vec<CardInfo>> {
-        cuda::list()
+    pub fn list(api: Api) -> Result<Vec<CardInfo>> {
+        match api {
+            Api::Cuda => cuda::list(),
+            Api::Rocm => hip::list(),
+        }
     }
 
     /// As [`open`](Self::open).
@@ -243,8 +252,8 @@ impl Card {
     /// # Errors
     /// Always.
     #[cfg(not(feature = "gpu"))]
-    pub fn list() -> Result<Vec<CardInfo>> {
-        Self::open(0).map(|_| Vec::new())
+    pub fn list(api: Api) -> Result<Vec<CardInfo>> {
+        Self::open(api, 0).map(|_| Vec::new())
     }
 
     /// The driver.

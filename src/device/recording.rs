@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Address, CardInfo, Driver, Graph, Kernel, Launch, Tensor, TensorMap, error};
+use super::{Address, Arch, CardInfo, Driver, Graph, Kernel, Launch, Tensor, TensorMap, error};
 use crate::error::Result;
 
 /// What a launched kernel does, where a test wants one to do something.
@@ -83,7 +83,7 @@ pub fn card() -> CardInfo {
     CardInfo {
         id: "cuda:0".into(),
         name: "a recording".into(),
-        arch: (9, 0),
+        arch: Arch::Sm(9, 0),
         driver: (12, 8),
         memory: 8 << 30,
     }

@@ -181,7 +181,7 @@ impl Page {
                 continue;
             };
             let described = engine.describe();
-            let roles = Role::ALL.map(|role| engine.plan().backend(role).name());
+            let roles = Role::ALL.map(|role| engine.plan().served_by(role));
             let labels = [
                 ("model", name),
                 ("executor", described.executor),

@@ -41,7 +41,7 @@ pub fn built_in_with(cpu: &Cpu, encoder: PackedDtype) -> Vec<Arc<dyn AttentionBa
 }
 
 /// What plain softmax attention cannot serve, whoever computes it.
-fn plain_objections(query: &AttentionQuery) -> Vec<Objection> {
+pub(crate) fn plain_objections(query: &AttentionQuery) -> Vec<Objection> {
     let flags = &query.flags;
     let kept = ["auto", "float32", "float16", "bfloat16"].contains(&query.kv_cache_dtype.as_str());
     [

@@ -82,16 +82,17 @@ impl Detected {
         })
     }
 
-    /// A line for each GPU, in words, but for as many of NVIDIA's as the driver itself has named.
+    /// A line for each GPU, in words, but for as many of NVIDIA's and AMD's as their drivers themselves have named.
     #[must_use]
-    pub fn lines_beside(&self, named: usize) -> Vec<String> {
-        let amd = self.amd.iter().map(|gpu| match gpu.render_minor {
+    pub fn lines_beside(&self, nvidia_named: usize, amd_named: usize) -> Vec<String> {
+        let amd = self.amd.iter().skip(amd_named);
+        let amd = amd.map(|gpu| match gpu.render_minor {
             Some(minor) => format!("AMD {} (renderD{minor})", gpu.arch),
             None => format!("AMD {}", gpu.arch),
         });
         let dark = self.amd_without_compute.iter();
         let dark = dark.map(|node| format!("AMD {node}, which the compute driver does not know"));
-        let nvidia = self.nvidia.iter().skip(named).cloned();
+        let nvidia = self.nvidia.iter().skip(nvidia_named).cloned();
         amd.chain(dark).chain(nvidia).collect()
     }
 }
@@ -251,7 +252,8 @@ mod tests {
             (machine.platform, machine.arch.as_deref()),
             (Platform::Rocm, Some("gfx942"))
         );
-        let lines = found.lines_beside(0);
+        assert_eq!(found.lines_beside(0, 8).len(), 1);
+        let lines = found.lines_beside(0, 0);
         assert_eq!(
             (lines.len(), lines[0].as_str()),
             (9, "AMD gfx942 (renderD128)")
@@ -271,7 +273,7 @@ mod tests {
             ),
         ]);
         let found = Detected::read(root.path());
-        assert_eq!(found.lines_beside(0), ["NVIDIA H100 80GB HBM3"]);
+        assert_eq!(found.lines_beside(0, 0), ["NVIDIA H100 80GB HBM3"]);
         assert_eq!(found.machine().unwrap().platform, Platform::Cuda);
         let driver = found.nvidia_driver.unwrap();
         assert_eq!(driver, "NVRM version: NVIDIA UNIX x86_64  550.54.14");

@@ -139,6 +139,17 @@ impl Plan {
         self.backends[role as usize].as_ref()
     }
 
+    /// The name of what serves a role, and behind it the kernels that compute it where those have another:
+    /// `ROCM_AITER_UNIFIED_ATTN (HIP_PLAIN)`.
+    #[must_use]
+    pub fn served_by(&self, role: Role) -> String {
+        let backend = self.backend(role);
+        match (backend.name(), backend.kernels()) {
+            (name, kernels) if name == kernels => name.to_owned(),
+            (name, kernels) => format!("{name} ({kernels})"),
+        }
+    }
+
     /// The first stage's answers, in the order of [`Role::ALL`].
     #[must_use]
     pub fn answers(&self) -> &[Answer; 3] {
@@ -300,11 +311,14 @@ pub fn plan(request: &Request, registry: &Registry, dims: &ModelDimensions) -> R
         )));
     };
     let simulated = request.machine.platform != Platform::Cpu;
+    let answering = backends.iter().find(|b| b.name() != b.kernels());
     let note = simulated.then(|| {
-        format!(
-            "attention backends are those of {}; the CPU computes them",
-            machine_text(request)
-        )
+        let who = match answering {
+            Some(backend) => format!("{} computes", backend.kernels()),
+            None => "the CPU computes".to_owned(),
+        };
+        let machine = machine_text(request);
+        format!("attention backends are those of {machine}; {who} them")
     });
     Ok(Plan {
         backends,

@@ -34,8 +34,8 @@ pub struct RunArgs {
     /// is often right in less time; of use with --beam-size 1
     #[arg(long, value_name = "MODEL", help_heading = "Model")]
     pub draft: Option<String>,
-    /// Where to compute: auto (a GPU where there is one, else the CPU), cpu, cuda, cuda:N, or
-    /// cuda:N,M for several GPUs
+    /// Where to compute: auto (a GPU where there is one, else the CPU), cpu, cuda (NVIDIA's), rocm (AMD's), cuda:N
+    /// for that GPU, or cuda:N,M for several
     #[arg(long, default_value = "auto", help_heading = "Speed and memory")]
     pub device: String,
     /// Part of a GPU's memory that may be in use

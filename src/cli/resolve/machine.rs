@@ -7,11 +7,13 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use super::device;
 use crate::attention;
-use crate::cli::args::{AttentionArgs, ExplainArgs};
+use crate::cli::args::{AttentionArgs, ExplainArgs, RunArgs};
 use crate::cli::attention::machine::{Described, VARIABLES};
 use crate::cli::environment::{hub_config, variable};
 use crate::cli::usage::usage;
+use crate::device::Api;
 use crate::dims::ModelDimensions;
 use crate::weights::hub;
 
@@ -48,9 +50,26 @@ pub fn attention(args: &AttentionArgs) -> Result<attention::Request> {
     })
 }
 
-/// As [`attention`], but `--platform auto` means the machine that the program runs on.
-pub fn attention_here(args: &AttentionArgs) -> Result<attention::Request> {
-    attention(&as_detected(args, Path::new("/"))?)
+/// As [`attention`], for a device that computes: where that is AMD's, so is the machine.
+pub fn attention_on(args: &RunArgs) -> Result<attention::Request> {
+    attention(&for_device(args)?)
+}
+
+/// As [`attention_on`], but `--platform auto` means the machine that the program runs on.
+pub fn attention_here(args: &RunArgs) -> Result<attention::Request> {
+    attention(&as_detected(&for_device(args)?, Path::new("/"))?)
+}
+
+/// AMD's card is described by the platform's options without its name.
+fn for_device(args: &RunArgs) -> Result<AttentionArgs> {
+    let mut described = args.attention.clone();
+    let on_rocm = device(args)?
+        .cards()
+        .is_some_and(|(api, _)| api == Api::Rocm);
+    if on_rocm && described.platform.is_none() {
+        described.platform = Some(Api::Rocm.name().to_owned());
+    }
+    Ok(described)
 }
 
 /// `--platform auto` without an arch is the machine below `root`, with its environment; what `--env`
@@ -76,7 +95,7 @@ fn as_detected(args: &AttentionArgs, root: &Path) -> Result<AttentionArgs> {
 /// What `attention explain` is asked: the model's sizes come from the catalogue, or from the files
 /// of a model that is here.
 pub fn explain(args: &ExplainArgs) -> Result<(attention::Request, ModelDimensions)> {
-    let mut request = attention_here(&args.attention)?;
+    let mut request = attention(&as_detected(&args.attention, Path::new("/"))?)?;
     request.head_size = args.head_size.map(usize::from);
     request.block_size = args.block_size.map(usize::from);
     let model = &args.model.model;

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::EngineBuilder;
 use crate::attention::{self, Plan, Platform, Registry, Request};
-use crate::device::{Card, DeviceChoice};
+use crate::device::{Api, Card, CardInfo, DeviceChoice};
 use crate::error::{Error, Result};
 use crate::kernels::Cpu;
-use crate::model::gpu::{CardAttention, GpuNetwork, Share};
+use crate::model::gpu::{self, GpuNetwork, Share};
 use crate::model::{ComputeType, Executor, Network};
 use crate::weights::WeightSource;
 use crate::weights::hub;
@@ -24,28 +24,42 @@ struct Wishes<'a> {
 }
 
 impl Wishes<'_> {
-    /// What a GPU cannot do of it.
-    fn against_a_card(&self) -> Option<String> {
+    /// Whether attention backends are chosen by name, or as on a machine that is described.
+    fn chooses_attention(&self) -> bool {
         let attention = self.attention;
-        let backend = self.own_backends
+        self.own_backends
             || attention.backend.is_some()
             || !attention.backend_for.is_empty()
             || attention.dtype.is_some()
-            || attention.machine.platform != Platform::Cpu;
+            || attention.machine.platform != Platform::Cpu
+    }
+
+    /// What a maker's GPU cannot do of it.
+    fn against(&self, api: Api) -> Option<String> {
+        let compute = self.compute;
         if self.executor != Executor::Auto {
             let name = self.executor.name();
             return Some(format!("the executor {name} computes on the CPU"));
         }
-        if self.compute.is_integer() {
-            let name = self.compute;
+        if compute.is_integer() {
             return Some(format!(
-                "a GPU computes in f32, f16 and int8_float16; {name} is for the CPU"
+                "a GPU computes in f32, f16 and int8_float16; {compute} is for the CPU"
+            ));
+        }
+        if api == Api::Rocm && compute != ComputeType::F32 {
+            return Some(format!(
+                "the kernels for AMD's GPUs compute in f32; there are none in {compute}"
             ));
         }
         if self.draft {
             return Some("a draft writes ahead on the CPU alone".into());
         }
-        backend.then(|| "attention backends are chosen among the CPU's; a GPU has its own".into())
+        // On AMD's, the rules of the machine that is there choose among names that the card answers to.
+        let chosen = match api {
+            Api::Cuda => self.chooses_attention(),
+            Api::Rocm => self.own_backends,
+        };
+        chosen.then(|| "attention backends are chosen among the CPU's; a GPU has its own".into())
     }
 
     /// The cards to compute on; none is the CPU.
@@ -53,19 +67,22 @@ impl Wishes<'_> {
     /// # Errors
     /// Where a card is asked for that is not there, or that cannot do what is asked.
     fn cards(&self, device: &DeviceChoice) -> Result<Vec<Card>> {
-        let named = match device {
-            DeviceChoice::Cpu => return Ok(Vec::new()),
-            DeviceChoice::Auto if self.against_a_card().is_some() => return Ok(Vec::new()),
-            DeviceChoice::Auto => return Ok(Card::open(0).into_iter().collect()),
-            DeviceChoice::Cuda(index) => std::slice::from_ref(index),
-            DeviceChoice::Cudas(indices) => indices,
+        let Some((api, indices)) = device.cards() else {
+            let may = *device == DeviceChoice::Auto && !self.chooses_attention();
+            let serves = |api: &Api| may && self.against(*api).is_none();
+            let mut makers = Api::ALL.into_iter().filter(serves);
+            let first = makers.find_map(|api| Card::open(api, 0).ok());
+            return Ok(first.into_iter().collect());
         };
-        match self.against_a_card() {
+        match self.against(api) {
             Some(reason) => Err(Error::Option {
                 option: "device",
                 reason: format!("{device}: {reason}"),
             }),
-            None => named.iter().map(|index| Card::open(*index)).collect(),
+            None => indices
+                .iter()
+                .map(|index| Card::open(api, *index))
+                .collect(),
         }
     }
 }
@@ -75,7 +92,7 @@ pub(super) type Placed = (Vec<Arc<dyn Network>>, Plan, Option<String>);
 
 impl EngineBuilder {
     /// The cards to compute on; none is the CPU, which can do what is asked.
-    pub(super) fn cards(&self) -> Result<Vec<Card>> {
+    pub(crate) fn cards(&self) -> Result<Vec<Card>> {
         let wishes = Wishes {
             executor: self.executor,
             compute: self.compute,
@@ -101,10 +118,10 @@ impl EngineBuilder {
         let Some(first) = cards.first() else {
             return self.on_cpu(source, None, progress);
         };
-        let id = first.info().to_string();
-        match (self.on_cards(source, cards), &self.device) {
+        let first = first.info().clone();
+        match (self.on_cards(source, &first, cards), &self.device) {
             (Ok((networks, plan)), DeviceChoice::Auto) => {
-                Ok((networks, plan, Some(format!("computes on {id}"))))
+                Ok((networks, plan, Some(format!("computes on {first}"))))
             }
             (Ok((networks, plan)), _) => Ok((networks, plan, None)),
             (Err(error @ Error::Device { .. }), DeviceChoice::Auto) => {
@@ -115,15 +132,14 @@ impl EngineBuilder {
         }
     }
 
-    /// The network on each of the cards.
+    /// The network on each of the cards. Who attends is decided first, for the first of them.
     fn on_cards(
         &self,
         source: &dyn WeightSource,
+        first: &CardInfo,
         cards: Vec<Card>,
     ) -> Result<(Vec<Arc<dyn Network>>, Plan)> {
-        let attention = CardAttention::of(self.compute);
-        let registry = Registry::new(vec![Arc::new(attention)]);
-        let plan = attention::plan(&self.attention, &registry, source.dims())?;
+        let plan = gpu::plan(&self.attention, first, self.compute, source.dims())?;
         let share = Share {
             windows: self.slots,
             memory: self.card_share,
@@ -162,53 +178,4 @@ impl EngineBuilder {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_only_the_cpu_does_is_refused_by_name_and_never_by_auto() {
-        let plain = Request::default();
-        let naive = Request {
-            backend: Some("NAIVE".into()),
-            ..Request::default()
-        };
-        let (cpu, auto) = (Executor::Cpu, Executor::Auto);
-        let cases = [
-            (cpu, ComputeType::F32, &plain, false, "executor cpu"),
-            (
-                Executor::Reference,
-                ComputeType::F32,
-                &plain,
-                false,
-                "executor reference",
-            ),
-            (
-                auto,
-                ComputeType::Int8,
-                &plain,
-                false,
-                "int8 is for the CPU",
-            ),
-            (auto, ComputeType::F32, &naive, false, "attention backends"),
-            (auto, ComputeType::F32, &plain, true, "attention backends"),
-            (auto, ComputeType::F32, &plain, false, "a draft"),
-        ];
-        for (executor, compute, attention, own_backends, said) in cases {
-            let wishes = Wishes {
-                executor,
-                compute,
-                attention,
-                own_backends,
-                draft: said.starts_with("a draft"),
-            };
-            for device in [DeviceChoice::Auto, DeviceChoice::Cpu] {
-                let cards = wishes.cards(&device).unwrap();
-                assert!(cards.is_empty(), "{device}: {said}");
-            }
-            for device in [DeviceChoice::Cuda(1), DeviceChoice::Cudas(vec![1, 2])] {
-                let error = wishes.cards(&device).err().unwrap().to_string();
-                assert!(error.contains(said) && error.contains("cuda:1"), "{error}");
-            }
-        }
-    }
-}
+mod tests;

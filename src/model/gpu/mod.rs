@@ -18,7 +18,7 @@ mod weights;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use attention::CardAttention;
+pub use attention::plan;
 
 use super::{
     AudioState, CardTimes, ComputeType, CrossWeights, Description, EncoderStages, Feeding, Network,

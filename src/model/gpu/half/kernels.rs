@@ -5,7 +5,7 @@ use bytemuck::{NoUninit, Zeroable};
 
 use super::names::{self, ALONE, NAMES};
 use super::rank::PART;
-use crate::device::{Address, Card, Kernel, Launch, image};
+use crate::device::{Address, Arch, Card, Kernel, Launch, image};
 use crate::error::Result;
 use crate::model::gpu::objects;
 
@@ -13,7 +13,7 @@ use crate::model::gpu::objects;
 const KV_PARTS: usize = 8;
 
 /// Hopper, which has kernels of its own.
-const HOPPER: (u32, u32) = (9, 0);
+const HOPPER: Arch = Arch::Sm(9, 0);
 
 /// A row of a step.
 #[repr(C)]
@@ -334,7 +334,7 @@ impl Half {
 
     /// Whether `small` was compiled for a ring of four stages: where a block may have 227 kB.
     pub(super) fn ring_of_four(&self) -> bool {
-        matches!(self.card.info().arch, HOPPER | (10, 0))
+        matches!(self.card.info().arch, HOPPER | Arch::Sm(10, 0))
     }
 
     fn launch<T: NoUninit>(
