@@ -1,4 +1,4 @@
-//! A Whisper speech engine: it writes speech down, or translates it into English, on the CPU or an NVIDIA GPU.
+//! A Whisper speech engine: it writes speech down, or translates it into English, on the CPU or a GPU.
 //!
 //! ```no_run
 //! use undertone::{Engine, TranscribeOptions};
@@ -42,7 +42,7 @@
 //! # Features
 //!
 //! All are on by default and only add: `cli` is the program, `hub` finds and fetches models by name
-//! (without it a model is a folder or a file), `eval` measures error rates, `gpu` looks for NVIDIA's driver. With
+//! (without it a model is a folder or a file), `eval` measures error rates, `gpu` looks for NVIDIA's driver and AMD's. With
 //! `default-features = false` the crate is the engine alone, for embedders.
 //!
 //! # The flow

@@ -18,6 +18,8 @@ mod fuzz;
 mod gpu;
 mod gpu_network;
 mod headers;
+#[cfg(all(feature = "cli", feature = "gpu", feature = "hub"))]
+mod hip;
 mod imports;
 #[cfg(all(feature = "cli", feature = "hub"))]
 mod inputs;
