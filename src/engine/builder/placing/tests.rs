@@ -140,9 +140,12 @@ fn one_step(network: &dyn Network) -> Result<()> {
     model::step(network, &mut [window]).map(drop)
 }
 
-/// A recording, and each attention that it was asked for: whether it reads positions of text, and its grid.
-fn noting_attention(info: CardInfo) -> (Arc<Recording>, Arc<Mutex<Vec<(bool, [u32; 3])>>>) {
-    let noted = Arc::new(Mutex::new(Vec::new()));
+/// Each attention that a card was asked for: whether it reads positions of text, and its grid.
+type Attentions = Arc<Mutex<Vec<(bool, [u32; 3])>>>;
+
+/// A recording that notes them.
+fn noting_attention(info: CardInfo) -> (Arc<Recording>, Attentions) {
+    let noted = Attentions::default();
     let notes = noted.clone();
     let body = move |name: &str, launch: &Launch<'_>, _: &Recording| {
         if name == "plain_attention" {
