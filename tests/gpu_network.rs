@@ -127,6 +127,7 @@ fn the_cards_executor_is_the_plain_network() {
         (ComputeType::F16, Arch::Sm(10, 0), small(384, [6, 6])),
         (ComputeType::F16, hopper(), small(512, [8, 8])),
         (ComputeType::Int8Float16, hopper(), small(128, [2, 2])),
+        (ComputeType::Fp8, hopper(), small(128, [2, 2])),
     ];
     for (compute, arch, weights) in cases {
         let judge = run(&ReferenceNetwork::judge(&weights).unwrap(), frames);
@@ -180,6 +181,37 @@ fn a_chip_without_kernels_is_named() {
         error.contains("sm_75") && error.contains("sm_80"),
         "{error}"
     );
+}
+
+#[test]
+fn a_driver_that_is_too_old_is_named() {
+    let info = CardInfo {
+        driver: (11, 8),
+        ..card()
+    };
+    let error = recorded(info, 2).err().unwrap().to_string();
+    assert_eq!(
+        error,
+        "cuda:0: the driver is for CUDA 11.8; one for CUDA 12.0 or later is needed"
+    );
+}
+
+#[test]
+fn eight_bit_floats_are_for_hopper() {
+    let info = CardInfo {
+        arch: Arch::Sm(8, 9),
+        name: "an older one".into(),
+        ..card()
+    };
+    let (card, cpu) = (
+        Card::new(Arc::new(Recording::new(info))),
+        Cpu::new(Some(1), None),
+    );
+    let weights = small(128, [2, 2]);
+    let loaded = GpuNetwork::load(&weights, ComputeType::Fp8, card, cpu, SHARE);
+    let error = loaded.err().unwrap().to_string();
+    assert!(error.starts_with("cuda:0: fp8 is for Hopper"), "{error}");
+    assert!(error.ends_with("an older one is an sm_89"), "{error}");
 }
 
 #[test]
@@ -252,14 +284,14 @@ impl Meeting {
     }
 }
 
-#[test]
-fn cards_take_windows_from_one_queue_at_the_same_time() {
+/// Two cards, and a network on each, of which neither goes on with its first window before the other has one.
+fn two_cards() -> ([Arc<Recording>; 2], [Arc<dyn Network>; 2]) {
     let meeting = Arc::new(Meeting {
         cards: 2,
         here: Mutex::default(),
         all: Condvar::new(),
     });
-    let network = |_| {
+    let recording = |_| {
         let (meeting, came) = (meeting.clone(), OnceLock::new());
         let body = move |_: &str, _: &Launch<'_>, _: &Recording| {
             assert!(
@@ -267,17 +299,28 @@ fn cards_take_windows_from_one_queue_at_the_same_time() {
                 "the other card idles"
             );
         };
-        let recording = Recording::new(card()).with_body(Box::new(body));
-        let (card, cpu) = (Card::new(Arc::new(recording)), Cpu::new(Some(1), None));
-        let weights = small(48, [3, 2]);
+        Arc::new(Recording::new(card()).with_body(Box::new(body)))
+    };
+    let recordings = [0, 1].map(recording);
+    let weights = small(48, [3, 2]);
+    let network = |recording: &Arc<Recording>| {
+        let (card, cpu) = (Card::new(recording.clone()), Cpu::new(Some(1), None));
         let network = GpuNetwork::load(&weights, ComputeType::F32, card, cpu, SHARE);
         Arc::new(network.unwrap()) as Arc<dyn Network>
     };
-    let networks = [0, 1].map(network);
+    let networks = recordings.each_ref().map(network);
+    (recordings, networks)
+}
+
+fn batcher(networks: &[Arc<dyn Network>]) -> Batcher {
     let tokenizer = Arc::new(Tokenizer::openai("base", 51_865).unwrap());
-    let batcher = Batcher::new(&networks, None, tokenizer, Capacity::of_windows(2)).unwrap();
+    Batcher::new(networks, None, tokenizer, Capacity::of_windows(2)).unwrap()
+}
+
+/// As many windows through it.
+fn decode(batcher: &Batcher, windows: u64) -> Vec<undertone::Result<usize>> {
     let inbox = Inbox::default();
-    for i in 0..8 {
+    for i in 0..windows {
         let options = DecodingOptions {
             language: Some("en".into()),
             sample_len: Some(2),
@@ -294,7 +337,40 @@ fn cards_take_windows_from_one_queue_at_the_same_time() {
         };
         batcher.submit(job, i as usize, &inbox).unwrap();
     }
-    for _ in 0..8 {
-        inbox.next().unwrap();
+    (0..windows)
+        .map(|_| inbox.next().map(|(tag, _)| tag))
+        .collect()
+}
+
+#[test]
+fn cards_take_windows_from_one_queue_at_the_same_time() {
+    let (_, networks) = two_cards();
+    let answers = decode(&batcher(&networks), 8);
+    assert!(answers.iter().all(Result::is_ok));
+}
+
+#[test]
+fn windows_of_a_lost_card_go_to_the_others() {
+    // In a window's encoder, and in its steps.
+    for calls in [12, 75, 100] {
+        let (recordings, networks) = two_cards();
+        recordings[1].lose_after(calls);
+        let batcher = batcher(&networks);
+        let mut tags: Vec<usize> = decode(&batcher, 8)
+            .into_iter()
+            .map(Result::unwrap)
+            .collect();
+        tags.sort_unstable();
+        assert_eq!(tags, [0, 1, 2, 3, 4, 5, 6, 7], "{calls}");
+        let lost = networks[1].audio_state().unwrap();
+        let gone = networks[1].encode(&[&vec![0.0; 80 * 200]], &mut [lost]);
+        assert!(gone.is_err(), "card 1 has never come so far");
+        // The last one answers for itself, and goes on.
+        recordings[0].lose_after(0);
+        for _ in 0..2 {
+            let answers = decode(&batcher, 1);
+            let error = answers[0].as_ref().unwrap_err().to_string();
+            assert_eq!(error, "cuda:0: the card is lost");
+        }
     }
 }

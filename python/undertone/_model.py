@@ -111,7 +111,7 @@ class WhisperModel:
       device: ``auto`` (a GPU that can do what is asked, else the CPU), ``cpu``, ``cuda`` or ``rocm``.
       device_index: The GPU's number.
       compute_type: ``float32`` (the default: openai/whisper's tokens), ``int8`` (on the CPU, two to three
-        times as fast, for a few more errors), or ``float16`` and ``int8_float16`` on a GPU.
+        times as fast, for a few more errors), or ``float16``, ``int8_float16`` and ``fp8`` on a GPU.
       cpu_threads: Threads to compute with; 0 is one for each core.
       num_workers: Taken and not needed: one engine serves all threads.
       download_root: Where models are kept; by default the user's cache.

@@ -131,7 +131,7 @@ def load_model(
         ``"cuda:1"`` or ``"rocm"`` (AMD's); a ``torch.device`` is fine.
       download_root: Where models are kept; by default the user's cache.
       in_memory: Taken and not needed: weights are mapped.
-      compute_type: ``float32`` (openai/whisper's tokens) or ``int8``; on a GPU ``float16``, ``int8_float16``.
+      compute_type: ``float32`` (openai/whisper's tokens) or ``int8``; on a GPU ``float16``, ``int8_float16``, ``fp8``.
       threads: Threads to compute with; 0 is one for each core.
     """
     place = _options.device_name("auto" if device is None else device)

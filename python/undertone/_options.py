@@ -20,9 +20,10 @@ COMPUTE_TYPES: Mapping[str, str] = {
     "float16": "f16",
     "f16": "f16",
     "int8_float16": "int8_float16",
+    "fp8": "fp8",
     "int4": "int4",
 }
-"""CTranslate2's names, as far as they are carried, and ours. Those with 16-bit floats need a GPU."""
+"""CTranslate2's names, as far as they are carried, and ours. Those with 16-bit floats and fp8 need a GPU."""
 
 Options = dict[str, Any]
 

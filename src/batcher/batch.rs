@@ -7,6 +7,7 @@ use super::ahead::write_ahead;
 use super::inbox::Answer;
 use super::intake::{Encoded, Intake, caught};
 use super::slot::Slot;
+use super::task::{Ask, Task};
 use crate::decoding::DecodingResult;
 use crate::error::{Error, Result};
 use crate::model::{self, StepWindow, TextState};
@@ -57,10 +58,7 @@ impl Batch {
                     Err(error) => close(&mut self.spare, intake, slot, Err(error)),
                 }
             }
-            Err(error) => {
-                intake.release(task.rows(), Some(audio));
-                task.reply.send(Err(error));
-            }
+            Err(error) => intake.give_up(task, Some(audio), error),
         }
     }
 
@@ -151,6 +149,14 @@ fn close(spare: &mut Vec<TextState>, intake: &Intake, slot: Slot, answer: Result
     } = slot;
     text.reset(1);
     spare.push(text);
-    intake.release(job.rows(), Some(audio));
-    reply.send(answer);
+    match answer {
+        Ok(answer) => {
+            intake.release(job.rows(), Some(audio));
+            reply.send(Ok(answer));
+        }
+        Err(error) => {
+            let ask = Ask::Decode;
+            intake.give_up(Task { ask, job, reply }, Some(audio), error);
+        }
+    }
 }

@@ -1,9 +1,11 @@
-//! The batcher's front: windows go into its queue, and threads behind it decode them, one a device.
+//! The batcher's front: windows go into its queue, and threads behind it decode them, one a device. Where a device is lost,
+//! the others begin its windows again.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use super::counts::{Counts, Tally};
+use super::crew::Place;
 use super::inbox::{Inbox, Reply};
 use super::intake::Intake;
 use super::queue::FairQueue;
@@ -43,9 +45,16 @@ impl Batcher {
             tally: Arc::default(),
             workers: Vec::with_capacity(networks.len()),
         };
-        for network in networks {
+        // All at once: a worker that fails at its first window knows of the others.
+        let crew = Arc::default();
+        let places: Vec<Place> = networks
+            .iter()
+            .map(|_| Place::new(&crew, &batcher.queue))
+            .collect();
+        for (network, place) in networks.iter().zip(places) {
             let intake = Intake::new(
                 batcher.queue.clone(),
+                place,
                 batcher.tally.clone(),
                 network.clone(),
                 draft.clone(),
@@ -58,14 +67,8 @@ impl Batcher {
     }
 
     fn start(&mut self, worker: Worker) -> Result<()> {
-        let closing = CloseAtEnd(self.queue.clone());
-        let body = move || {
-            // Moved in as a whole, so that it is dropped even if the worker panics.
-            let closing = closing;
-            worker.run();
-            drop(closing);
-        };
         let thread = std::thread::Builder::new().name("undertone-batcher".into());
+        let body = move || worker.run();
         self.workers
             .push(thread.spawn(body).map_err(Error::Thread)?);
         Ok(())
@@ -105,9 +108,9 @@ impl Batcher {
         self.tally.counts(self.queue.len())
     }
 
-    /// Whether the workers still take windows.
+    /// Whether a worker still takes windows.
     pub(crate) fn is_working(&self) -> bool {
-        self.workers.iter().all(|worker| !worker.is_finished())
+        self.workers.iter().any(|worker| !worker.is_finished())
     }
 
     /// Ends the worker, as a defect would.
@@ -130,16 +133,5 @@ impl Drop for Batcher {
             // A worker that panicked has told those who waited; there is nobody left to tell.
             let _ = worker.join();
         }
-    }
-}
-
-/// Closes the queue when the worker ends, however it ends: what waits in it is answered with an
-/// error, and nothing more gets in.
-struct CloseAtEnd(Arc<FairQueue<Task>>);
-
-impl Drop for CloseAtEnd {
-    fn drop(&mut self) {
-        self.0.close();
-        self.0.remove_if(|_| true).clear();
     }
 }

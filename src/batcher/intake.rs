@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::counts::Tally;
+use super::crew::Place;
 use super::drafting::Draft;
 use super::inbox::Answer;
 use super::queue::FairQueue;
@@ -25,6 +26,7 @@ pub(super) struct Intake {
     pub tokenizer: Arc<Tokenizer>,
     pub tally: Arc<Tally>,
     queue: Arc<FairQueue<Task>>,
+    place: Place,
     capacity: Capacity,
     state: Mutex<State>,
 }
@@ -56,6 +58,7 @@ pub(super) struct Encoded {
 impl Intake {
     pub fn new(
         queue: Arc<FairQueue<Task>>,
+        place: Place,
         tally: Arc<Tally>,
         network: Arc<dyn Network>,
         draft: Option<Arc<dyn Network>>,
@@ -69,6 +72,7 @@ impl Intake {
             tokenizer,
             tally,
             queue,
+            place,
             capacity,
             state,
         }
@@ -88,6 +92,9 @@ impl Intake {
     /// Up to `count` windows that there is room for. With `wait`, for which nothing may be under way,
     /// at least one; none means that the queue is closed.
     pub fn take_up_to(&self, count: usize, wait: bool) -> Vec<Task> {
+        if self.place.has_retired() {
+            return Vec::new();
+        }
         let first = if wait {
             self.queue
                 .pop(true, |_| true)
@@ -107,7 +114,7 @@ impl Intake {
     /// finds room when nothing else is under way.
     pub fn take(&self) -> Option<Task> {
         let mut state = self.lock();
-        if state.windows >= self.capacity.windows {
+        if state.windows >= self.capacity.windows || self.place.has_retired() {
             return None;
         }
         let free = self.capacity.rows.saturating_sub(state.rows);
@@ -132,16 +139,22 @@ impl Intake {
             }
         }
         let mut pending = Vec::with_capacity(fresh.len());
-        for (task, mel) in fresh {
+        for (mut task, mel) in fresh {
             match self.audio() {
                 Ok(audio) => pending.push((task, mel, audio)),
-                Err(error) => self.give_up(task, None, error),
+                Err(error) => {
+                    task.job.mel = mel;
+                    self.give_up(task, None, error);
+                }
             }
         }
-        for (task, mel, audio, outcome) in self.encode_all(pending) {
+        for (mut task, mel, audio, outcome) in self.encode_all(pending) {
             match outcome {
                 Ok(()) => encoded.extend(self.use_audio(task, mel, audio)),
-                Err(error) => self.give_up(task, Some(audio), error),
+                Err(error) => {
+                    task.job.mel = mel;
+                    self.give_up(task, Some(audio), error);
+                }
             }
         }
         encoded
@@ -196,15 +209,26 @@ impl Intake {
     }
 
     /// A window with its audio is ready for a slot, or answered if only its language was wanted.
-    fn use_audio(&self, task: Task, mel: Vec<f32>, audio: AudioState) -> Option<Encoded> {
+    fn use_audio(&self, mut task: Task, mel: Vec<f32>, audio: AudioState) -> Option<Encoded> {
         if task.ask == Ask::Decode {
             let draft = self.draft(&task, &mel);
+            // For another worker, should this one's device be lost.
+            if self.place.has_others() {
+                task.job.mel = mel;
+            }
             return Some(Encoded { task, audio, draft });
         }
-        let language = caught(|| self.language(&audio));
-        self.remember(task.job.source, mel, audio);
-        self.release(task.rows(), None);
-        task.reply.send(language.map(Answer::Language));
+        match caught(|| self.language(&audio)) {
+            Ok(language) => {
+                self.remember(task.job.source, mel, audio);
+                self.release(task.rows(), None);
+                task.reply.send(Ok(Answer::Language(language)));
+            }
+            Err(error) => {
+                task.job.mel = mel;
+                self.give_up(task, Some(audio), error);
+            }
+        }
         None
     }
 
@@ -220,8 +244,13 @@ impl Intake {
         encoded.ok()
     }
 
-    fn give_up(&self, task: Task, audio: Option<AudioState>, error: Error) {
+    /// Answers for a window that failed; where the device did, the other workers begin it again.
+    pub fn give_up(&self, task: Task, audio: Option<AudioState>, error: Error) {
         self.release(task.rows(), audio);
+        let whole = !task.job.mel.is_empty();
+        if matches!(error, Error::Device { .. }) && whole && self.place.retire() {
+            return self.place.hand_over(task);
+        }
         task.reply.send(Err(error));
     }
 

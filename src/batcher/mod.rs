@@ -8,6 +8,7 @@ mod ahead;
 mod aligning;
 mod batch;
 mod counts;
+mod crew;
 mod drafting;
 mod front;
 mod inbox;

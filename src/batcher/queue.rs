@@ -68,6 +68,17 @@ impl<T> FairQueue<T> {
         Ok(())
     }
 
+    /// Puts an item in front that was taken before, room or none, also where the queue is closed.
+    pub fn put_back(&self, source: u64, item: T) {
+        let mut lanes = self.lock();
+        match lanes.by_turn.iter().position(|(s, _)| *s == source) {
+            Some(at) => lanes.by_turn[at].1.push_front(item),
+            None => lanes.by_turn.push_front((source, VecDeque::from([item]))),
+        }
+        lanes.len += 1;
+        self.work.notify_one();
+    }
+
     /// Takes the next item if it `fits`; no later one overtakes it. With `wait` it waits for an
     /// item, and `None` means that the queue is closed or that the next item does not fit.
     pub fn pop(&self, wait: bool, fits: impl Fn(&T) -> bool) -> Option<T> {
@@ -175,6 +186,19 @@ mod tests {
         assert_eq!((next(&queue, false), queue.wait(moment)), (Some(1), false));
         queue.close();
         assert!(queue.wait(moment));
+    }
+
+    #[test]
+    fn what_is_put_back_comes_first_and_needs_no_room() {
+        let queue = FairQueue::new(2);
+        queue.push(1, 1).unwrap();
+        queue.push(2, 2).unwrap();
+        queue.close();
+        queue.put_back(1, 0);
+        queue.put_back(3, 3);
+        let order: Vec<_> = std::iter::from_fn(|| next(&queue, false)).collect();
+        assert_eq!(order, [3, 0, 2, 1]);
+        assert_eq!(queue.len(), 0);
     }
 
     #[test]

@@ -380,11 +380,12 @@ pub fn executor(args: &RunArgs) -> Result<(Executor, ComputeType)> {
         "int4" => ComputeType::Int4,
         "f16" => ComputeType::F16,
         "int8_float16" => ComputeType::Int8Float16,
+        "fp8" => ComputeType::Fp8,
         "auto" if on_a_card(args, executor)? => ComputeType::F32,
         "auto" => executor.fastest(),
         name => {
             return usage(format!(
-                "--compute-type: {name} is none of auto, f32, int8, int4, f16, int8_float16"
+                "--compute-type: {name} is none of auto, f32, int8, int4, f16, int8_float16, fp8"
             ));
         }
     };

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::dims::ModelDimensions;
 use crate::kernels::{Cpu, roofline};
-use crate::model::ComputeType;
+use crate::model::{ComputeType, StateBytes};
 
 /// Of what plain loops do, the encoder reaches this part in 32-bit floats and in bytes, and the decoder
 /// that of reading memory: what `bench` of `base` showed beside them on two busy cores with AVX-512 (0.63
@@ -99,12 +99,34 @@ fn key(cpu: &Cpu, compute: ComputeType) -> String {
 /// Multiplications and additions of one window through the encoder and into cross-attention's keys and
 /// values.
 pub fn encoder_operations(d: &ModelDimensions) -> f64 {
+    let [encoder, projection] = window_operations(d);
+    encoder + projection
+}
+
+/// Of the encoder, and of cross-attention's keys and values.
+pub fn window_operations(d: &ModelDimensions) -> [f64; 2] {
     let (width, positions) = (d.n_audio_state as f64, d.n_audio_ctx as f64);
     let stem =
         (crate::dims::N_FRAMES * 3 * d.n_mels) as f64 * width + positions * 3.0 * width * width;
     let block = 12.0 * positions * width * width + 2.0 * positions * positions * width;
     let cross = 2.0 * positions * width * d.n_text_state as f64;
-    2.0 * (stem + d.n_audio_layer as f64 * block + d.n_text_layer as f64 * cross)
+    [
+        2.0 * (stem + d.n_audio_layer as f64 * block),
+        2.0 * d.n_text_layer as f64 * cross,
+    ]
+}
+
+/// Bytes that a step of so many windows reads on a card, a row each with so many tokens behind it: of the layers,
+/// and of the output matrix.
+pub fn step_bytes(d: &ModelDimensions, state: StateBytes, windows: usize, behind: f64) -> [f64; 2] {
+    let output = 2.0 * (d.n_vocab * d.n_text_state) as f64;
+    // A window's place is 2 % longer than its positions are.
+    let text = behind / d.n_text_ctx as f64 * state.row as f64;
+    let layers = decoder_bytes(d, ComputeType::F16) - output;
+    [
+        layers + windows as f64 * (state.window as f64 + text),
+        output,
+    ]
 }
 
 /// Bytes of weights that one decoder step reads.

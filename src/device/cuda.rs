@@ -9,13 +9,10 @@ use cudarc::driver::sys::{self, CUdevice_attribute as Attribute, CUresult};
 
 use super::calls::ok;
 use super::pinned::{Pinned, Staging};
-use super::{
-    Address, Api, Arch, CardInfo, Driver, Graph, Kernel, Launch, Tensor, TensorMap, error,
-};
+use super::{Address, Arch, CardInfo, Driver, Graph, Kernel, Launch, Tensor, TensorMap};
+use super::{error, new_enough};
 use crate::error::Result;
 
-/// The oldest driver that has every call that is made here, as the CUDA that it runs: 1000 × major + 10 × minor.
-const OLDEST_DRIVER: c_int = 12_000;
 /// Shared memory that a block has without asking.
 const USUAL_SHARED: u32 = 48 << 10;
 /// Bytes up to which the driver takes a copy along by itself; it would wait for a longer one.
@@ -52,25 +49,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Major and minor.
-fn parts(version: c_int) -> (u32, u32) {
-    let version = version.unsigned_abs();
-    (version / 1000, version % 1000 / 10)
-}
-
-/// Refuses a driver that is too old.
-fn new_enough(version: c_int) -> Result<()> {
-    let of = |version: c_int| Api::Cuda.version(parts(version));
-    if version >= OLDEST_DRIVER {
-        return Ok(());
-    }
-    let (has, needs) = (of(version), of(OLDEST_DRIVER));
-    let reason = format!("the driver is for {has}; one for {needs} or later is needed");
-    Err(error("cuda", reason))
-}
-
-/// Finds the driver and asks it how many cards there are.
-fn cards() -> Result<(c_int, c_int)> {
+/// Finds the driver and asks it how many cards there are: the newest CUDA that it runs, and their number.
+fn cards() -> Result<((u32, u32), c_int)> {
     let (mut version, mut count) = (0, 0);
     // SAFETY: opens a library of the system that has this name; nothing of it is kept.
     if !unsafe { sys::is_culib_present() } {
@@ -87,12 +67,14 @@ fn cards() -> Result<(c_int, c_int)> {
         )?;
         ok("cuda", "cards", sys::cuDeviceGetCount(&mut count))?;
     }
-    new_enough(version)?;
+    let version = version.unsigned_abs();
+    let version = (version / 1000, version % 1000 / 10);
+    new_enough("cuda", version)?;
     Ok((version, count))
 }
 
 /// What a card is.
-fn describe(index: usize, version: c_int) -> Result<(CardInfo, sys::CUdevice)> {
+fn describe(index: usize, driver: (u32, u32)) -> Result<(CardInfo, sys::CUdevice)> {
     let id = format!("cuda:{index}");
     let (mut device, mut name, mut memory) = (0, [0; 128], 0);
     let mut attributes = [0; 2];
@@ -131,7 +113,7 @@ fn describe(index: usize, version: c_int) -> Result<(CardInfo, sys::CUdevice)> {
         id,
         name: String::from_utf8_lossy(&letters).into_owned(),
         arch: Arch::Sm(attributes[0].unsigned_abs(), attributes[1].unsigned_abs()),
-        driver: parts(version),
+        driver,
         memory,
     };
     Ok((info, device))
@@ -391,18 +373,24 @@ impl Driver for Cuda {
         use sys::{CUtensorMapDataType as Type, CUtensorMapFloatOOBfill as Outside};
         use sys::{CUtensorMapInterleave as Interleave, CUtensorMapL2promotion as Promotion};
         let mut map = TensorMap([0; 16]);
-        let strides = tensor.strides.map(|numbers| 2 * numbers);
+        let strides = tensor
+            .strides
+            .map(|numbers| u64::from(tensor.bytes) * numbers);
+        let kind = match tensor.bytes {
+            1 => Type::CU_TENSOR_MAP_DATA_TYPE_UINT8,
+            _ => Type::CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+        };
         // SAFETY: the map is to be written, and is as large and as aligned as the driver's; all arrays are of
         // three dimensions, of which the driver reads as many as are given.
         let made = unsafe {
             sys::cuTensorMapEncodeTiled(
                 std::ptr::from_mut(&mut map).cast(),
-                Type::CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+                kind,
                 tensor.dimensions,
                 tensor.address as *mut c_void,
                 tensor.sizes.as_ptr(),
                 strides.as_ptr(),
-                [64, tensor.rows, 1].as_ptr(),
+                [128 / tensor.bytes, tensor.rows, 1].as_ptr(),
                 [1; 3].as_ptr(),
                 Interleave::CU_TENSOR_MAP_INTERLEAVE_NONE,
                 sys::CUtensorMapSwizzle::CU_TENSOR_MAP_SWIZZLE_128B,
@@ -480,20 +468,5 @@ impl Drop for Cuda {
             let _ = sys::cuStreamDestroy_v2(self.stream);
             let _ = sys::cuDevicePrimaryCtxRelease_v2(self.device);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_old_driver_is_named_beside_what_is_needed() {
-        let error = new_enough(11_080).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "cuda: the driver is for CUDA 11.8; one for CUDA 12.0 or later is needed"
-        );
-        assert!(new_enough(12_000).is_ok() && new_enough(13_000).is_ok());
     }
 }

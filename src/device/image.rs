@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 
-use super::{Api, Arch, CardInfo, error};
+use super::{Api, Arch, CardInfo, error, new_enough};
 use crate::error::Result;
 
 /// Kernels compiled for a chip, compressed.
@@ -67,8 +67,12 @@ enum Fit {
 /// The object that fits a card best, ready to be loaded.
 ///
 /// # Errors
-/// [`Error::Device`](crate::Error::Device) where none does, naming the chips that there are kernels for.
+/// [`Error::Device`](crate::Error::Device) where none does, naming the chips that there are kernels for, or where the
+/// driver is too old.
 pub fn pick(objects: &[CodeObject], card: &CardInfo) -> Result<Vec<u8>> {
+    if card.arch.api() == Api::Cuda {
+        new_enough(&card.id, card.driver)?;
+    }
     let fitting = objects
         .iter()
         .filter_map(|o| Some((o.runs_on(&card.arch)?, o)));

@@ -78,7 +78,7 @@ pub struct Launch<'a> {
     pub argument: &'a [u8],
 }
 
-/// Half floats in memory as the copy engine sees them: up to three dimensions, of which the first lies close.
+/// Numbers in memory as the copy engine sees them: up to three dimensions, of which the first lies close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tensor {
     /// The first number.
@@ -87,8 +87,10 @@ pub struct Tensor {
     pub sizes: [u64; 3],
     /// Numbers from one to the next along the second and third dimension.
     pub strides: [u64; 2],
-    /// What is copied at once: 64 numbers of as many rows.
+    /// What is copied at once: 128 bytes of as many rows.
     pub rows: u32,
+    /// Bytes of a number: 2 for half floats, 1 for eight bits of any kind.
+    pub bytes: u32,
     /// How the kernel counts: 2 or 3.
     pub dimensions: u32,
 }
@@ -331,6 +333,19 @@ impl Drop for Memory {
     fn drop(&mut self) {
         self.card.0.release(self.address);
     }
+}
+
+/// NVIDIA's oldest driver that has every call that is made here, as the CUDA that it runs.
+const OLDEST_DRIVER: (u32, u32) = (12, 0);
+
+/// Refuses a driver that is too old.
+fn new_enough(device: &str, driver: (u32, u32)) -> Result<()> {
+    if driver >= OLDEST_DRIVER {
+        return Ok(());
+    }
+    let (has, needs) = (Api::Cuda.version(driver), Api::Cuda.version(OLDEST_DRIVER));
+    let reason = format!("the driver is for {has}; one for {needs} or later is needed");
+    Err(error(device, reason))
 }
 
 /// What a card cannot do.

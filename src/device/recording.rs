@@ -275,7 +275,8 @@ impl Driver for Recording {
         let Tensor { sizes, strides, .. } = *tensor;
         let used = tensor.dimensions as usize - 1;
         // As the copy engine has it: 16 bytes are the least that it counts in.
-        let even = |stride: &u64| *stride > 0 && stride.is_multiple_of(8);
+        let even =
+            |stride: &u64| *stride > 0 && (stride * u64::from(tensor.bytes)).is_multiple_of(16);
         if !strides[..used].iter().all(even) || !tensor.address.is_multiple_of(16) {
             let reason = format!("a tensor that the copy engine does not take: {tensor:?}");
             return Err(error(&self.info.id, reason));
@@ -284,7 +285,7 @@ impl Driver for Recording {
         map[..2].copy_from_slice(&[tensor.address, tensor.dimensions.into()]);
         map[2..5].copy_from_slice(&sizes);
         map[5..7].copy_from_slice(&strides);
-        map[7] = tensor.rows.into();
+        map[7..9].copy_from_slice(&[tensor.rows.into(), tensor.bytes.into()]);
         Ok(TensorMap(map))
     }
 

@@ -47,19 +47,23 @@ pub enum ComputeType {
     /// As `f16`, but the audio's keys and values are 8-bit integers with a scale a dimension.
     #[serde(rename = "int8_float16")]
     Int8Float16,
+    /// As `int8_float16`, and the encoder's products behind a LayerNorm (half of its multiplications) are of 8-bit
+    /// floats, e4m3, with a scale a row: on Hopper's GPUs alone.
+    Fp8,
 }
 
 impl ComputeType {
     /// Every compute type.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::F32,
         Self::Int8,
         Self::Int4,
         Self::F16,
         Self::Int8Float16,
+        Self::Fp8,
     ];
 
-    /// The name, as on the command line: `f32`, `int8`, `int4`, `f16`, `int8_float16`.
+    /// The name, as on the command line: `f32`, `int8`, `int4`, `f16`, `int8_float16`, `fp8`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -68,6 +72,7 @@ impl ComputeType {
             Self::Int4 => "int4",
             Self::F16 => "f16",
             Self::Int8Float16 => "int8_float16",
+            Self::Fp8 => "fp8",
         }
     }
 
@@ -78,7 +83,7 @@ impl ComputeType {
 
     /// Whether only a GPU computes in it.
     pub(crate) const fn needs_gpu(self) -> bool {
-        matches!(self, Self::F16 | Self::Int8Float16)
+        matches!(self, Self::F16 | Self::Int8Float16 | Self::Fp8)
     }
 }
 
@@ -95,7 +100,7 @@ impl FromStr for ComputeType {
         let named = Self::ALL.into_iter().find(|compute| compute.name() == name);
         named.ok_or_else(|| Error::Option {
             option: "compute_type",
-            reason: format!("{name} is none of f32, int8, int4, f16, int8_float16"),
+            reason: format!("{name} is none of f32, int8, int4, f16, int8_float16, fp8"),
         })
     }
 }
@@ -316,6 +321,15 @@ pub struct Description {
     pub state: StateBytes,
 }
 
+/// What a card does at its best, each second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CardRates {
+    /// Bytes of its memory that it reads.
+    pub memory: f64,
+    /// Multiplications and additions of half floats by its tensor cores, in a large product.
+    pub tensor: f64,
+}
+
 /// Seconds that a card takes by itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CardTimes {
@@ -327,6 +341,8 @@ pub struct CardTimes {
     pub rows: f64,
     /// For their logits, and for ranking them.
     pub ranking: f64,
+    /// What it could do; unknown where it has no memory to be measured in.
+    pub rates: Option<CardRates>,
 }
 
 /// Cross-attention weights of one beam's tokens.

@@ -45,12 +45,15 @@ struct Layer {
     Texts texts;
     Buffer<float> w, bias, stream, gamma, beta, out32, before;
     Buffer<h16> tiles, x, out, keys, values;
+    Buffer<Ask> pick;   // rows from the last to the first
     Layer(int what, int B, int N, int K, int D, bool normed)
         : what(what), B(B), N(N), K(K), D(D), normed(normed), texts(B, 70), w(floats((size_t)N * K, 0, .05f)), bias(floats(N, 0, .1f)), stream(floats((size_t)B * K, .3f, 2)),
           gamma(floats(K, 1, .1f)), beta(floats(K, 0, .1f)), out32(floats((size_t)B * N, 0, 1)), before(std::vector<float>(out32.host)), tiles(packed(w, N, K)), x(halves((size_t)B * K, 1)),
-          out(unwritten((size_t)B * N)), keys(unwritten((size_t)texts.blocks * D * 64)), values(unwritten((size_t)texts.blocks * D * 64)) {}
+          out(unwritten((size_t)B * N)), keys(unwritten((size_t)texts.blocks * D * 64)), values(unwritten((size_t)texts.blocks * D * 64)), pick(B) {
+        for (int b = 0; b < B; ++b) pick[b].row = B - 1 - b;
+    }
     StepGemm arguments(int share) {
-        return {tiles.at(), what == LOGITS ? nullptr : bias.at(), x.at(), stream.at(), gamma.at(), beta.at(), out.at(), out32.at(), keys.at(), values.at(), texts.rows.at(), N, K, B, D, share};
+        return {tiles.at(), what == LOGITS ? nullptr : bias.at(), x.at(), stream.at(), gamma.at(), beta.at(), what == LOGITS && normed ? pick.at() : nullptr, out.at(), out32.at(), keys.at(), values.at(), texts.rows.at(), N, K, B, D, share};
     }
     double got(int b, int n) {
         if (what == RESIDUAL || what == LOGITS) return out32[(size_t)b * N + n];
@@ -65,7 +68,7 @@ struct Layer {
         out32.back();
         for (int b = 0; b < B; ++b) {
             std::vector<double> row(K);
-            if (normed) row = layer_norm(&stream[(size_t)b * K], K, gamma.host.data(), beta.host.data());
+            if (normed) row = layer_norm(&stream[(size_t)(what == LOGITS ? B - 1 - b : b) * K], K, gamma.host.data(), beta.host.data());
             else for (int k = 0; k < K; ++k) row[k] = number(x[(size_t)b * K + k]);
             for (int n = b % 2; n < N; n += 2) {
                 double s = what == LOGITS ? 0 : bias[n];
@@ -85,29 +88,37 @@ inline std::string title(const char* kernel, int what, int B, int N, int K) {
     return text;
 }
 
-inline int small_shared(int chunk, int stages, int what, int K) {
-    int pitch = chunk * 2 + 16, stage = (16 + (what == RESIDUAL ? 8 : 0)) * pitch, kept = what == RESIDUAL ? 0 : 8 * (K * 2 + 16);
-    return stages * stage + 8 * 8 * 17 * 4 + kept + (what == RESIDUAL || what == LOGITS ? 0 : K * 8);
+inline int small_shared(int chunk, int stages, int what, int B, int N, int K, int blocks) {
+    int pitch = chunk * 2 + 16, stage = (16 + (what == RESIDUAL ? B : 0)) * pitch, kept = what == RESIDUAL ? 0 : B * (K * 2 + 16);
+    int used = min(stages, ceil_div(ceil_div(N, 16), blocks) * (K / chunk));
+    return used * stage + 8 * B * 17 * 4 + kept + (what == RESIDUAL || used == stages ? 0 : K * 8);
 }
 typedef void (*StepKernel)(const StepGemm);
 #define SMALL_KERNELS(C) {{"small_" #C "_half", small_##C##_half}, {"small_" #C "_gelu", small_##C##_gelu}, {"small_" #C "_residual", small_##C##_residual}, {"small_" #C "_qkv", small_##C##_qkv}, {"small_" #C "_logits", small_##C##_logits}}
 struct NamedStep { const char* name; StepKernel kernel; };
 inline NamedStep small_kernel(int chunk, int what) {
     static const NamedStep all[3][5] = {SMALL_KERNELS(384), SMALL_KERNELS(512), SMALL_KERNELS(640)};
+    if (chunk == 1280) return {"small_1280_residual", small_1280_residual};
     return all[(chunk - 384) / 128][what];
 }
 inline void run_small(int chunk, int what, Layer& l, int blocks, int stages) {
     NamedStep k = small_kernel(chunk, what);
-    launch(k.name, k.kernel, {min(blocks, ceil_div(l.N, 16)), 1, 1}, 256, small_shared(chunk, stages, what, l.K), 1, l.arguments(0));
+    blocks = min(blocks, ceil_div(l.N, 16));
+    launch(k.name, k.kernel, {blocks, 1, 1}, 256, max(small_shared(chunk, stages, what, l.B, l.N, l.K, blocks), card().on() && stages > 3 ? 116 << 10 : 0), 1, l.arguments(0));
 }
 inline void check_small(int chunk, int what, int B, int N, int K, int D) {
-    Layer l(what, B, N, K, D, what == QKV || what == HALF || what == GELU);
+    Layer l(what, B, N, K, D, what != RESIDUAL);
     run_small(chunk, what, l, 3, card().stages());
     l.judge(title(("small " + std::to_string(chunk)).c_str(), what, B, N, K));
 }
 inline void run_tile(int what, Layer& l) {
     static const NamedStep all[5] = {{"tile_half", tile_half}, {"tile_gelu", tile_gelu}, {"tile_residual", tile_residual}, {"tile_qkv", tile_qkv}, {"tile_logits", tile_logits}};
     launch(all[what].name, all[what].kernel, {ceil_div(l.N, 64), ceil_div(l.B, 64), 1}, 256, 3 * 128 * 80, 1, l.arguments(0));
+}
+inline void check_small_wide(int B, int N, int K) {
+    Layer l(RESIDUAL, B, N, K, 1280, false);
+    run_small(1280, RESIDUAL, l, 3, 3);
+    l.judge(title("small 1280", RESIDUAL, B, N, K));
 }
 inline void check_tile(int what, int B, int N, int K, int D) {
     Layer l(what, B, N, K, D, false);
@@ -251,7 +262,7 @@ struct Audio {
     Buffer<Group> groups;
     int rows = 0;
     Audio(bool bytes, int positions, int heads, int windows, int most_rows)
-        : positions(positions), heads(heads), windows(windows), padded(ceil_div(positions, bytes ? 64 : 32) * (bytes ? 64 : 32)), bytes(bytes), window_bytes((size_t)heads * padded * 64 * (bytes ? 1 : 2)),
+        : positions(positions), heads(heads), windows(windows), padded(ceil_div(positions, bytes ? 64 : 32) * (bytes ? 64 : 32)), bytes(bytes), window_bytes((size_t)heads * padded * (bytes ? (int)BYTES_A_POSITION : 128)),
           kv(halves((size_t)windows * positions * 2 * heads * 64, 1)), keys(windows * window_bytes, 0x7e), values(windows * window_bytes, 0x7e), key_scale((size_t)windows * heads * 64), value_scale((size_t)windows * heads * 64), spreads((size_t)windows * heads * KV_PARTS * 256), where(windows), groups(windows + 1) {
         for (int w = 0; w < windows; ++w) {
             where[w] = windows - 1 - w;

@@ -34,7 +34,7 @@ struct Product {
                                              {{"enc_tiles_256_plain", enc_tiles_256_plain}, {"enc_tiles_256_gelu", enc_tiles_256_gelu}, {"enc_tiles_256_residual", enc_tiles_256_residual}}};
         const NamedTiles& k = all[wide == 256][what];
         TensorMap ma = map3(a, 0, K, rows, row, windows, window, 128), mw = {(const u8*)w.at(), 2, 2, {(u64)K, (u64)N, 1}, {(u64)K, (u64)K * N}, 64, 128}, mo = map3(out, 0, N, rows, N, windows, (u64)rows * N, 16);
-        EncTiles p{bias.at(), ceil_div(rows, 128), windows, N / wide, ceil_div(K, 64)};
+        EncTiles p{bias.at(), nullptr, nullptr, ceil_div(rows, 128), windows, N / wide, ceil_div(K, 64)};
         int stages = wide == 256 ? 4 : 5;
         launch(k.name, k.kernel, {min(blocks, p.tiles_m * windows * p.tiles_n), 1, 1}, 384, 1024 + stages * (16384 + wide * 128) + 8 * 4096 + 256, 1, ma, mw, mo, mo, p);
     }
@@ -58,6 +58,60 @@ inline void check_product(int wide, int what, int rows, int windows, int N, int 
     const char* kind = what == PLAIN ? "plain" : what == ACTIVATED ? "gelu" : "residual";
     std::string name = wide ? "enc_tiles_" + std::to_string(wide) : "enc_gemm";
     p.judge(name + "_" + kind + ", " + std::to_string(windows) + " x " + std::to_string(rows) + " x " + std::to_string(N) + " x " + std::to_string(K) + (row ? ", overlapping" : ""), what);
+}
+
+// A product behind a LayerNorm in eight-bit floats: what both are made of, and then, of the bytes as they are, the product.
+struct NarrowProduct {
+    int rows, N, K;
+    Buffer<h16> x, out;
+    Buffer<float> gamma, beta, w, bias, a_scales, w_scales;
+    Buffer<u8> a_bytes, w_bytes;
+    NarrowProduct(int rows, int N, int K)
+        : rows(rows), N(N), K(K), x(halves((size_t)rows * K, 2)), out(unwritten((size_t)rows * N)), gamma(floats(K, 1, .2f)), beta(floats(K, 0, .2f)), w(floats((size_t)N * K, 0, .05f)),
+          bias(floats(N, 0, .1f)), a_scales(rows + 256, NAN), w_scales(N, NAN), a_bytes((size_t)rows * K, 127), w_bytes((size_t)N * K, 127) {}
+    void narrow() {
+        LAUNCH(narrow_rows, {ceil_div(N, 8), 1, 1}, 256, 0, 1, Narrow{w.at(), w_bytes.at(), w_scales.at(), N, K});
+        LAUNCH(enc_ln_e4m3, {ceil_div(rows, 8), 1, 1}, 256, 0, 1, EncNorm{x.at(), gamma.at(), beta.at(), (h16*)a_bytes.at(), a_scales.at(), rows, K});
+    }
+    void run(int wide, int what, int blocks) {
+        static const NamedTiles all[2][2] = {{{"enc_tiles_128_e4m3_plain", enc_tiles_128_e4m3_plain}, {"enc_tiles_128_e4m3_gelu", enc_tiles_128_e4m3_gelu}},
+                                             {{"enc_tiles_256_e4m3_plain", enc_tiles_256_e4m3_plain}, {"enc_tiles_256_e4m3_gelu", enc_tiles_256_e4m3_gelu}}};
+        const NamedTiles& k = all[wide == 256][what];
+        u64 n = (u64)N, d = (u64)K, r = (u64)rows;
+        TensorMap ma = {a_bytes.at(), 1, 3, {d, r, 1}, {d, d * r}, 128, 128}, mw = {w_bytes.at(), 1, 2, {d, n, 1}, {d, d * n}, 128, 128}, mo = map3(out, 0, n, r, n, 1, n * r, 16);
+        EncTiles p{bias.at(), a_scales.at(), w_scales.at(), ceil_div(rows, 128), 1, N / wide, K / 128};
+        int stages = wide == 256 ? 4 : 5;
+        launch(k.name, k.kernel, {min(blocks, p.tiles_m * p.tiles_n), 1, 1}, 384, 1024 + stages * (16384 + wide * 128) + 8 * 4096 + 256, 1, ma, mw, mo, mo, p);
+    }
+    double a(int m, int k) { return emu_e4m3(a_bytes[(size_t)m * K + k]) * (double)a_scales[m]; }
+    double b(int n, int k) { return emu_e4m3(w_bytes[(size_t)n * K + k]) * (double)w_scales[n]; }
+    void judge(const std::string& name, int what) {
+        Verdict inputs, weights, product;
+        out.back();
+        for (Buffer<u8>* bytes : {&a_bytes, &w_bytes}) bytes->back();
+        for (Buffer<float>* scales : {&a_scales, &w_scales}) scales->back();
+        for (int m = 0; m < rows; ++m) {
+            std::vector<float> row(K);
+            for (int c = 0; c < K; ++c) row[c] = (float)number(x[(size_t)m * K + c]);
+            auto wanted = layer_norm(row.data(), K, gamma.host.data(), beta.host.data());
+            for (int c = 0; c < K; ++c) inputs.add(a(m, c), wanted[c]);
+            for (int n = m % 3; n < N; n += 3) {
+                double s = bias[n];
+                for (int k = 0; k < K; ++k) s += a(m, k) * b(n, k);
+                product.add(number(out[(size_t)m * N + n]), what == ACTIVATED ? exact_gelu(s) : s);
+            }
+        }
+        for (int n = 0; n < N; ++n) for (int k = 0; k < K; ++k) weights.add(b(n, k), w[(size_t)n * K + k]);
+        report("enc_ln_e4m3, " + std::to_string(K), inputs, 4e-2);
+        report("narrow_rows, " + std::to_string(N) + " x " + std::to_string(K), weights, 4e-2);
+        report(name, product, 1e-3);
+    }
+};
+inline void check_narrow(int wide, int what, int rows, int N, int K) {
+    NarrowProduct p(rows, N, K);
+    p.narrow();
+    p.run(wide, what, 2);
+    p.judge("enc_tiles_" + std::to_string(wide) + "_e4m3_" + (what == PLAIN ? "plain, " : "gelu, ") + std::to_string(rows) + " x " + std::to_string(N) + " x " + std::to_string(K), what);
 }
 
 struct Heads {
@@ -101,7 +155,7 @@ inline void check_heads(int groups, int positions, int heads, int windows) {
 inline void check_enc_norm(int D, int rows) {
     Buffer<h16> x = halves((size_t)rows * D, 2), y = unwritten((size_t)rows * D);
     Buffer<float> gamma = floats(D, 1, .2f), beta = floats(D, 0, .2f);
-    LAUNCH(enc_ln, {ceil_div(rows, 8), 1, 1}, 256, 0, 1, EncNorm{x.at(), gamma.at(), beta.at(), y.at(), rows, D});
+    LAUNCH(enc_ln, {ceil_div(rows, 8), 1, 1}, 256, 0, 1, EncNorm{x.at(), gamma.at(), beta.at(), y.at(), nullptr, rows, D});
     y.back();
     Verdict v;
     for (int m = 0; m < rows; ++m) {

@@ -28,6 +28,9 @@
     SERVE_MAPPED(kind##_plain, EncTiles, map(0), map(1), map(2), map(3))         \
     SERVE_MAPPED(kind##_gelu, EncTiles, map(0), map(1), map(2), map(3))          \
     SERVE_MAPPED(kind##_residual, EncTiles, map(0), map(1), map(2), map(3))
+#define SERVE_NARROW(kind)                                                       \
+    SERVE_MAPPED(kind##_e4m3_plain, EncTiles, map(0), map(1), map(2), map(3))    \
+    SERVE_MAPPED(kind##_e4m3_gelu, EncTiles, map(0), map(1), map(2), map(3))
 
 struct Emulated { const int* grid; int threads, shared, cluster; const u64 (*maps)[16]; const void* argument; size_t bytes; };
 
@@ -59,6 +62,7 @@ static int run_plain(const char* name, EmuDim blocks, int threads, int shared, i
     SERVE_LAYERS(small_384)
     SERVE_LAYERS(small_512)
     SERVE_LAYERS(small_640)
+    SERVE(small_1280_residual, StepGemm)
     SERVE(self_attn, SelfAttn)
     SERVE(cross_f16, CrossAttn)
     SERVE(cross_i8, CrossAttn)
@@ -66,13 +70,16 @@ static int run_plain(const char* name, EmuDim blocks, int threads, int shared, i
     SERVE(cross_weights, CrossWeights)
     SERVE(rank_part, Rank)
     SERVE(rank_row, Rank)
+    SERVE(sweep, Sweep)
+    SERVE(narrow_rows, Narrow)
+    SERVE(enc_ln_e4m3, EncNorm)
     return 1;
 }
 // Hopper's: their maps are as the recording driver notes tensors.
 static int run_mapped(const char* name, EmuDim blocks, int threads, int shared, int cluster, const u64 (*maps)[16], const void* argument, size_t bytes) {
     auto map = [&](int i) {
         const u64* m = maps[i];
-        return TensorMap{(const u8*)m[0], 2, (int)m[1], {m[2], m[3], m[4]}, {m[5], m[6]}, 64, (int)m[7]};
+        return TensorMap{(const u8*)m[0], (int)m[8], (int)m[1], {m[2], m[3], m[4]}, {m[5], m[6]}, 128 / (int)m[8], (int)m[7]};
     };
     SERVE_MID(mid_16)
     SERVE_MID(mid_32)
@@ -81,6 +88,8 @@ static int run_mapped(const char* name, EmuDim blocks, int threads, int shared, 
     SERVE_MID(mid_256)
     SERVE_TILES(enc_tiles_128)
     SERVE_TILES(enc_tiles_256)
+    SERVE_NARROW(enc_tiles_128)
+    SERVE_NARROW(enc_tiles_256)
     SERVE_MAPPED(enc_attn_2, EncAttn, map(0), map(1))
     SERVE_MAPPED(enc_attn_3, EncAttn, map(0), map(1))
     return 1;

@@ -43,6 +43,8 @@ static void check_encoder() {
     for (int positions : {50, 200}) check_heads(0, positions, 2, 2);
 }
 static void check_hopper() {
+    check_small_wide(1, 48, 5120);
+    check_small_wide(8, 80, 1280);
     check_mid(GELU, 50, 128, 320, 64);
     check_mid(RESIDUAL, 64, 128, 1280, 64);
     check_mid(QKV, 40, 192, 1280, 64);
@@ -59,11 +61,26 @@ static void check_hopper() {
     check_product(256, PLAIN, 100, 1, 256, 64);
     check_product(256, ACTIVATED, 100, 1, 256, 128);
     check_product(256, ADDED, 300, 1, 512, 192);
+    check_narrow(128, PLAIN, 200, 256, 384);
+    check_narrow(128, ACTIVATED, 60, 128, 256);
+    check_narrow(256, PLAIN, 100, 512, 128);
+    check_narrow(256, ACTIVATED, 300, 256, 640);
     check_heads(2, 300, 2, 1);
     check_heads(3, 500, 2, 1);
     check_heads(3, 100, 1, 2);
 }
 
+static void check_sweep() {
+    Buffer<u32> memory(4 * 5003), found(8 * 3);
+    u32 wanted = 0, all = 0;
+    for (size_t i = 0; i < memory.size(); ++i) wanted ^= memory[i] = (u32)i * 2654435761u;
+    LAUNCH(sweep, {3, 1, 1}, 256, 0, 1, Sweep{(const u8*)memory.at(), found.at(), 5003});
+    found.back();
+    for (size_t i = 0; i < found.size(); ++i) all ^= found[i];
+    Verdict v;
+    v.add(all, wanted);
+    report("sweep", v, 1e-12);
+}
 // Clang has no mathematical library for AMD's chips.
 static void check_erf() {
     Verdict v;
@@ -74,6 +91,7 @@ static void check_erf() {
 int main(int count, char** arguments) {
     if (count > 1) card().open(arguments[1]);
     check_erf();
+    check_sweep();
     check_decoder();
     check_attention();
     check_encoder();

@@ -84,8 +84,8 @@ template <> struct Passed<TensorMap> {
     explicit Passed(const TensorMap& m) {
         u64 sizes[3] = {m.d[0], m.d[1], m.d[2]}, strides[2] = {m.stride[0] * m.size, m.stride[1] * m.size};
         u32 box[3] = {(u32)m.box_x, (u32)m.box_y, 1}, steps[3] = {1, 1, 1};
-        // 16-bit floats, not interleaved, swizzled by 128 bytes, promoted to 256 bytes in L2, zeros outside
-        card().call("cuTensorMapEncodeTiled", (void*)opaque, 6, (u32)m.dims, (void*)m.data, (const u64*)sizes, (const u64*)strides, (const u32*)box, (const u32*)steps, 0, 3, 3, 0);
+        // 16-bit floats or bytes, not interleaved, swizzled by 128 bytes, promoted to 256 bytes in L2, zeros outside
+        card().call("cuTensorMapEncodeTiled", (void*)opaque, m.size == 1 ? 0 : 6, (u32)m.dims, (void*)m.data, (const u64*)sizes, (const u64*)strides, (const u32*)box, (const u32*)steps, 0, 3, 3, 0);
     }
     void* at() { return opaque; }
 };

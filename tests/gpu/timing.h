@@ -21,6 +21,17 @@ inline void time_product(int what, int windows, int N, int K) {
     ms = milliseconds([&](int) { p.run(0, what, 0); }, 2);
     show("enc_gemm, the same", ms, 2. * windows * 1500 * N * K, 0);
 }
+inline void time_narrow(int what, int windows, int N, int K) {
+    NarrowProduct p(1500 * windows, N, K);
+    p.narrow();
+    double ms = milliseconds([&](int) { p.run(256, what, 132); }, 8);
+    show("enc_tiles_256_e4m3 " + std::to_string(windows) + " x 1500 x " + std::to_string(N) + " x " + std::to_string(K), ms, 2. * windows * 1500 * N * K, 0);
+}
+inline void time_sweep() {
+    Buffer<u32> memory((size_t)256 << 20, 1), found(8 * 132 * 8);
+    double ms = milliseconds([&](int) { LAUNCH(sweep, {132 * 8, 1, 1}, 256, 0, 1, Sweep{(const u8*)memory.at(), found.at(), 64 << 20}); }, 8);
+    show("sweep, 1 GiB", ms, 0, 1 << 30);
+}
 inline void time_heads(int windows) {
     Heads h(1500, 20, windows);
     for (int groups : {3, 2, 0}) {
@@ -57,6 +68,7 @@ inline void time_rank(int B, u32 want, u32 k) {
     show("rank, rows " + std::to_string(B) + ", want " + std::to_string(want), ms, 0, 4. * B * r.vocab);
 }
 inline void time_all() {
+    time_sweep();
     for (int B : {1, 8, 32, 64, 128}) {
         time_step(QKV, B, 3840, 1280);
         time_step(RESIDUAL, B, 1280, 1280);
@@ -71,5 +83,6 @@ inline void time_all() {
     time_rank(40, BEST_K, 6);
     time_rank(8, DRAW, 1);
     for (int windows : {1, 8}) { time_product(PLAIN, windows, 3840, 1280); time_product(ADDED, windows, 1280, 1280); time_product(ACTIVATED, windows, 5120, 1280); time_product(ADDED, windows, 1280, 5120); time_heads(windows); }
+    if (card().has("enc_ln_e4m3")) for (int windows : {1, 8}) { time_narrow(PLAIN, windows, 3840, 1280); time_narrow(ACTIVATED, windows, 5120, 1280); }
     for (int windows : {1, 8, 32}) { time_cross(false, windows); time_cross(true, windows); }
 }

@@ -69,14 +69,15 @@ pub fn parse_compute_type(text: &str) -> Result<String, String> {
         "int4" => "int4",
         "f16" | "float16" | "fp16" => "f16",
         "int8_float16" => "int8_float16",
+        "fp8" => "fp8",
         "bfloat16" | "int16" | "int8_bfloat16" => {
             return Err(
-                "the CPU computes in f32 (whatever the weights are stored in), int8 or int4, a GPU in f32, f16 or \
-                 int8_float16"
+                "the CPU computes in f32 (whatever the weights are stored in), int8 or int4, a GPU in f32, f16, \
+                 int8_float16 or fp8"
                     .into(),
             );
         }
-        _ => return Err("expected f32, int8, int4, f16, int8_float16 or auto".into()),
+        _ => return Err("expected f32, int8, int4, f16, int8_float16, fp8 or auto".into()),
     };
     Ok(known.to_owned())
 }

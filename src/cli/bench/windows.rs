@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::super::speed::{step_bytes, window_operations};
 use crate::batcher::{Cancel, Capacity, Inbox, WindowJob};
 use crate::engine::Engine;
 use crate::error::Result;
-use crate::model::{self, AudioState, Network, StepWindow, TextState};
+use crate::model::{self, AudioState, CardTimes, Network, StepWindow, TextState};
 use crate::options::{DecodingOptions, Gates, SuppressTokens};
 use crate::ranking::{AllowedRuns, Constraint, Query, Wanted};
 
@@ -31,6 +32,10 @@ pub(super) fn measured(engine: &Engine, mel: &[f32]) -> Result<Vec<Value>> {
         let (seconds, own) = decoded(engine, mel, count)?;
         found["decoded_per_s"] = json!(count as f64 / seconds);
         found["batcher_share"] = json!(own / seconds);
+        if found["card"].is_object() {
+            let shares = shares(&found).map(|(stage, part)| (stage.to_owned(), json!(part)));
+            found["card"]["of_the_time"] = Value::Object(shares.into_iter().collect());
+        }
         Ok(found)
     };
     counts.map(twice).collect()
@@ -55,14 +60,8 @@ fn of(network: &dyn Network, mel: &[f32], count: usize) -> Result<Value> {
         step(network, &audio, &mut texts, &allowed, &[300 + token])?;
     }
     let all_s = started.elapsed().as_secs_f64();
-    let card = network.card_times()?.map(|card| {
-        json!({
-            "encoder_s": card.encoder,
-            "projection_s": card.projection,
-            "rows_s": card.rows,
-            "ranking_s": card.ranking,
-        })
-    });
+    let card = network.card_times()?;
+    let card = card.map(|card| card_alone(network, &card, count));
     Ok(json!({
         "windows": count,
         "encoder_and_prompt_s_per_window": encoded_s / count as f64,
@@ -70,6 +69,49 @@ fn of(network: &dyn Network, mel: &[f32], count: usize) -> Result<Value> {
         "windows_per_s": count as f64 / all_s,
         "card": card,
     }))
+}
+
+/// What a card takes by itself for each stage, and what part of its own rates each reaches: products of the tensor
+/// cores', reading of the memory's.
+fn card_alone(network: &dyn Network, card: &CardTimes, count: usize) -> Value {
+    let (dims, state) = (network.dims(), network.describe().state);
+    let [encoder, projection] = window_operations(dims);
+    let [rows, ranking] = step_bytes(dims, state, count, (PROMPT + TOKENS) as f64);
+    json!({
+        "encoder_s": card.encoder,
+        "projection_s": card.projection,
+        "rows_s": card.rows,
+        "ranking_s": card.ranking,
+        "memory_bytes_per_s": card.rates.map(|rates| rates.memory),
+        "tensor_flops": card.rates.map(|rates| rates.tensor),
+        "of_rates": card.rates.map(|rates| json!({
+            "encoder": encoder / card.encoder / rates.tensor,
+            "projection": projection / card.projection / rates.tensor,
+            "rows": rows / card.rows / rates.memory,
+            "ranking": ranking / card.ranking / rates.memory,
+        })),
+    })
+}
+
+/// What part each stage has of the time that windows take together.
+fn shares(row: &Value) -> [(&'static str, f64); 5] {
+    let (card, count) = (&row["card"], number(&row["windows"]));
+    let all = count / number(&row["decoded_per_s"]);
+    let steps = TOKENS as f64;
+    let part = |name: &str, times: f64| times * number(&card[name]) / all;
+    let of_card = [
+        ("encoder", part("encoder_s", count)),
+        ("keys and values", part("projection_s", count)),
+        ("steps", part("rows_s", steps)),
+        ("logits and ranking", part("ranking_s", steps)),
+    ];
+    let rest = 1.0 - of_card.iter().map(|(_, part)| part).sum::<f64>();
+    let [a, b, c, d] = of_card;
+    [a, b, c, d, ("host and what waits", rest)]
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or(f64::NAN)
 }
 
 /// Seconds through a batcher, with all that decoding greedily takes, and those of them that were spent outside the
@@ -137,10 +179,10 @@ fn step(
     model::step(network, &mut windows).map(drop)
 }
 
-/// One line of the table, and a second one where the card's own times are known.
+/// One line of the table, and more where the card's own times are known.
 pub(super) fn line(row: &Value) -> String {
-    let ms = |value: &Value| value.as_f64().unwrap_or(f64::NAN) * 1e3;
-    let per_s = |name: &str| row[name].as_f64().unwrap_or(f64::NAN);
+    let ms = |value: &Value| number(value) * 1e3;
+    let per_s = |name: &str| number(&row[name]);
     let mut text = format!(
         "  {:>3} windows at once: {:8.1} windows/s; {:.2} ms a window for encoder and prompt, {:.3} ms a step \
          ({:.1} windows/s without the batcher, which takes {:.1} % of the time)",
@@ -153,15 +195,32 @@ pub(super) fn line(row: &Value) -> String {
     );
     let card = &row["card"];
     if card.is_object() {
+        let of_rate = |stage: &str| match card["of_rates"][stage].as_f64() {
+            Some(part) => format!(" ({:.0} %)", 100.0 * part),
+            None => String::new(),
+        };
         let host = ms(&row["step_s"]) - ms(&card["rows_s"]) - ms(&card["ranking_s"]);
         text += &format!(
-            "\n      the card alone: {:.3} ms a window in the encoder, {:.3} for keys and values; a step {:.3} ms, \
-             {:.3} of logits and ranking, host {host:.3}",
+            "\n      the card alone: {:.3} ms a window in the encoder{}, {:.3} for keys and values{}; a step {:.3} ms{}, \
+             {:.3} of logits and ranking{}, host {host:.3}",
             ms(&card["encoder_s"]),
+            of_rate("encoder"),
             ms(&card["projection_s"]),
+            of_rate("projection"),
             ms(&card["rows_s"]),
+            of_rate("rows"),
             ms(&card["ranking_s"]),
+            of_rate("ranking"),
         );
+        let shares = shares(row).map(|(stage, part)| format!("{stage} {:.0} %", 100.0 * part));
+        text += &format!("\n      of the time: {}", shares.join(", "));
+        if card["of_rates"].is_object() {
+            text += &format!(
+                "; in brackets, of what the card does at its best: {:.0} GB/s of memory, {:.0} TFLOP/s",
+                number(&card["memory_bytes_per_s"]) / 1e9,
+                number(&card["tensor_flops"]) / 1e12,
+            );
+        }
     }
     text
 }

@@ -43,7 +43,7 @@ impl Wishes<'_> {
         }
         if compute.is_integer() {
             return Some(format!(
-                "a GPU computes in f32, f16 and int8_float16; {compute} is for the CPU"
+                "a GPU computes in f32, f16, int8_float16 and fp8; {compute} is for the CPU"
             ));
         }
         if api == Api::Rocm && compute != ComputeType::F32 {

@@ -2,6 +2,8 @@
 #pragma once
 #include "tile.h"
 
+enum { BYTES_A_POSITION = 65 };   // 64 numbers of a head in bytes, and their scale, which is a byte too: of 255 parts
+
 // kv (window, positions, 2 D): keys, then values, of the windows that were encoded together; windows[z] is the place of the
 // z-th in the caches.
 struct KvLayout {
@@ -31,7 +33,9 @@ SMALL_KERNEL(128) kv_f16(ARGUMENT KvLayout p) {
     for (int i = tid; i < 64 * 4; i += 128) { int d = i / 4, c = i % 4 * 8; *(uint4*)(v + d * 32 + c) = *(const uint4*)&turned[d][c]; }
 }
 
-// In bytes: keys less their mean over the positions (softmax does not see it), a scale a dimension; values a scale a dimension.
+// In bytes: keys less their mean over the positions (softmax does not see it), and values, each with a scale a dimension and,
+// within those, a scale a position: few positions come near to what is the greatest of all. The positions' scales lie behind
+// a head's bytes.
 // Two kernels: what the numbers spread over, in KV_PARTS parts of the positions, and then the bytes.
 enum { KV_PARTS = 8 };
 DEV int kv_first(const KvLayout& p, int part) { return min(p.padded, part * ceil_div(p.padded / 64, KV_PARTS) * 64); }
@@ -75,6 +79,15 @@ SMALL_KERNEL(256) kv_spread(ARGUMENT KvLayout p) {
     kv_spreads(p, z, h, part)[what * 64 + d] = all;
 }
 DEV u32 byte_of(float f) { return (u32)__float2int_rn(f) & 255; }
+// The scale of a position of which the eight neighbouring lanes have 8 numbers each, in parts of their dimensions' greatest: the
+// next byte that is not less.
+DEV int position_scale(const float (&of)[8]) {
+    float most = 0;
+#pragma unroll
+    for (int j = 0; j < 8; ++j) most = fmaxf(most, fabsf(of[j]));
+    for (int o = 1; o < 8; o <<= 1) most = fmaxf(most, __shfl_xor_sync(~0u, most, o));
+    return max(1, min(255, __float2int_rn(most * 255.f + .5f)));
+}
 
 // A block is (part, head, window) of 256 threads.
 SMALL_KERNEL(256) kv_i8(ARGUMENT KvLayout p) {
@@ -91,12 +104,13 @@ SMALL_KERNEL(256) kv_i8(ARGUMENT KvLayout p) {
             sum += s[0]; most = fmaxf(most, s[64]); least = fminf(least, s[128]); size = fmaxf(size, s[192]);
         }
         sum /= p.positions;
-        float key = fmaxf(fmaxf(most - sum, sum - least), 1e-8f) / 127.f, value = fmaxf(size, 1e-8f) / 127.f;
+        float key = fmaxf(fmaxf(most - sum, sum - least), 1e-8f), value = fmaxf(size, 1e-8f);
         mean[tid] = sum; per_key[tid] = 1.f / key; per_value[tid] = 1.f / value;
-        if (part == 0) { p.key_scale[(long long)window * p.D + h * 64 + tid] = key; p.value_scale[(long long)window * p.D + h * 64 + tid] = value; }
+        if (part == 0) { p.key_scale[(long long)window * p.D + h * 64 + tid] = key / 127.f; p.value_scale[(long long)window * p.D + h * 64 + tid] = value / (127.f * 255.f); }
     }
     __syncthreads();
-    long long at = window * p.window_bytes + (long long)h * p.padded * 64;
+    long long at = window * p.window_bytes + (long long)h * p.padded * BYTES_A_POSITION;
+    u8 *key_scales = p.keys + at + p.padded * 64, *value_scales = p.values + at + p.padded * 64;
     for (int first = kv_first(p, part), last = kv_first(p, part + 1); first < last; first += 64) {
         for (int r = tid / 8; r < 64; r += 32) {
             int position = first + r;
@@ -104,11 +118,20 @@ SMALL_KERNEL(256) kv_i8(ARGUMENT KvLayout p) {
             uint4 a = make_uint4(0, 0, 0, 0), b = a;
             if (there) { a = *(const uint4*)(from + (long long)position * 2 * p.D); b = *(const uint4*)(from + (long long)position * 2 * p.D + p.D); }
             const h16 *k = (const h16*)&a, *v = (const h16*)&b;
+            float key[8], value[8];
+#pragma unroll
+            for (int j = 0; j < 8; ++j) {
+                key[j] = there ? (to_float(k[j]) - mean[c + j]) * per_key[c + j] : 0.f;
+                value[j] = there ? to_float(v[j]) * per_value[c + j] : 0.f;
+            }
+            int of_keys = position_scale(key), of_values = position_scale(value);
+            if (c == 0) { key_scales[position] = (u8)of_keys; value_scales[position] = (u8)of_values; }
+            float per_k = 127.f * 255.f / of_keys, per_v = 127.f * 255.f / of_values;
             u32 w[2] = {0, 0};
 #pragma unroll
             for (int j = 0; j < 8; ++j) {
-                w[j / 4] |= (there ? byte_of((to_float(k[j]) - mean[c + j]) * per_key[c + j]) : 0u) << (8 * (j & 3));
-                turned[c + j][r] = there ? (u8)byte_of(to_float(v[j]) * per_value[c + j]) : 0;
+                w[j / 4] |= byte_of(key[j] * per_k) << (8 * (j & 3));
+                turned[c + j][r] = (u8)byte_of(value[j] * per_v);
             }
             *(uint2*)(p.keys + at + (long long)position * 64 + c) = make_uint2(w[0], w[1]);
         }

@@ -1,8 +1,10 @@
 // Cross-attention of a window's rows (at most 8, next to each other) to its audio, and the caches that it reads. A window's
 // cache is read once for all its rows: they are the rows of the tensor cores' tile.
 // Keys (head, positions, 64); values transposed in blocks of positions, (head, block, 64, block's positions), so that every
-// load is 16 bytes wide. Half floats in blocks of 32 positions, or bytes in blocks of 64 with a scale a head and dimension.
+// load is 16 bytes wide. Half floats in blocks of 32 positions, or bytes in blocks of 64 with a scale a head and dimension and a
+// scale a head and position (see caches.cu).
 #pragma once
+#include "caches.cu"
 #include "step.h"
 
 struct CrossAttn {
@@ -18,18 +20,19 @@ struct CrossAttn {
 
 template <bool BYTES> struct Cross {
     static const int BLOCK = BYTES ? 64 : 32, TILES = BLOCK / 8, SIZE = BYTES ? 1 : 2;
+    static constexpr float SCORE = BYTES ? SCORE_SCALE / 255.f : SCORE_SCALE;
     const CrossAttn& p;
     Group group;
     int h, warp, g, t;     // g: row of the tile, t: quarter of its columns
     const u8 *keys, *values;
-    uint4 k[8], v[8];
+    uint4 k[8], v[8], key_scales, value_scales;   // scales: of a lane's 16 positions
     u32 q[8];
     float o[8][4], max, sum;
 
     METHOD Cross(const CrossAttn& p, const Group& group) : p(p), group(group), max(LOWEST), sum(0) {
         int lane = threadIdx.x & 31;
         h = blockIdx.y; warp = threadIdx.x / 32; g = lane / 4; t = lane & 3;
-        long long at = group.window * p.window_bytes + (long long)h * p.padded * 64 * SIZE;
+        long long at = group.window * p.window_bytes + (long long)h * p.padded * (BYTES ? BYTES_A_POSITION : 128);
         keys = p.keys + at; values = p.values + at;
 #pragma unroll
         for (int d = 0; d < 8; ++d) o[d][0] = o[d][1] = o[d][2] = o[d][3] = 0;
@@ -43,10 +46,12 @@ template <bool BYTES> struct Cross {
             if (BYTES) k[j] = load_once(a);
             else { k[2 * j % 8] = load_once(a); k[(2 * j + 1) % 8] = load_once(a + 64); }
         }
+        if (BYTES) key_scales = load_once(keys + p.padded * 64 + block * 64 + t * 16);
     }
     METHOD void load_values(int block) {
 #pragma unroll
         for (int d = 0; d < 8; ++d) v[d] = load_once(values + (long long)block * 64 * BLOCK * SIZE + (8 * d + g) * 64 + t * 16);
+        if (BYTES) value_scales = load_once(values + p.padded * 64 + block * 64 + t * 16);
     }
     METHOD void load_query() {
 #pragma unroll
@@ -77,25 +82,39 @@ template <bool BYTES> struct Cross {
             }
         }
 #pragma unroll
-        for (int j = 0; j < TILES; ++j)
+        for (int j = 0; j < TILES; j += 2) {
+            u32 scale[2] = {0, 0};
+            if (BYTES) widen_unsigned(((const u32*)&key_scales)[j / 2 % 4], scale[0], scale[1]);
 #pragma unroll
-            for (int i = 0; i < 2; ++i) {
+            for (int i = 0; i < 4; ++i) {
                 int key = block * BLOCK + (BLOCK / 4) * t + 2 * j + i;
-                s[j][i] = key < group.positions ? s[j][i] * SCORE_SCALE : LOWEST;
+                float& v = s[j + i / 2][i & 1];
+                if (BYTES) v *= i & 1 ? high(scale[i / 2]) : low(scale[i / 2]);
+                v = key < group.positions ? v : LOWEST;
             }
+        }
     }
-    // Scores become probabilities, relative to the greatest score so far.
+    // Scores become probabilities, relative to the greatest score so far. They are still without SCORE, a power of two's.
     METHOD void softmax(float (&s)[TILES][4], u32 (&probability)[TILES]) {
         float top = LOWEST, own = 0;
 #pragma unroll
         for (int j = 0; j < TILES; ++j) top = fmaxf(top, fmaxf(s[j][0], s[j][1]));
         top = fmaxf(top, __shfl_xor_sync(~0u, top, 1)); top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
-        float now = fmaxf(max, top), fade = fast_exp2(max - now);
+        float now = fmaxf(max, top), fade = fast_exp2((max - now) * SCORE), shift = -now * SCORE;
         max = now;
 #pragma unroll
         for (int j = 0; j < TILES; ++j) {
-            float a = fast_exp2(s[j][0] - max), b = fast_exp2(s[j][1] - max);
-            own += a + b; probability[j] = pack(a, b);
+            float a = fast_exp2(fmaf(s[j][0], SCORE, shift)), b = fast_exp2(fmaf(s[j][1], SCORE, shift));
+            own += a + b;
+            probability[j] = pack(a, b);
+        }
+        if (BYTES) {
+#pragma unroll
+            for (int j = 0; j < TILES; j += 2) {
+                u32 first, second;
+                widen_unsigned(((const u32*)&value_scales)[j / 2 % 4], first, second);
+                probability[j] = times(probability[j], first); probability[j + 1] = times(probability[j + 1], second);
+            }
         }
         sum = sum * fade + own;
 #pragma unroll
@@ -144,7 +163,7 @@ template <bool BYTES> DEV void cross_attn(const CrossAttn& p) {
         if (block + 4 < end) c.load_values(block + 4);
     }
     c.sum += __shfl_xor_sync(~0u, c.sum, 1); c.sum += __shfl_xor_sync(~0u, c.sum, 2);
-    if (c.t == 0) { max[c.warp][c.g] = c.max; sum[c.warp][c.g] = c.sum; }
+    if (c.t == 0) { max[c.warp][c.g] = c.max * C::SCORE; sum[c.warp][c.g] = c.sum; }
 #pragma unroll
     for (int d = 0; d < 8; ++d) { o[c.warp][c.g][8 * d + 2 * c.t] = c.o[d][0]; o[c.warp][c.g][8 * d + 2 * c.t + 1] = c.o[d][1]; }
     __syncthreads();
@@ -160,7 +179,7 @@ template <bool BYTES> DEV void cross_attn(const CrossAttn& p) {
     }
 }
 SMALL_KERNEL(128) cross_f16(ARGUMENT CrossAttn p) { cross_attn<false>(p); }
-SMALL_KERNEL(128) cross_i8(ARGUMENT CrossAttn p) { cross_attn<true>(p); }
+CROWDED_KERNEL(128, 3) cross_i8(ARGUMENT CrossAttn p) { cross_attn<true>(p); }
 
 // Adds up a head's parts, at most 12, always in the same order. A block is (head, group). A kernel of its own, because the
 // next one's blocks would all read the same parts at once, and a counter in this one's takes longer.
@@ -197,7 +216,8 @@ SMALL_KERNEL(128) cross_weights(ARGUMENT CrossWeights p) {
     int h = p.heads[blockIdx.x], tid = threadIdx.x;
     let_next_start();
     wait_before();
-    const u8* keys = p.keys + group.window * p.window_bytes + (long long)h * p.padded * (p.bytes ? 64 : 128);
+    const u8* keys = p.keys + group.window * p.window_bytes + (long long)h * p.padded * (p.bytes ? BYTES_A_POSITION : 128);
+    const u8* scales = keys + p.padded * 64;
     for (int r = 0; r < group.rows; ++r) {
         float* out = p.out + ((long long)(group.first + r) * p.watched + p.first + blockIdx.x) * p.wide;
         float top = LOWEST, sum = 0;
@@ -209,6 +229,7 @@ SMALL_KERNEL(128) cross_weights(ARGUMENT CrossWeights p) {
         for (int k = tid; k < group.positions; k += 128) {
             float s = 0;
             for (int d = 0; d < 64; ++d) s += q[d] * (p.bytes ? (float)(signed char)keys[k * 64 + d] : to_float(((const h16*)keys)[k * 64 + d]));
+            if (p.bytes) s *= scales[k] / 255.f;
             out[k] = s; top = fmaxf(top, s);
         }
         top = warp_max(top);

@@ -72,15 +72,14 @@ SMALL_KERNEL(128) dec_ln(ARGUMENT DecNorm p) {
 
 // y[b][n] = what(sum_k x[b][k] W[n][k] + bias[n]) for up to 8 rows b. A block takes tiles of 16 outputs; its 8 warps share K.
 // Weights stream through a ring of chunks of CHUNK columns, of which the first are asked for before the kernel in front has
-// ended. The rows stream beside them, or stay in shared memory, with or without a LayerNorm on the way.
-enum { STREAMED = 0, NORMED = 1, KEPT = 2 };
+// ended. The rows stream beside them, or stay in shared memory behind their LayerNorm.
+enum { STREAMED = 0, NORMED = 1 };
 template <int CHUNK, int STAGES, int FROM> struct Small {
-    static const int ROWS = 8, PITCH = CHUNK * 2 + 16, W = 16 * PITCH, X = FROM == STREAMED ? ROWS * PITCH : 0;
-    static const int STAGE = W + X, SUMS = 8 * ROWS * 17 * 4;
+    static const int ROWS = 8, PITCH = CHUNK * 2 + 16, W = 16 * PITCH;
     const StepGemm& p;
     u8* raw; u8* kept; float* sums; float* norm;   // norm: gamma, then beta
     u32 ring, pitch;                               // pitch: bytes from row to row, streamed or kept
-    int tid, warp, lane, chunks, mine, total;
+    int tid, warp, lane, chunks, mine, total, stage;
 
     METHOD Small(const StepGemm& p, u8* raw) : p(p), raw(raw) {
         tid = threadIdx.x; warp = tid / 32; lane = tid & 31;
@@ -89,16 +88,19 @@ template <int CHUNK, int STAGES, int FROM> struct Small {
         mine = (int)blockIdx.x < tiles ? ceil_div(tiles - blockIdx.x, gridDim.x) : 0;
         total = mine * chunks;
         ring = shared_address(raw);
-        sums = (float*)(raw + STAGES * STAGE);
-        kept = raw + STAGES * STAGE + SUMS;
+        stage = W + (FROM == STREAMED ? p.B * PITCH : 0);
+        int used = min(STAGES, ceil_div(tiles, gridDim.x) * chunks);
+        sums = (float*)(raw + used * stage);
+        kept = (u8*)(sums + 8 * p.B * 17);
         pitch = FROM == STREAMED ? PITCH : p.K * 2 + 16;
-        norm = (float*)(kept + ROWS * pitch);
+        // The last stage of a ring that is used whole is free until the rows are normed.
+        norm = (float*)(used == STAGES ? raw + (STAGES - 1) * stage : kept + p.B * pitch);
     }
     METHOD int tile_of(int k) const { return blockIdx.x + k * gridDim.x; }
     // Pieces of 16 bytes: 128 of them are 16 rows of a packed tile.
     METHOD void load_weights(int i) {
         int tile = tile_of(i / chunks), block = i % chunks * (CHUNK / 64);
-        u32 to = ring + i % STAGES * STAGE;
+        u32 to = ring + i % STAGES * stage;
         const h16* from = p.weights + ((long long)(tile / 4) * (p.K / 64) + block) * 4096 + tile % 4 * 1024;
         for (int j = tid; j < CHUNK * 2; j += 256) {
             int k = j / 128, r = j % 128 / 8, c = j % 8;
@@ -107,25 +109,10 @@ template <int CHUNK, int STAGES, int FROM> struct Small {
     }
     METHOD void load_rows(int i) {
         int first = i % chunks * CHUNK;
-        u32 to = ring + i % STAGES * STAGE + W;
+        u32 to = ring + i % STAGES * stage + W;
         for (int j = tid; j < ROWS * (CHUNK / 8); j += 256) {
             int r = j / (CHUNK / 8), c = j % (CHUNK / 8);
             if (r < p.B) copy16(to + r * PITCH + c * 16, p.x + (long long)r * p.K + first + c * 8);
-        }
-    }
-    METHOD void keep_rows() {
-        for (int j = tid; j < p.B * (p.K / 8); j += 256) {
-            int r = j / (p.K / 8), c = j % (p.K / 8);
-            copy16(shared_address(kept) + r * pitch + c * 16, p.x + (long long)r * p.K + c * 8);
-        }
-    }
-    // Rows that do not exist are zeros, in every stage or once.
-    METHOD void clear_rows() {
-        int missing = ROWS - p.B, wide = (FROM == STREAMED ? CHUNK : p.K) / 8, copies = FROM == STREAMED ? STAGES : 1;
-        for (int j = tid; j < missing * copies * wide; j += 256) {
-            int r = p.B + j / wide % missing, k = j / wide / missing;
-            u8* at = FROM == STREAMED ? raw + k * STAGE + W : kept;
-            *(uint4*)(at + r * pitch + j % wide * 16) = make_uint4(0, 0, 0, 0);
         }
     }
     METHOD void load_norm() {
@@ -133,25 +120,20 @@ template <int CHUNK, int STAGES, int FROM> struct Small {
         for (int j = tid; j < p.K / 4; j += 256) { copy16(to + j * 16, p.gamma + j * 4); copy16(to + p.K * 4 + j * 16, p.beta + j * 4); }
         copy_commit();
     }
-    // Sum over the block; `place` is a row of 8 numbers of its own.
-    METHOD float block_sum(float v, float* place) {
-        v = warp_sum(v);
-        if (lane == 0) place[warp] = v;
-        __syncthreads();
-        float s = 0;
-        for (int w = 0; w < 8; ++w) s += place[w];
-        return s;
-    }
-    // One row: the whole block takes its LayerNorm.
-    METHOD void norm_one() {
+    // One row: the whole block takes its LayerNorm, in one meeting: the spread is that about 0, less the mean's.
+    METHOD void norm_one(int row) {
+        const float* x = p.stream + (long long)row * p.K;
         float v[5], s = 0, q = 0;
 #pragma unroll
-        for (int i = 0; i < 5; ++i) { int c = tid + i * 256; v[i] = c < p.K ? p.stream[c] : 0.f; s += v[i]; }
-        float mean = block_sum(s, sums) / p.K;
-#pragma unroll
-        for (int i = 0; i < 5; ++i) { float d = tid + i * 256 < p.K ? v[i] - mean : 0.f; q += d * d; }
+        for (int i = 0; i < 5; ++i) { int c = tid + i * 256; v[i] = c < p.K ? x[c] : 0.f; s += v[i]; q += v[i] * v[i]; }
+        s = warp_sum(s); q = warp_sum(q);
+        if (lane == 0) { sums[warp] = s; sums[8 + warp] = q; }
         copy_wait<STAGES - 1>();   // before a barrier: then everybody's part of gamma and beta is there
-        float spread = rsqrtf(block_sum(q, sums + 8) / p.K + 1e-5f);
+        __syncthreads();
+        s = q = 0;
+#pragma unroll
+        for (int w = 0; w < 8; ++w) { s += sums[w]; q += sums[8 + w]; }
+        float mean = s / p.K, spread = rsqrtf(fmaxf(q / p.K - mean * mean, 0.f) + 1e-5f);
 #pragma unroll
         for (int i = 0; i < 5; ++i) {
             int c = tid + i * 256;
@@ -159,13 +141,13 @@ template <int CHUNK, int STAGES, int FROM> struct Small {
         }
     }
     // Several rows: a warp each.
-    METHOD void norm_rows() {
+    METHOD void norm_rows(int row) {
         float v[40], s = 0, q = 0;
         int n = p.K / 128;
         bool there = warp < p.B;
 #pragma unroll
         for (int i = 0; i < 10; ++i) {
-            float4 a = there && i < n ? *(const float4*)(p.stream + (long long)warp * p.K + i * 128 + lane * 4) : make_float4(0, 0, 0, 0);
+            float4 a = there && i < n ? *(const float4*)(p.stream + (long long)row * p.K + i * 128 + lane * 4) : make_float4(0, 0, 0, 0);
             v[4 * i] = a.x; v[4 * i + 1] = a.y; v[4 * i + 2] = a.z; v[4 * i + 3] = a.w;
             s += (a.x + a.y) + (a.z + a.w);
         }
@@ -186,10 +168,10 @@ template <int CHUNK, int STAGES, int FROM> struct Small {
         }
     }
     METHOD void multiply(int i, float (&acc)[4]) {
-        u32 stage = ring + i % STAGES * STAGE;
-        u32 x = FROM == STREAMED ? stage + W : shared_address(kept) + i % chunks * CHUNK * 2;
+        u32 at = ring + i % STAGES * stage;
+        u32 x = FROM == STREAMED ? at + W : shared_address(kept) + i % chunks * CHUNK * 2;
         u32 own = warp * (CHUNK / 4);   // bytes: a warp's share of the columns
-        u32 aw = stage + (lane & 15) * PITCH + own + (lane >> 4) * 16, ax = x + (lane & 7) * pitch + own + (lane >> 3 & 1) * 16;
+        u32 aw = at + (lane & 15) * PITCH + own + (lane >> 4) * 16, ax = x + min(lane & 7, p.B - 1) * pitch + own + (lane >> 3 & 1) * 16;
 #pragma unroll
         for (int k = 0; k < CHUNK / 128; ++k) {
             u32 a[4], b[2];
@@ -200,14 +182,16 @@ template <int CHUNK, int STAGES, int FROM> struct Small {
     }
     // The warps' parts of a tile meet; they are added up always in the same order.
     METHOD void hand_in(float (&acc)[4]) {
-        float* r = sums + (warp * ROWS + (lane & 3) * 2) * 17 + lane / 4;
-        r[0] = acc[0]; r[17] = acc[1]; r[8] = acc[2]; r[25] = acc[3];
+        int b = (lane & 3) * 2;
+        float* r = sums + (warp * p.B + b) * 17 + lane / 4;
+        if (b < p.B) { r[0] = acc[0]; r[8] = acc[2]; }
+        if (b + 1 < p.B) { r[17] = acc[1]; r[25] = acc[3]; }
         acc[0] = acc[1] = acc[2] = acc[3] = 0;
     }
     METHOD float add_up(int b, int m) const {
         float v = 0;
 #pragma unroll
-        for (int w = 0; w < 8; ++w) v += sums[(w * ROWS + b) * 17 + m];
+        for (int w = 0; w < 8; ++w) v += sums[(w * p.B + b) * 17 + m];
         return v;
     }
 };
@@ -230,15 +214,15 @@ template <int CHUNK, int STAGES, int FROM, int WHAT> DEV void small_gemm(const S
         if (WHAT == RESIDUAL && owner && n < p.N) old = p.out32[(long long)b * p.N + n];
     };
     if (WHAT == QKV && owner) store = p.rows[b].store;
-    s.clear_rows();
+    int row = p.B > 1 ? min(s.warp, p.B - 1) : 0;   // whose LayerNorm is this warp's
+    if (FROM == NORMED && p.pick) row = max(p.pick[row].row, 0);
     wait_before();
     if (FROM == STREAMED) {
 #pragma unroll
         for (int i = 0; i < STAGES - 1; ++i) { if (i < s.total) s.load_rows(i); copy_commit(); }
     }
-    if (FROM == KEPT) { s.keep_rows(); copy_commit(); copy_wait<0>(); }
     if (s.mine) early(0);
-    if (FROM == NORMED) { if (p.B == 1) s.norm_one(); else s.norm_rows(); }
+    if (FROM == NORMED) { if (p.B == 1) s.norm_one(row); else s.norm_rows(row); }
     float acc[4] = {0, 0, 0, 0};
     for (int i = 0; i < s.total; ++i) {
         copy_wait<STAGES - 2>();
@@ -254,19 +238,24 @@ template <int CHUNK, int STAGES, int FROM, int WHAT> DEV void small_gemm(const S
         if (k + 1 < s.mine) early(k + 1);
     }
 }
-// The ring is as deep as the chip's shared memory allows: 99 kB a block on some, 227 kB on others.
+// The ring is as deep as the chip's shared memory allows: 99 kB a block on some, 227 kB on others. A deeper one than four stages
+// is slower: what it asks for early is in the way of what the kernel in front still waits for.
 #if __CUDA_ARCH__ == 900 || __CUDA_ARCH__ == 1000
 #define SMALL_STAGES 4
 #else
 #define SMALL_STAGES 3
 #endif
-#define SMALL_GEMM(name, CHUNK, FROM, WHAT) SMALL_KERNEL(256) name(ARGUMENT StepGemm p) { small_gemm<CHUNK, SMALL_STAGES, FROM, WHAT>(p); }
+#define SMALL_GEMM(name, CHUNK, STAGES, FROM, WHAT) SMALL_KERNEL(256) name(ARGUMENT StepGemm p) { small_gemm<CHUNK, STAGES, FROM, WHAT>(p); }
 #define SMALL_GEMMS(CHUNK) \
-    SMALL_GEMM(small_##CHUNK##_qkv, CHUNK, NORMED, QKV) \
-    SMALL_GEMM(small_##CHUNK##_half, CHUNK, NORMED, HALF) \
-    SMALL_GEMM(small_##CHUNK##_gelu, CHUNK, NORMED, GELU) \
-    SMALL_GEMM(small_##CHUNK##_residual, CHUNK, STREAMED, RESIDUAL) \
-    SMALL_GEMM(small_##CHUNK##_logits, CHUNK, KEPT, LOGITS)
+    SMALL_GEMM(small_##CHUNK##_qkv, CHUNK, SMALL_STAGES, NORMED, QKV) \
+    SMALL_GEMM(small_##CHUNK##_half, CHUNK, SMALL_STAGES, NORMED, HALF) \
+    SMALL_GEMM(small_##CHUNK##_gelu, CHUNK, SMALL_STAGES, NORMED, GELU) \
+    SMALL_GEMM(small_##CHUNK##_residual, CHUNK, SMALL_STAGES, STREAMED, RESIDUAL) \
+    SMALL_GEMM(small_##CHUNK##_logits, CHUNK, SMALL_STAGES, NORMED, LOGITS)
 SMALL_GEMMS(384)
 SMALL_GEMMS(512)
 SMALL_GEMMS(640)
+// Longer chunks, of which a block has few, where there is room for them.
+#if __CUDA_ARCH__ == 900
+SMALL_GEMM(small_1280_residual, 1280, 3, STREAMED, RESIDUAL)
+#endif

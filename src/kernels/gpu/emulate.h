@@ -37,6 +37,7 @@ inline float4 make_float4(float a, float b, float c, float d) { return {a, b, c,
 #define DYNAMIC(name) u8* name = emu_self().block->shared
 #define KERNEL(threads) static void
 #define SMALL_KERNEL(threads) static void
+#define CROWDED_KERNEL(threads, blocks) static void
 #define ARGUMENT const
 // The richest chip: what others lack is tested by its own names.
 #define __CUDA_ARCH__ 900
@@ -203,6 +204,11 @@ inline void widen(u32 bytes, u32& a, u32& b) {
     auto byte = [&](int i) { return (float)(signed char)(bytes >> (8 * i)); };
     a = pack(byte(0), byte(1)); b = pack(byte(2), byte(3));
 }
+inline void widen_unsigned(u32 bytes, u32& a, u32& b) {
+    auto byte = [&](int i) { return (float)(u8)(bytes >> (8 * i)); };
+    a = pack(byte(0), byte(1)); b = pack(byte(2), byte(3));
+}
+inline u32 times(u32 a, u32 b) { return pack(to_float((h16)a) * to_float((h16)b), to_float((h16)(a >> 16)) * to_float((h16)(b >> 16))); }
 inline uint4 load_once(const void* p) { if ((u64)p % 16) die("a load of 16 bytes is not aligned"); uint4 v; memcpy(&v, p, 16); return v; }
 inline float load_fresh(const float* p) { return *p; }
 inline void prefetch(const void*) {}
@@ -327,41 +333,61 @@ template <int N> void give_registers() {}
 inline void wgmma_fence() {}
 inline void wgmma_commit() {}
 template <int LEFT> void wgmma_wait() {}
+inline float emu_e4m3(u8 b) {
+    int e = b >> 3 & 15, m = b & 7;
+    float v = e == 0 ? ldexpf((float)m, -9) : (b & 127) == 127 ? NAN : ldexpf((float)(m + 8), e - 10);
+    return b & 128 ? -v : v;
+}
+inline u8 emu_to_e4m3(float f) {
+    u8 sign = f < 0 ? 128 : 0;
+    float size = fminf(fabsf(f), 448.f);
+    if (f != f) return 127;
+    if (size < ldexpf(1, -6)) return sign | (u8)nearbyintf(size * 512.f);
+    int e;
+    frexpf(size, &e);
+    float m = nearbyintf(ldexpf(size, 4 - e));   // 8 to 16
+    if (m == 16) { m = 8; ++e; }
+    return sign | (u8)((e + 6) << 3 | ((int)m - 8));
+}
+inline h16 pack_e4m3(float low, float high) { return (h16)(emu_to_e4m3(low) | emu_to_e4m3(high) << 8); }
 inline float emu_shared_half(u32 a) { h16 h; memcpy(&h, emu_at(emu_swizzle(a), 2), 2); return to_float(h); }
 inline u32 emu_tile_start(u64 descriptor) { return (u32)(descriptor & 0x3fff) << 4; }
 // Where a warpgroup keeps its matrices as numbers.
 inline float* emu_matrix(std::vector<float>& all, int numbers) {
     EmuThread& t = emu_self();
-    if (all.size() < 8 * 16 * 4096) all.resize(8 * 16 * 4096);
+    if (all.size() < 8 * 16 * 8192) all.resize(8 * 16 * 8192);
     return all.data() + ((t.block - emu().blocks.data()) * 8 + t.index / 128) * (size_t)numbers;
 }
-// Rows of 128 bytes along the outer dimension: number (row, k).
-inline void emu_fill(float* to, u64 descriptor, int rows) {
-    for (int i = emu_self().index & 127; i < rows * 16; i += 128) {
-        int r = i / 16, k = i % 16;
-        to[i] = emu_shared_half(emu_tile_start(descriptor) + r / 8 * 1024 + r % 8 * 128 + k * 2);
+// Rows of 128 bytes along the outer dimension: number (row, k). Of eight-bit floats a product takes 32.
+template <int DEEP> void emu_fill(float* to, u64 descriptor, int rows) {
+    for (int i = emu_self().index & 127; i < rows * DEEP; i += 128) {
+        int r = i / DEEP, k = i % DEEP;
+        u32 row = emu_tile_start(descriptor) + r / 8 * 1024 + r % 8 * 128;
+        to[i] = DEEP == 16 ? emu_shared_half(row + k * 2) : emu_e4m3(*emu_at(emu_swizzle(row + k), 1));
     }
 }
-template <int N> void emu_product(float (&d)[N], const float* a, const float* b, int add) {
+template <int DEEP, int N> void emu_product(float (&d)[N], const float* a, const float* b, int add) {
     int t = emu_self().index & 127, warp = t / 32, l = t & 31;
     for (int j = 0; j < N / 4; ++j) for (int i = 0; i < 4; ++i) {
         int row = warp * 16 + l / 4 + (i >> 1) * 8, n = j * 8 + (l & 3) * 2 + (i & 1);
         float s = add ? d[4 * j + i] : 0.f;
-        for (int k = 0; k < 16; ++k) s += a[row * 16 + k] * b[n * 16 + k];
+        for (int k = 0; k < DEEP; ++k) s += a[row * DEEP + k] * b[n * DEEP + k];
         d[4 * j + i] = s;
     }
     emu_meet_group();
 }
-template <int N> void wgmma(float (&d)[N], u64 a, u64 b, int add) {
-    float *ma = emu_matrix(emu().a, 1024), *mb = emu_matrix(emu().b, 4096);
-    emu_fill(ma, a, 64);
-    emu_fill(mb, b, N * 2);
+template <int DEEP, int N> void emu_wgmma(float (&d)[N], u64 a, u64 b, int add) {
+    float *ma = emu_matrix(emu().a, 2048), *mb = emu_matrix(emu().b, 8192);
+    emu_fill<DEEP>(ma, a, 64);
+    emu_fill<DEEP>(mb, b, N * 2);
     emu_meet_group();
-    emu_product(d, ma, mb, add);
+    emu_product<DEEP>(d, ma, mb, add);
 }
+template <int N> void wgmma(float (&d)[N], u64 a, u64 b, int add) { emu_wgmma<16>(d, a, b, add); }
+template <int N> void wgmma_e4m3(float (&d)[N], u64 a, u64 b, int add) { emu_wgmma<32>(d, a, b, add); }
 // The first operand in registers; the second's rows lie along K.
 inline void wgmma_registers(float (&d)[32], u32 a0, u32 a1, u32 a2, u32 a3, u64 b, int add) {
-    float *ma = emu_matrix(emu().a, 1024), *mb = emu_matrix(emu().b, 4096);
+    float *ma = emu_matrix(emu().a, 2048), *mb = emu_matrix(emu().b, 8192);
     int t = emu_self().index & 127, l = t & 31;
     u32 v[4] = {a0, a1, a2, a3};
     for (int i = 0; i < 8; ++i) {
@@ -370,5 +396,5 @@ inline void wgmma_registers(float (&d)[32], u32 a0, u32 a1, u32 a2, u32 a3, u64 
     }
     for (int i = t; i < 64 * 16; i += 128) { int n = i / 16, k = i % 16; mb[i] = emu_shared_half(emu_tile_start(b) + k * 128 + n * 2); }
     emu_meet_group();
-    emu_product(d, ma, mb, add);
+    emu_product<16>(d, ma, mb, add);
 }

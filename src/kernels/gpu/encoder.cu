@@ -37,16 +37,13 @@ SMALL_KERNEL(256) add_positions(ARGUMENT Positions p) {
 }
 
 // LayerNorm of rows, a warp each, 8 rows a block; D is a multiple of 128 up to 1280.
-struct EncNorm { const h16* x; const float *gamma, *beta; h16* y; int rows, D; };
-SMALL_KERNEL(256) enc_ln(ARGUMENT EncNorm p) {
-    int row = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x & 31, n = p.D / 128;
-    let_next_start();
-    wait_before();
-    if (row >= p.rows) return;
+struct EncNorm { const h16* x; const float *gamma, *beta; h16* y; float* scales; int rows, D; };   // scales: where y is bytes
+// Four neighbouring numbers of every 128 are a lane's.
+DEV void norm_row(const EncNorm& p, int row, float (&v)[40]) {
+    int lane = threadIdx.x & 31, n = p.D / 128;
     const h16* x = p.x + (long long)row * p.D + lane * 4;
-    h16* y = p.y + (long long)row * p.D + lane * 4;
     uint2 raw[10];
-    float v[40], sum = 0, squares = 0;
+    float sum = 0, squares = 0;
 #pragma unroll
     for (int i = 0; i < 10; ++i) raw[i] = i < n ? *(const uint2*)(x + i * 128) : make_uint2(0, 0);
 #pragma unroll
@@ -61,10 +58,20 @@ SMALL_KERNEL(256) enc_ln(ARGUMENT EncNorm p) {
 #pragma unroll
     for (int i = 0; i < 10; ++i) if (i < n) {
         float4 g = *(const float4*)(p.gamma + i * 128 + lane * 4), b = *(const float4*)(p.beta + i * 128 + lane * 4);
-        u32 first = pack((v[4 * i] - mean) * spread * g.x + b.x, (v[4 * i + 1] - mean) * spread * g.y + b.y);
-        u32 second = pack((v[4 * i + 2] - mean) * spread * g.z + b.z, (v[4 * i + 3] - mean) * spread * g.w + b.w);
-        *(uint2*)(y + i * 128) = make_uint2(first, second);
+        v[4 * i] = (v[4 * i] - mean) * spread * g.x + b.x; v[4 * i + 1] = (v[4 * i + 1] - mean) * spread * g.y + b.y;
+        v[4 * i + 2] = (v[4 * i + 2] - mean) * spread * g.z + b.z; v[4 * i + 3] = (v[4 * i + 3] - mean) * spread * g.w + b.w;
     }
+}
+SMALL_KERNEL(256) enc_ln(ARGUMENT EncNorm p) {
+    int row = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x & 31, n = p.D / 128;
+    let_next_start();
+    wait_before();
+    if (row >= p.rows) return;
+    float v[40];
+    norm_row(p, row, v);
+    h16* y = p.y + (long long)row * p.D + lane * 4;
+#pragma unroll
+    for (int i = 0; i < 10; ++i) if (i < n) *(uint2*)(y + i * 128) = make_uint2(pack(v[4 * i], v[4 * i + 1]), pack(v[4 * i + 2], v[4 * i + 3]));
 }
 
 // Attention of all positions of a window to all of them: qkv (windows, positions, 3 D) -> out (windows, positions, D). Flash:

@@ -10,6 +10,7 @@
 #include "rank.cu"
 #if __CUDA_ARCH__ == 900
 #include "hopper/encoder.cu"
+#include "hopper/narrow.cu"
 #include "hopper/attention.cu"
 #include "hopper/step.cu"
 #endif

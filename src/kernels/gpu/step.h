@@ -32,7 +32,8 @@ enum { HALF = 0, GELU = 1, RESIDUAL = 2, QKV = 3, LOGITS = 4 };
 struct StepGemm {
     const h16* weights; const float* bias;
     const h16* x;                                                      // rows of K numbers
-    const float* stream; const float* gamma; const float* beta;       // or the residual stream, still without its LayerNorm
+    const float* stream; const float* gamma; const float* beta;       // or the residual stream, still without its LayerNorm,
+    const Ask* pick;                                                   // of the rows that are asked about, null: of all
     h16* out; float* out32;
     h16 *keys, *values; const Row* rows;                               // QKV: this layer's text cache
     int N, K, B, D;

@@ -19,6 +19,8 @@ typedef unsigned char u8;
 #define KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads, 1)
 // Several blocks of it share a multiprocessor.
 #define SMALL_KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
+// As many of its blocks are to fit one.
+#define CROWDED_KERNEL(threads, blocks) extern "C" __global__ void __launch_bounds__(threads, blocks)
 #define ARGUMENT const __grid_constant__
 
 DEV u32 pack(float low, float high) { u32 r; asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low)); return r; }
@@ -67,6 +69,15 @@ DEV void widen(u32 bytes, u32& a, u32& b) {
     asm("sub.rn.f16x2 %0, %0, %1;" : "+r"(a) : "r"(0x64806480u));
     asm("sub.rn.f16x2 %0, %0, %1;" : "+r"(b) : "r"(0x64806480u));
 }
+
+// Four bytes become two pairs of half floats, 0 to 255.
+DEV void widen_unsigned(u32 bytes, u32& a, u32& b) {
+    asm("prmt.b32 %0, %1, %2, 0x5150;" : "=r"(a) : "r"(bytes), "r"(0x64646464u));
+    asm("prmt.b32 %0, %1, %2, 0x5352;" : "=r"(b) : "r"(bytes), "r"(0x64646464u));
+    asm("sub.rn.f16x2 %0, %0, %1;" : "+r"(a) : "r"(0x64006400u));
+    asm("sub.rn.f16x2 %0, %0, %1;" : "+r"(b) : "r"(0x64006400u));
+}
+DEV u32 times(u32 a, u32 b) { u32 r; asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(r) : "r"(a), "r"(b)); return r; }
 
 // Programmatic dependent launch (from sm_90 on): every block of every kernel waits for the kernel in front, whatever it
 // did before; else the order of the chain would break two kernels on.

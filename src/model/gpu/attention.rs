@@ -41,7 +41,7 @@ impl CardAttention {
         let kernels = match (api, compute) {
             (Api::Rocm, _) => "HIP_PLAIN",
             (_, ComputeType::F16) => "CUDA_FLASH",
-            (_, ComputeType::Int8Float16) => "CUDA_FLASH_INT8",
+            (_, ComputeType::Int8Float16 | ComputeType::Fp8) => "CUDA_FLASH_INT8",
             _ => "CUDA_PLAIN",
         };
         let names = match api {

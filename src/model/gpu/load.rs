@@ -20,6 +20,8 @@ pub(super) enum Lay {
     Floats,
     /// The encoder's layers, embeddings.
     Halves,
+    /// The encoder's layers behind a LayerNorm, `(n, k)`.
+    Normed { n: usize, k: usize },
     /// The decoder's layers, `(n, k)`.
     Tiles { n: usize, k: usize },
     /// A convolution, `(n_out, n_in, 3)`.
@@ -40,6 +42,11 @@ pub(super) struct Linear {
 impl Linear {
     pub fn bias(&self) -> Address {
         self.bias.as_ref().map_or(0, |bias| bias.address())
+    }
+
+    /// The scales of the rows, where the weights are bytes.
+    pub fn scales(&self) -> Address {
+        self.weight.address() + Address::from(self.n_out) * Address::from(self.n_in)
     }
 }
 
@@ -225,13 +232,12 @@ impl<'a> Loader<'a> {
     /// zeros.
     fn fused(&self, name: &str, parts: &[&str], n_out: usize, n_in: usize) -> Result<Linear> {
         let joined = format!("{name}.{}", parts.join("+"));
-        // The audio's keys and values are made by the encoder's kernels.
-        let lay = match name.starts_with("encoder") || parts == ["key", "value"] {
-            true => Lay::Halves,
-            false => Lay::Tiles {
-                n: parts.len() * n_out,
-                k: n_in,
-            },
+        let (n, k) = (parts.len() * n_out, n_in);
+        let lay = match (name.starts_with("encoder"), parts) {
+            (true, ["query", ..] | ["0"]) => Lay::Normed { n, k },
+            // The audio's keys and values are made by the encoder's kernels.
+            (true, _) | (false, ["key", ..]) => Lay::Halves,
+            _ => Lay::Tiles { n, k },
         };
         let rows = |part: &&str| self.tensor(&format!("{name}.{part}.weight"), &[n_out, n_in]);
         let weight = || Ok(parts.iter().map(rows).collect::<Result<Vec<_>>>()?.concat());

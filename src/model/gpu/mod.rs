@@ -52,7 +52,7 @@ pub fn objects() -> Vec<CodeObject> {
 pub fn state_bytes(dims: &ModelDimensions, compute: ComputeType) -> StateBytes {
     match compute {
         ComputeType::F16 => half::state_bytes(dims, false),
-        ComputeType::Int8Float16 => half::state_bytes(dims, true),
+        ComputeType::Int8Float16 | ComputeType::Fp8 => half::state_bytes(dims, true),
         _ => plain::state_bytes(dims),
     }
 }

@@ -31,8 +31,7 @@ impl Numbers {
             return Err(Error::Device { device, reason });
         }
         Ok(match compute {
-            ComputeType::F16 => Self::Half(Arc::new(Half::load(card, false)?)),
-            ComputeType::Int8Float16 => Self::Half(Arc::new(Half::load(card, true)?)),
+            compute if compute.needs_gpu() => Self::Half(Arc::new(Half::load(card, compute)?)),
             _ => Self::Plain(Arc::new(Plain::load(card)?)),
         })
     }
@@ -40,8 +39,7 @@ impl Numbers {
     pub fn compute(&self) -> ComputeType {
         match self {
             Self::Plain(_) => ComputeType::F32,
-            Self::Half(half) if half.bytes() => ComputeType::Int8Float16,
-            Self::Half(_) => ComputeType::F16,
+            Self::Half(half) => half.compute(),
         }
     }
 
@@ -111,7 +109,7 @@ impl Numbers {
 
 /// Why no kernels take a network of these sizes, if so.
 fn objection(compute: ComputeType, dims: &ModelDimensions) -> Option<String> {
-    if matches!(compute, ComputeType::F16 | ComputeType::Int8Float16) {
+    if compute.needs_gpu() {
         return half::objection(dims);
     }
     let (width, head) = (

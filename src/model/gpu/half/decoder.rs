@@ -87,10 +87,11 @@ impl Decoder<'_> {
             return Ok(());
         }
         let memory = self.memory;
-        self.norm(&self.layers.decoder_norm, shape.asks, memory.asks())?;
-        let normed = memory.normed.address();
-        let logits = self.linear(&self.layers.logits, shape.asks, normed, memory.logits());
-        self.half.step_gemm(What::Logits, &logits)?;
+        let logits = StepGemm {
+            pick: memory.asks(),
+            ..self.linear(&self.layers.logits, shape.asks, 0, memory.logits())
+        };
+        self.normed(What::Logits, &self.layers.decoder_norm, logits)?;
         let rank = Rank {
             logits: memory.logits(),
             asks: memory.asks(),
@@ -197,7 +198,7 @@ impl Decoder<'_> {
     fn normed(&self, what: What, norm: &LayerNorm, layer: StepGemm) -> Result<()> {
         let rows = layer.b as usize;
         if !self.half.norms_along(rows, self.dims.n_text_state) {
-            self.norm(norm, rows, 0)?;
+            self.norm(norm, rows, layer.pick)?;
         }
         let layer = StepGemm {
             x: self.memory.normed.address(),

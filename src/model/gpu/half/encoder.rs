@@ -187,9 +187,8 @@ impl Encoder<'_> {
     /// One block, in place on the residual stream.
     pub fn block(&self, block: &EncoderBlock) -> Result<()> {
         let (memory, x) = (self.memory, self.memory.x());
-        let (normed, hidden) = (memory.normed.address(), memory.hidden.address());
-        self.norm(&block.attn_norm)?;
-        self.through(After::Nothing, &block.qkv, normed, hidden)?;
+        let hidden = memory.hidden.address();
+        self.normed(After::Nothing, &block.attn_norm, &block.qkv)?;
         let attention = EncFlash {
             qkv: hidden,
             out: memory.attended.address(),
@@ -199,9 +198,8 @@ impl Encoder<'_> {
         self.half
             .enc_attention(self.dims.n_audio_head, &attention, self.windows)?;
         self.through(After::Residual, &block.out, memory.attended.address(), x)?;
-        self.norm(&block.mlp_norm)?;
         let [first, second] = &block.mlp;
-        self.through(After::Gelu, first, normed, hidden)?;
+        self.normed(After::Gelu, &block.mlp_norm, first)?;
         self.through(After::Residual, second, hidden, x)
     }
 
@@ -211,15 +209,37 @@ impl Encoder<'_> {
         self.through(After::Nothing, cross_kv, from, to)
     }
 
+    /// A layer of the normed residual stream, into the memory of what is hidden.
+    fn normed(&self, after: After, norm: &LayerNorm, layer: &Linear) -> Result<()> {
+        let (from, to) = (self.memory.normed.address(), self.memory.hidden.address());
+        if !self.half.narrow() {
+            self.norm(norm)?;
+            return self.through(after, layer, from, to);
+        }
+        let norm = self.norming(norm);
+        self.half.enc_norm_narrow(&norm)?;
+        let gemm = self.linear(layer, from, norm.rows as usize, to);
+        let scales = [norm.scales, layer.scales()];
+        self.half.enc_tiles(after, &gemm, 1, Some(scales))
+    }
+
     fn norm(&self, norm: &LayerNorm) -> Result<()> {
-        self.half.enc_norm(&EncNorm {
+        self.half.enc_norm(&self.norming(norm))
+    }
+
+    /// The residual stream's LayerNorm; where it gives bytes, their scales lie in the second half of the memory that
+    /// half floats would fill.
+    fn norming(&self, norm: &LayerNorm) -> EncNorm {
+        let y = self.memory.normed.address();
+        EncNorm {
             x: self.memory.x(),
             gamma: norm.gamma.address(),
             beta: norm.beta.address(),
-            y: self.memory.normed.address(),
+            y,
+            scales: y + self.memory.normed.bytes() as Address / 2,
             rows: (self.windows * self.positions) as u32,
             d: self.dims.n_audio_state as u32,
-        })
+        }
     }
 
     fn through(&self, after: After, layer: &Linear, from: Address, to: Address) -> Result<()> {

@@ -1,12 +1,19 @@
-//! The kernels in half floats for tensor cores, `kernels/gpu/*.cu`, as far as every chip from Ampere on has them: each
-//! one's argument, and how it is launched. Sums are 32-bit floats throughout.
+//! The kernels in half floats for tensor cores, `kernels/gpu/*.cu`, as far as every chip from Ampere on has them, and how
+//! each is launched. Sums are 32-bit floats throughout.
 
-use bytemuck::{NoUninit, Zeroable};
+use bytemuck::NoUninit;
 
+pub(super) use super::arguments::{
+    After, CROSS_PART, CrossAttn, CrossWeights, DecNorm, Embed, EncFlash, EncGemm, EncNorm, Frames,
+    Group, KvLayout, MOST_SPLIT, Place, Positions, Rank, Row, SWEEPERS, SelfAttn, StepGemm, Tell,
+    What,
+};
+use super::arguments::{Halve, Pack, Sweep};
 use super::names::{self, ALONE, NAMES};
 use super::rank::PART;
 use crate::device::{Address, Arch, Card, Kernel, Launch, image};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::model::ComputeType;
 use crate::model::gpu::objects;
 
 /// Parts of the positions that audio is made bytes by.
@@ -15,290 +22,30 @@ const KV_PARTS: usize = 8;
 /// Hopper, which has kernels of its own.
 const HOPPER: Arch = Arch::Sm(9, 0);
 
-/// A row of a step.
-#[repr(C)]
-#[derive(Clone, Copy, NoUninit, Zeroable)]
-pub(super) struct Row {
-    pub token: i32,
-    pub position: i32,
-    /// Which row of the table of places is its text's.
-    pub table: i32,
-    pub store: i32,
-}
-
-/// Up to 8 neighbouring rows of one window.
-#[repr(C)]
-#[derive(Clone, Copy, NoUninit, Zeroable)]
-pub(super) struct Group {
-    pub first: i32,
-    pub rows: i32,
-    pub window: i32,
-    pub positions: i32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, NoUninit)]
-struct Halve {
-    from: Address,
-    to: Address,
-    count: u64,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, NoUninit)]
-struct Pack {
-    from: Address,
-    to: Address,
-    n: u32,
-    k: u32,
-}
-
-/// Log-mel as rows of frames, with a frame of zeros on either side, which `next` gets too.
-#[repr(C)]
-#[derive(Clone, Copy, NoUninit)]
-pub(super) struct Frames {
-    pub mel: Address,
-    pub out: Address,
-    pub next: Address,
-    pub frames: u32,
-    pub n_mels: u32,
-    pub d: u64,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, NoUninit)]
-pub(super) struct Positions {
-    pub x: Address,
-    pub table: Address,
-    pub count: u64,
-    pub period: u64,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, NoUninit)]
-pub(super) struct EncNorm {
-    pub x: Address,
-    pub gamma: Address,
-    pub beta: Address,
-    pub y: Address,
-    pub rows: u32,
-    pub d: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, NoUninit)]
-pub(super) struct EncFlash {
-    pub qkv: Address,
-    pub out: Address,
-    pub positions: u32,
-    pub d: u32,
-}
-
-/// What an encoder's layer does behind its product.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum After {
-    Nothing,
-    Gelu,
-    Residual,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, NoUninit, Zeroable)]
-pub(super) struct EncGemm {
-    pub a: Address,
-    pub w: Address,
-    pub bias: Address,
-    pub residual: Address,
-    pub out: Address,
-    pub a_window: u64,
-    pub a_row: u64,
-    pub out_window: u64,
-    pub out_row: u64,
-    pub rows: u32,
-    pub n: u32,
-    pub k: u32,
-    pub unused: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, NoUninit, Zeroable)]
-pub(super) struct KvLayout {
-    pub kv: Address,
-    pub keys: Address,
-    pub values: Address,
-    pub key_scale: Address,
-    pub value_scale: Address,
-    pub windows: Address,
-    /// Memory for 256 floats a part, head and window, where audio is kept as bytes.
-    pub spreads: Address,
-    pub window_bytes: u64,
-    pub positions: u32,
-    pub d: u32,
-    pub padded: u64,
-}
-
-/// What a step is told, from shared memory into the tables.
-#[repr(C)]
-#[derive(Clone, Copy, NoUninit)]
-pub(super) struct Tell {
-    pub from: Address,
-    pub changes: Address,
-    pub rows: Address,
-    pub groups: Address,
-    pub asks: Address,
-    pub places: Address,
-    pub n_rows: u32,
-    pub n_groups: u32,
-    /// Of 16 bytes.
-    pub n_asks: u32,
-    pub n_changes: u32,
-    pub context: u64,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, NoUninit)]
-pub(super) struct Embed {
-    pub rows: Address,
-    pub tokens: Address,
-    pub positions: Address,
-    pub x: Address,
-    pub d: u64,
-}
-
-/// Of all rows, or of those that `pick` asks about.
-#[repr(C)]
-#[derive(Clone, Copy, NoUninit)]
-pub(super) struct DecNorm {
-    pub x: Address,
-    pub gamma: Address,
-    pub beta: Address,
-    pub y: Address,
-    pub pick: Address,
-    pub d: u64,
-}
-
-/// What a decoder's layer does with its product: the order of the kernels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum What {
-    Half,
-    Gelu,
-    Residual,
-    Qkv,
-    Logits,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, NoUninit, Zeroable)]
-pub(super) struct StepGemm {
-    pub weights: Address,
-    pub bias: Address,
-    pub x: Address,
-    pub stream: Address,
-    pub gamma: Address,
-    pub beta: Address,
-    pub out: Address,
-    pub out32: Address,
-    pub keys: Address,
-    pub values: Address,
-    pub rows: Address,
-    pub n: u32,
-    pub k: u32,
-    pub b: u32,
-    pub d: u32,
-    pub share: u64,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, NoUninit)]
-pub(super) struct SelfAttn {
-    pub q: Address,
-    pub keys: Address,
-    pub values: Address,
-    pub out: Address,
-    pub rows: Address,
-    pub places: Address,
-    pub d: u32,
-    pub context: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, NoUninit, Zeroable)]
-pub(super) struct CrossAttn {
-    pub q: Address,
-    pub keys: Address,
-    pub values: Address,
-    pub key_scale: Address,
-    pub value_scale: Address,
-    pub groups: Address,
-    pub out: Address,
-    pub parts: Address,
-    pub window_bytes: u64,
-    pub d: u32,
-    pub padded: u32,
-    /// Blocks that share a window's positions, up to [`MOST_SPLIT`].
-    pub split: u64,
-}
-
-/// Blocks that share a window's positions, at most.
-pub(super) const MOST_SPLIT: usize = 12;
-/// Floats of what one of them says.
-pub(super) const CROSS_PART: usize = 528;
-
-#[repr(C)]
-#[derive(Clone, Copy, NoUninit, Zeroable)]
-pub(super) struct CrossWeights {
-    pub q: Address,
-    pub keys: Address,
-    pub key_scale: Address,
-    pub groups: Address,
-    pub heads: Address,
-    pub out: Address,
-    pub window_bytes: u64,
-    pub d: u32,
-    pub padded: u32,
-    pub bytes: u32,
-    pub first: u32,
-    pub watched: u32,
-    pub wide: u32,
-}
-
-/// Rows of 32-bit words to other places.
-#[repr(C)]
-#[derive(Clone, Copy, NoUninit)]
-pub(super) struct Place {
-    pub x: Address,
-    pub y: Address,
-    pub from: Address,
-    pub to: Address,
-    pub d: u32,
-    pub ldx: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, NoUninit)]
-pub(super) struct Rank {
-    pub logits: Address,
-    pub asks: Address,
-    pub sets: Address,
-    pub listed: Address,
-    pub parts: Address,
-    pub few: Address,
-    pub said: Address,
-    pub probability: Address,
-    pub vocab: u64,
-}
-
 /// The kernels, loaded onto a card.
 pub(in crate::model::gpu) struct Half {
     card: Card,
     kernels: Vec<Kernel>,
     fast: Vec<Kernel>,
-    bytes: bool,
+    compute: ComputeType,
 }
 
 impl Half {
-    /// Loads them. `bytes`: audio is kept as bytes.
-    pub(in crate::model::gpu) fn load(card: &Card, bytes: bool) -> Result<Self> {
+    /// Loads them.
+    ///
+    /// # Errors
+    /// A chip that has no kernels, or none in these numbers.
+    pub(in crate::model::gpu) fn load(card: &Card, compute: ComputeType) -> Result<Self> {
+        let info = card.info();
+        if compute == ComputeType::Fp8 && info.arch != HOPPER {
+            let (arch, name) = (&info.arch, &info.name);
+            return Err(Error::Device {
+                device: info.id.clone(),
+                reason: format!(
+                    "fp8 is for Hopper (sm_90: H100, H200, GH200); {name} is an {arch}"
+                ),
+            });
+        }
         let image = image::pick(&objects(), card.info())?;
         let fast = names::names(card.info().arch == HOPPER);
         let names: Vec<&str> = NAMES
@@ -311,13 +58,22 @@ impl Half {
             kernels,
             fast,
             card: card.clone(),
-            bytes,
+            compute,
         })
+    }
+
+    pub(in crate::model::gpu) fn compute(&self) -> ComputeType {
+        self.compute
     }
 
     /// Whether audio is kept as bytes.
     pub(in crate::model::gpu) fn bytes(&self) -> bool {
-        self.bytes
+        self.compute != ComputeType::F16
+    }
+
+    /// Whether the encoder's products behind a LayerNorm are of eight-bit floats.
+    pub(in crate::model::gpu) fn narrow(&self) -> bool {
+        self.compute == ComputeType::Fp8
     }
 
     pub(super) fn card(&self) -> &Card {
@@ -332,8 +88,8 @@ impl Half {
         self.card.info().arch == HOPPER
     }
 
-    /// Whether `small` was compiled for a ring of four stages: where a block may have 227 kB.
-    pub(super) fn ring_of_four(&self) -> bool {
+    /// Whether a block may have 227 kB of shared memory: `small` was compiled for a deeper ring there.
+    pub(super) fn roomy(&self) -> bool {
         matches!(self.card.info().arch, HOPPER | Arch::Sm(10, 0))
     }
 
@@ -401,7 +157,7 @@ impl Half {
     /// Rows of as many windows.
     pub(super) fn enc_gemm(&self, after: After, gemm: &EncGemm, windows: usize) -> Result<()> {
         if self.hopper() {
-            return self.enc_tiles(after, gemm, windows);
+            return self.enc_tiles(after, gemm, windows, None);
         }
         let tiles = |n: u32| n.div_ceil(128) as usize;
         let grid = [tiles(gemm.n), tiles(gemm.rows), windows];
@@ -465,6 +221,22 @@ impl Half {
 
     pub(super) fn place(&self, rows: usize, place: &Place) -> Result<()> {
         self.launch(21, [rows, 1, 1], 128, 0, place)
+    }
+
+    /// Reads as many pieces of 16 bytes; `found` has room for 4 bytes a warp of [`SWEEPERS`] blocks.
+    pub(super) fn sweep(&self, from: Address, found: Address, pieces: usize) -> Result<()> {
+        let pieces = pieces as u64;
+        self.launch(
+            28,
+            [SWEEPERS, 1, 1],
+            256,
+            0,
+            &Sweep {
+                from,
+                found,
+                pieces,
+            },
+        )
     }
 
     /// As many questions about logits.

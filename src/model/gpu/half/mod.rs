@@ -1,6 +1,7 @@
 //! The stack in half floats on tensor cores, by kernels that every chip from Ampere on has; sums, the decoder's
 //! residual stream and the logits are 32-bit floats.
 
+mod arguments;
 mod decoder;
 mod encoder;
 mod fast;
@@ -8,6 +9,7 @@ mod kernels;
 mod memory;
 mod names;
 mod rank;
+mod rates;
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -56,7 +58,14 @@ pub(super) fn objection(dims: &ModelDimensions) -> Option<String> {
 pub(super) fn lay(card: &Card, half: &Half, numbers: &[f32], lay: Lay) -> Result<Memory> {
     match lay {
         Lay::Floats => card.memory_of(numbers),
-        Lay::Halves => halved(card, half, numbers),
+        Lay::Normed { n, k } if half.narrow() => {
+            let from = card.memory_of(numbers)?;
+            let to = card.memory(n * k + 4 * n)?;
+            half.narrow_rows(from.address(), to.address(), n, k)?;
+            card.driver().wait()?;
+            Ok(to)
+        }
+        Lay::Halves | Lay::Normed { .. } => halved(card, half, numbers),
         Lay::Taps { n_in } => {
             let tap = |o: &[f32]| {
                 let of = |tap: usize| (0..n_in).map(move |i| 3 * i + tap);
@@ -90,10 +99,10 @@ fn padded(dims: &ModelDimensions, bytes: bool) -> usize {
     dims.n_audio_ctx.next_multiple_of(block)
 }
 
-/// Bytes of a window's keys in a layer.
+/// Bytes of a window's keys in a layer: of each head and position 64 half floats, or 64 bytes and their scale.
 fn window_bytes(dims: &ModelDimensions, bytes: bool) -> usize {
-    let number = if bytes { 1 } else { 2 };
-    number * padded(dims, bytes) * dims.n_text_state
+    let position = if bytes { HEAD + 1 } else { 2 * HEAD };
+    position * padded(dims, bytes) * dims.n_text_state.div_ceil(HEAD)
 }
 
 /// What a window and a row cost. `bytes`: audio is kept as bytes, with a scale a dimension.
@@ -216,6 +225,11 @@ impl HalfStack {
         Ok(())
     }
 
+    /// Bytes of the pool of audio.
+    fn audio_bytes(&self) -> usize {
+        self.pools.windows * state_bytes(&self.dims, self.bytes).window
+    }
+
     fn number(&self, i: usize) -> Address {
         self.numbers.address() + 4 * i as Address
     }
@@ -272,6 +286,7 @@ impl Stack for HalfStack {
             projection: repeated(&self.card, &mut || self.project(&encoder))? / each,
             rows,
             ranking,
+            rates: rates::rates(&self.half, self.pools.audio, self.audio_bytes()).ok(),
         }))
     }
 

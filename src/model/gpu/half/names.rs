@@ -1,7 +1,7 @@
 //! The names of the kernels: those that every chip has, and those that are faster for some.
 
 /// Names of the kernels, in the order of `Half`'s methods.
-pub(super) const NAMES: [&str; 28] = [
+pub(super) const NAMES: [&str; 29] = [
     "halve",
     "pack_tiles",
     "mel_frames",
@@ -30,6 +30,7 @@ pub(super) const NAMES: [&str; 28] = [
     "rank_row",
     "tell",
     "kv_spread",
+    "sweep",
 ];
 /// Kernels that do not begin before the one in front has ended; all others wait for it by themselves.
 pub(super) const ALONE: [&str; 3] = ["plain_place", "tell", "embed"];
@@ -58,7 +59,12 @@ pub(super) fn names(hopper: bool) -> Vec<String> {
         for wide in [256, 128] {
             names.extend(AFTERS.map(|after| format!("enc_tiles_{wide}_{after}")));
         }
-        names.extend(["enc_attn_3".to_owned(), "enc_attn_2".to_owned()]);
+        names.extend(["enc_attn_3", "enc_attn_2"].map(String::from));
+        for wide in [256, 128] {
+            let of = |after: &str| format!("enc_tiles_{wide}_e4m3_{after}");
+            names.extend(["plain", "gelu"].map(of));
+        }
+        names.extend(["enc_ln_e4m3", "narrow_rows", "small_1280_residual"].map(String::from));
     }
     names
 }
