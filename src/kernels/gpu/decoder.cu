@@ -5,7 +5,8 @@
 
 // What the host says of a step, from memory that both see: `from` has rows, groups and questions one after another, which go
 // into their tables; every row's own place, and places that have changed otherwise, go into the table of places. Grid by 256.
-// Kernels behind the next one read the tables before they wait, so neither this one nor the next may overlap the one in front.
+// Kernels behind the next one read the tables before they wait, so this one overlaps nothing, and the next, `embed`, lets nobody
+// start before this one has ended.
 struct Change { u32 at, place; };
 struct Tell {
     const uint4* from; const Change* changes;
@@ -30,8 +31,8 @@ SMALL_KERNEL(256) tell(ARGUMENT Tell p) {
 struct Embed { const Row* rows; const h16* tokens; const float* positions; float* x; int D; };
 SMALL_KERNEL(128) embed(ARGUMENT Embed p) {
     int b = blockIdx.x;
-    let_next_start();
     wait_before();
+    let_next_start();
     Row row = p.rows[b];
     for (int c = threadIdx.x; c < p.D; c += 128) {
         float v = 0.f;

@@ -33,7 +33,7 @@ pub(super) const NAMES: [&str; 29] = [
     "sweep",
 ];
 /// Kernels that do not begin before the one in front has ended; all others wait for it by themselves.
-pub(super) const ALONE: [&str; 3] = ["plain_place", "tell", "embed"];
+pub(super) const ALONE: [&str; 2] = ["plain_place", "tell"];
 
 /// Columns of weights that one stage of `small`'s ring holds; the widest that divides a layer's is taken.
 pub(super) const CHUNKS: [usize; 3] = [640, 512, 384];
