@@ -44,7 +44,7 @@ pub enum ComputeType {
     /// 16-bit floats for weights, activations and caches, 32-bit floats for sums, the decoder's residual stream and
     /// logits: on a GPU alone.
     F16,
-    /// As `f16`, but the audio's keys and values are 8-bit integers with a scale a dimension.
+    /// As `f16`, but the audio's keys and values are 8-bit integers with a scale a dimension and one a position.
     #[serde(rename = "int8_float16")]
     Int8Float16,
     /// As `int8_float16`, and the encoder's products behind a LayerNorm (half of its multiplications) are of 8-bit
