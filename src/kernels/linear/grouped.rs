@@ -4,8 +4,8 @@
 use bytemuck::cast_slice;
 
 use super::layout::CHUNK;
-use super::micro_kernel::{QUADS, each_row, fetch_ahead};
 use super::prepare::{GroupScale, RowScale, Starts};
+use super::words::{QUADS, each_row, fetch_ahead};
 use super::{nibbles, octets};
 use crate::kernels::simd::{LANES, Simd, each_word};
 

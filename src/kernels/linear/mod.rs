@@ -15,6 +15,7 @@ mod prepare;
 mod stored;
 #[cfg(test)]
 pub(super) mod tests;
+mod words;
 
 use std::cell::Cell;
 use std::ops::Range;
