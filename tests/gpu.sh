@@ -4,10 +4,14 @@
 # --sanitize, memory is checked too. With a built program, a model and recordings, the program's tokens on the card in f32
 # are compared with those on the CPU, and `bench` tells what it does. Usage:
 #   tests/gpu.sh [--sanitize] [PROGRAM MODEL RECORDING...]
+# On a machine with an AMD GPU, --rocm in front: the program alone, in f32.
 set -euo pipefail
-sanitize=
+sanitize= device=cuda
 if [[ ${1:-} == --sanitize ]]; then
   sanitize=yes
+  shift
+elif [[ ${1:-} == --rocm ]]; then
+  device=rocm
   shift
 fi
 product=()
@@ -18,34 +22,37 @@ done
 cd "$(dirname "$0")"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader --id=0 | tr -d ' .')
-case $capability in
-  8?) object=sm_80.cubin ;;
-  90) object=sm_90a.cubin ;;
-  100) object=sm_100.cubin ;;
-  120) object=sm_120.cubin ;;
-  *) object=compute_80.ptx ;;
-esac
-python3 - "../src/kernels/gpu/built/$object.zz" "$work/$object" <<'UNPACK'
+kernels() {
+  capability=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader --id=0 | tr -d ' .')
+  case $capability in
+    8?) object=sm_80.cubin ;;
+    90) object=sm_90a.cubin ;;
+    100) object=sm_100.cubin ;;
+    120) object=sm_120.cubin ;;
+    *) object=compute_80.ptx ;;
+  esac
+  python3 - "../src/kernels/gpu/built/$object.zz" "$work/$object" <<'UNPACK'
 import sys, zlib
 open(sys.argv[2], "wb").write(zlib.decompress(open(sys.argv[1], "rb").read()))
 UNPACK
-c++ -std=c++17 -O2 -fno-strict-aliasing -U_FORTIFY_SOURCE -Wno-unknown-pragmas gpu/main.cpp -o "$work/kernels" -ldl
-nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
-echo "code object $object"
-"$work/kernels" "$work/$object"
-if [[ -n $sanitize ]]; then
-  compute-sanitizer --error-exitcode 1 "$work/kernels" "$work/$object" --checks-only
-fi
+  c++ -std=c++17 -O2 -fno-strict-aliasing -U_FORTIFY_SOURCE -Wno-unknown-pragmas gpu/main.cpp -o "$work/kernels" -ldl
+  nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
+  echo "code object $object"
+  "$work/kernels" "$work/$object"
+  if [[ -n $sanitize ]]; then
+    compute-sanitizer --error-exitcode 1 "$work/kernels" "$work/$object" --checks-only
+  fi
+}
+[[ $device == rocm ]] || kernels
 if ((${#product[@]} < 3)); then
   exit 0
 fi
 program=${product[0]} model=${product[1]} recordings=("${product[@]:2}")
-for device in cpu cuda; do
-  "$program" "${recordings[@]}" -m "$model" --device $device --language en --beam_size 1 --temperature 0 \
-    --temperature_increment_on_fallback none -f json -o "$work/$device" -q
+for where in cpu "$device"; do
+  "$program" "${recordings[@]}" -m "$model" --device $where --language en --beam_size 1 --temperature 0 \
+    --temperature_increment_on_fallback none -f json -o "$work/$where" -q
 done
-python3 - "$work/cpu" "$work/cuda" <<'COMPARE'
+python3 - "$work/cpu" "$work/$device" <<'COMPARE'
 import json, os, sys
 tokens = lambda folder, name: [s["tokens"] for s in json.load(open(os.path.join(folder, name)))["segments"]]
 names = sorted(os.listdir(sys.argv[1]))
@@ -53,6 +60,8 @@ other = [name for name in names if tokens(sys.argv[1], name) != tokens(sys.argv[
 print(f"f32 on the card: {len(names) - len(other)} of {len(names)} recordings have the CPU's tokens", *other)
 sys.exit(len(other) > 0)
 COMPARE
-for compute in f32 f16; do
-  "$program" bench "${recordings[0]}" -m "$model" --device cuda --compute-type $compute
+computes=(f32)
+[[ $device == rocm ]] || computes+=(f16)
+for compute in "${computes[@]}"; do
+  "$program" bench "${recordings[0]}" -m "$model" --device "$device" --compute-type "$compute"
 done

@@ -137,6 +137,10 @@ def test_devices_that_cannot_serve_are_errors():
         undertone.WhisperModel("base", device="cpu", device_index=1)
     with pytest.raises(RuntimeError, match="cuda"):
         undertone.WhisperModel("base", device="cuda", device_index=99)
+    with pytest.raises(RuntimeError, match="rocm"):
+        undertone.WhisperModel("base", device="rocm", device_index=[98, 99])
+    with pytest.raises(ValueError, match="there are none in f16"):
+        undertone.WhisperModel("base", device="rocm", compute_type="float16")
     with pytest.raises(ValueError, match="tpu"):
         undertone.WhisperModel("base", device="tpu")
 

@@ -30,7 +30,7 @@ struct Module { std::vector<u8> image; int device; };
 struct Function { std::string name; u32 argument, shared; Module* module; };
 
 static std::recursive_mutex one;
-static std::map<u64, Allocation> memory;    // the cards', and the host's where the device is -1
+static std::map<u64, Allocation> memory;
 static std::map<void*, Stream*> streams;
 static long long taken, launched;
 static thread_local int current = 0;
@@ -181,13 +181,6 @@ CALL(hipFree, void* address) {
     free(address);
     return OK;
 }
-CALL(hipHostMalloc, void** address, size_t bytes, u32 flags) {
-    ALIVE;
-    if (flags != 3) return INVALID_VALUE;
-    *address = malloc(bytes);
-    return OK;
-}
-CALL(hipHostFree, void* address) { free(address); return OK; }
 CALL(hipStreamCreateWithFlags, void** handle, u32 flags) {
     ALIVE;
     if (flags != 1) return INVALID_VALUE;

@@ -103,8 +103,6 @@ functions! {
     hipMemGetInfo(*mut usize, *mut usize);
     hipMalloc(*mut Void, usize);
     hipFree(Void);
-    hipHostMalloc(*mut Void, usize, c_uint);
-    hipHostFree(Void);
     hipStreamCreateWithFlags(*mut Void, c_uint);
     hipStreamDestroy(Void);
     hipStreamSynchronize(Void);
@@ -386,57 +384,6 @@ impl Device {
                 let _ = (hip.hipModuleUnload)(module.0);
             }
             let _ = (hip.hipStreamDestroy)(stream.0);
-        }
-    }
-}
-
-/// Memory of the host that stays where it is, under an address that the card uses too.
-pub(super) struct Pinned {
-    device: Device,
-    start: *mut u8,
-    bytes: usize,
-}
-
-// SAFETY: memory that this value alone owns.
-unsafe impl Send for Pinned {}
-
-impl Pinned {
-    /// Zeros.
-    pub fn take(device: &Device, bytes: usize) -> Result<Self> {
-        const PORTABLE_AND_MAPPED: c_uint = 1 | 2;
-        let (hip, mut start) = (device.enter()?, null_mut());
-        // SAFETY: the pointer is to be written.
-        let taken = unsafe { (hip.hipHostMalloc)(&raw mut start, bytes, PORTABLE_AND_MAPPED) };
-        device.ok(&format!("{bytes} bytes of the host's memory"), taken)?;
-        let start = start.cast::<u8>();
-        // SAFETY: as many bytes are this value's own.
-        unsafe { start.write_bytes(0, bytes) };
-        Ok(Self {
-            device: device.clone(),
-            start,
-            bytes,
-        })
-    }
-
-    pub fn address(&self) -> Address {
-        self.start.addr() as Address
-    }
-
-    /// `len` bytes at an address, if they are in here.
-    pub fn part(&mut self, at: Address, len: usize) -> Option<&mut [u8]> {
-        let offset = usize::try_from(at.checked_sub(self.address())?).ok()?;
-        let end = offset.checked_add(len)?;
-        // SAFETY: `bytes` bytes from `start` on are this value's own, and were written once.
-        let all = unsafe { std::slice::from_raw_parts_mut(self.start, self.bytes) };
-        all.get_mut(offset..end)
-    }
-}
-
-impl Drop for Pinned {
-    fn drop(&mut self) {
-        if let Ok(hip) = self.device.enter() {
-            // SAFETY: it came from `hipHostMalloc`, and nobody else has it.
-            let _ = unsafe { (hip.hipHostFree)(self.start.cast()) };
         }
     }
 }

@@ -1,7 +1,7 @@
 //! AMD's cards, by the HIP runtime: one queue each. What is `unsafe` of it is in `library`.
 //!
-//! It serves what the kernels in 32-bit floats ask for: recordings, clusters and tensors of the copy engine are
-//! refused.
+//! It serves what the kernels in 32-bit floats ask for: memory shared with the host, recordings, clusters and tensors of
+//! the copy engine are refused.
 
 mod library;
 
@@ -11,9 +11,9 @@ use super::{
     Address, Api, Arch, CardInfo, Driver, Graph, Kernel, Launch, Tensor, TensorMap, error,
 };
 use crate::error::{Error, Result};
-use library::{Device, Handle, Pinned, Runtime, runtime};
+use library::{Device, Handle, Runtime, runtime};
 
-const NOT_SHARED: &str = "memory that is not shared with the host";
+const NOT_SHARED: &str = "no memory is shared with AMD's cards";
 
 /// A card and its queue.
 pub(super) struct Hip {
@@ -21,7 +21,6 @@ pub(super) struct Hip {
     device: Device,
     stream: Handle,
     loaded: Mutex<Loaded>,
-    pinned: Mutex<Vec<Pinned>>,
 }
 
 /// Code objects and their kernels.
@@ -87,20 +86,11 @@ impl Hip {
             info,
             device,
             loaded: Mutex::default(),
-            pinned: Mutex::default(),
         })
     }
 
     fn error(&self, reason: &str) -> Error {
         error(&self.info.id, reason)
-    }
-
-    /// Works on a part of shared memory.
-    fn shared(&self, at: Address, len: usize, work: impl FnOnce(&mut [u8])) -> Result<()> {
-        let mut pinned = locked(&self.pinned);
-        let part = pinned.iter_mut().find_map(|memory| memory.part(at, len));
-        work(part.ok_or_else(|| self.error(NOT_SHARED))?);
-        Ok(())
     }
 }
 
@@ -117,30 +107,20 @@ impl Driver for Hip {
         self.device.allocate(bytes)
     }
 
-    fn share(&self, bytes: usize) -> Result<Address> {
-        let memory = Pinned::take(&self.device, bytes)?;
-        let address = memory.address();
-        locked(&self.pinned).push(memory);
-        Ok(address)
+    fn share(&self, _: usize) -> Result<Address> {
+        Err(self.error(NOT_SHARED))
     }
 
     fn release(&self, address: Address) {
-        let mut pinned = locked(&self.pinned);
-        let Some(at) = pinned.iter().position(|m| m.address() == address) else {
-            return self.device.free(address);
-        };
-        // Kernels that are still queued may write there.
-        drop(self.wait());
-        pinned.swap_remove(at);
+        self.device.free(address);
     }
 
-    fn post(&self, to: Address, bytes: &[u8]) -> Result<()> {
-        self.shared(to, bytes.len(), |there| there.copy_from_slice(bytes))
+    fn post(&self, _: Address, _: &[u8]) -> Result<()> {
+        Err(self.error(NOT_SHARED))
     }
 
-    fn fetch(&self, from: Address, bytes: &mut [u8]) -> Result<()> {
-        self.wait()?;
-        self.shared(from, bytes.len(), |there| bytes.copy_from_slice(there))
+    fn fetch(&self, _: Address, _: &mut [u8]) -> Result<()> {
+        Err(self.error(NOT_SHARED))
     }
 
     fn write(&self, to: Address, bytes: &[u8]) -> Result<()> {

@@ -111,3 +111,84 @@ fn of_card(request: &Request, card: &CardInfo) -> Result<Request> {
     machine.arch = Some(chip.clone());
     Ok(request)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attention::{Dtype, Role, RuleSet};
+    use crate::device::recording::card;
+
+    fn base() -> ModelDimensions {
+        crate::weights::hub::find("base").unwrap().dims()
+    }
+
+    #[test]
+    fn nvidias_cards_name_their_kernels() {
+        for (compute, name) in [
+            (ComputeType::F32, "CUDA_PLAIN"),
+            (ComputeType::F16, "CUDA_FLASH"),
+            (ComputeType::Int8Float16, "CUDA_FLASH_INT8"),
+        ] {
+            let plan = plan(&Request::default(), &card(), compute, &base()).unwrap();
+            assert_eq!(Role::ALL.map(|role| plan.served_by(role)), [name; 3]);
+            assert_eq!(plan.note(), None);
+        }
+    }
+
+    /// Whisper on AMD's chips that there are kernels for, with everything installed or not, switched on or not.
+    #[test]
+    fn whatever_the_rules_choose_has_kernels() {
+        const SETTINGS: [&str; 4] = [
+            "aiter",
+            "flash_attn",
+            "VLLM_ROCM_USE_AITER=1",
+            "VLLM_ROCM_USE_AITER_MHA=0",
+        ];
+        let mut chosen = std::collections::BTreeSet::new();
+        for (chip, mask) in ["gfx90a", "gfx942"]
+            .iter()
+            .flat_map(|c| (0..16).map(move |m| (c, m)))
+        {
+            let mut request = Request::default();
+            let machine = &mut request.machine;
+            for setting in (0..4).filter(|i| mask >> i & 1 == 1).map(|i| SETTINGS[i]) {
+                if let Some((name, value)) = setting.split_once('=') {
+                    machine.env.insert(name.into(), value.into());
+                } else {
+                    machine.installed.insert(setting.into());
+                }
+            }
+            let info = CardInfo {
+                arch: Arch::Gfx((*chip).to_owned()),
+                ..card()
+            };
+            for rules in [RuleSet::March2026, RuleSet::August2026] {
+                for dtype in [Dtype::F16, Dtype::Bf16, Dtype::F32] {
+                    let request = Request {
+                        rules,
+                        dtype: Some(dtype),
+                        ..request.clone()
+                    };
+                    let plan = plan(&request, &info, ComputeType::F32, &base()).unwrap();
+                    chosen.extend(Role::ALL.map(|role| plan.served_by(role)));
+                }
+            }
+        }
+        let every = OF_ROCM.map(|name| format!("{name} (HIP_PLAIN)"));
+        assert_eq!(chosen, every.into());
+    }
+
+    #[test]
+    fn the_cards_own_name_may_be_asked_for() {
+        let info = CardInfo {
+            arch: Arch::Gfx("gfx942".into()),
+            ..card()
+        };
+        let request = Request {
+            backend: Some("hip_plain".into()),
+            ..Request::default()
+        };
+        let plan = plan(&request, &info, ComputeType::F32, &base()).unwrap();
+        assert_eq!(plan.served_by(Role::DecoderCross), "HIP_PLAIN");
+    }
+}
