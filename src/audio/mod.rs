@@ -10,6 +10,7 @@
 //! panic in a third-party decoder is caught at this module's edge and becomes an error too.
 
 mod aac;
+mod ahead;
 mod codec;
 mod container;
 mod convert;

@@ -167,7 +167,12 @@ fn bessel_i0(x: f64) -> f64 {
     let (mut sum, mut term) = (1.0, 1.0);
     for k in 1..60 {
         term *= quarter / f64::from(k * k);
+        let before = sum;
         sum += term;
+        // Terms fall by now, so that those behind change nothing either.
+        if sum == before {
+            break;
+        }
     }
     sum
 }

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::ahead::{Ahead, Hand};
 use super::container::Container;
 use super::convert::Format;
 use super::decoder::RATES;
-use super::input::{AudioOptions, Input, Limits};
+use super::input::{AudioOptions, Input};
 use super::source::Source;
 use symphonia::core::audio::Channels;
 
@@ -53,14 +54,14 @@ enum Origin {
         data: Arc<dyn AsRef<[f32]> + Send + Sync>,
         position: usize,
     },
+    /// Another stream, which runs on a thread of its own.
+    Ahead(Ahead<AudioInfo>),
 }
 
 /// Blocks of 16 kHz mono samples between -1 and 1.
 pub struct AudioStream {
     origin: Origin,
-    limits: Limits,
-    /// The one channel that is heard.
-    channel: Option<usize>,
+    options: AudioOptions,
     info: AudioInfo,
     format: Option<Format>,
     block: Vec<f32>,
@@ -99,8 +100,7 @@ impl AudioStream {
         };
         let mut stream = Self {
             origin,
-            limits: options.limits,
-            channel: options.channel,
+            options: options.clone(),
             info,
             format,
             block: Vec::new(),
@@ -109,6 +109,23 @@ impl AudioStream {
         };
         stream.is_block_ready = stream.fill()?;
         Ok(stream)
+    }
+
+    /// The same recording, decoded on a thread of its own from now on, up to a minute ahead of whoever listens. Dropping
+    /// it ends that.
+    ///
+    /// # Errors
+    /// [`Error::Thread`] where the system refuses a thread.
+    pub fn ahead(self) -> Result<Self> {
+        Ok(Self {
+            options: self.options.clone(),
+            info: self.info.clone(),
+            format: None,
+            block: Vec::new(),
+            is_block_ready: false,
+            is_done: false,
+            origin: Origin::Ahead(Ahead::start(|hand| self.hand_over(hand))?),
+        })
     }
 
     /// The next block, never empty; `None` at the end.
@@ -130,6 +147,31 @@ impl AudioStream {
         let next = self.next_block()?;
         block.extend_from_slice(next.unwrap_or_default());
         Ok(next.is_some())
+    }
+
+    /// Hands over all of it in pieces of a second, as long as anybody listens.
+    fn hand_over(mut self, hand: &Hand<AudioInfo>) -> Result<AudioInfo> {
+        let mut piece = Vec::new();
+        loop {
+            let is_end = match self.next_block()? {
+                Some(block) => {
+                    piece.extend_from_slice(block);
+                    false
+                }
+                None => true,
+            };
+            let is_piece = piece.len() >= SAMPLE_RATE || is_end && !piece.is_empty();
+            let listens = !is_piece || hand.over(std::mem::take(&mut piece), self.info.clone());
+            if is_end || !listens {
+                return Ok(self.info);
+            }
+        }
+    }
+
+    /// How it was opened.
+    #[must_use]
+    pub fn options(&self) -> &AudioOptions {
+        &self.options
     }
 
     /// What is known so far.
@@ -159,13 +201,18 @@ impl AudioStream {
     /// Puts the next samples into `block`; false at the end.
     fn fill(&mut self) -> Result<bool> {
         self.block.clear();
+        if let Origin::Ahead(ahead) = &self.origin {
+            let goes_on = !self.is_done && ahead.fill(&mut self.block, &mut self.info)?;
+            self.is_done = !goes_on;
+            return Ok(goes_on);
+        }
         while self.block.is_empty() && !self.is_done {
             if !self.pull()? {
                 self.finish()?;
             }
         }
         self.info.samples += self.block.len();
-        match self.limits.max_seconds {
+        match self.options.limits.max_seconds {
             Some(limit_s) if self.info.duration_s() > limit_s => Err(Error::TooLong {
                 input: self.info.name.clone(),
                 limit_s,
@@ -177,6 +224,7 @@ impl AudioStream {
     /// Takes one piece of the origin to 16 kHz mono; false at the end.
     fn pull(&mut self) -> Result<bool> {
         match &mut self.origin {
+            Origin::Ahead(_) => Ok(false),
             Origin::Array { data, position } => {
                 let data = (**data).as_ref();
                 let end = data.len().min(*position + BLOCK_SAMPLES);
@@ -192,7 +240,7 @@ impl AudioStream {
                     return Ok(false);
                 };
                 let count = frames.channels.count();
-                let alone = self.channel.filter(|_| count > 1);
+                let alone = self.options.channel.filter(|_| count > 1);
                 let (samples, channels) = match alone.map(|channel| channel.min(count - 1)) {
                     Some(channel) => {
                         let alone = frames.samples.iter().skip(channel).step_by(count);
@@ -249,4 +297,56 @@ fn array_format(name: &str, sample_rate: u32) -> Result<Format> {
         });
     }
     Ok(Format::unrounded(sample_rate))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::{Limits, open_with};
+
+    const WAV: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/audio/es_conteo.wav");
+
+    #[test]
+    fn a_stream_that_runs_ahead_gives_the_same() {
+        let options = AudioOptions::default();
+        let mut plain = open_with(WAV, &options).unwrap();
+        let hint = plain.info().duration_hint_s;
+        let samples = plain.read_to_end().unwrap();
+        let mut ahead = open_with(WAV, &options).unwrap().ahead().unwrap();
+        assert_eq!(ahead.info().duration_hint_s, hint);
+        assert_eq!(ahead.read_to_end().unwrap(), samples);
+        assert!(
+            ahead.next_block().unwrap().is_none(),
+            "the end stays the end"
+        );
+        assert_eq!(ahead.into_info(), plain.into_info());
+    }
+
+    #[test]
+    fn a_long_recording_waits_for_its_listener_and_may_be_left() {
+        let length = 16_000 * 200;
+        let samples = move || Input::samples(vec![0.25f32; length], 16_000);
+        let open = || open_with(samples(), &AudioOptions::default()).unwrap();
+        let mut ahead = open().ahead().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert_eq!(ahead.read_to_end().unwrap().len(), length);
+        drop(open().ahead().unwrap());
+    }
+
+    #[test]
+    fn an_error_arrives_behind_what_was_heard() {
+        let limits = Limits {
+            max_seconds: Some(3.0),
+            ..Limits::default()
+        };
+        let options = AudioOptions {
+            limits,
+            ..AudioOptions::default()
+        };
+        let stream = open_with(vec![0.5f32; 16_000 * 9], &options).unwrap();
+        let mut ahead = stream.ahead().unwrap();
+        assert!(ahead.next_block().unwrap().is_some());
+        let error = ahead.read_to_end().unwrap_err();
+        assert!(matches!(error, Error::TooLong { .. }), "{error}");
+    }
 }

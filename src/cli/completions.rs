@@ -14,7 +14,7 @@ use crate::weights::hub;
 
 /// Prints a shell's completion script.
 pub fn completions(asked: &CompletionsArgs) -> Result<u8> {
-    let mut command = args::command();
+    let mut command = args::command().clone();
     // Without a command, transcribe's options are meant.
     let speech = command.find_subcommand("transcribe").cloned();
     let options = speech.iter().flat_map(Command::get_arguments);
@@ -44,7 +44,7 @@ fn with_names(command: Command) -> Command {
 
 /// Prints the manual page: one, with every command's options.
 pub fn man() -> Result<u8> {
-    let mut command = args::command();
+    let mut command = args::command().clone();
     command.build();
     let all = Man::new(command.clone());
     let mut page = Vec::new();

@@ -149,7 +149,7 @@ fn options() -> Vec<KnownOption> {
     let mut known: Vec<KnownOption> = Vec::new();
     let mut commands = vec![definition()];
     while let Some(command) = commands.pop() {
-        for (name, option) in settings_of(&command) {
+        for (name, option) in settings_of(command) {
             if !known.iter().any(|option| option.name == name) {
                 let repeats = matches!(option.get_action(), ArgAction::Append);
                 known.push(KnownOption {
@@ -158,19 +158,24 @@ fn options() -> Vec<KnownOption> {
                 });
             }
         }
-        commands.extend(command.get_subcommands().cloned());
+        commands.extend(command.get_subcommands());
     }
     known
 }
 
 /// What is odd about the variables of these names: those that look like defaults and are none.
 pub fn odd_variables(names: impl Iterator<Item = String>) -> Vec<String> {
+    let named = names.filter(|name| {
+        let rest = name.strip_prefix(PREFIX);
+        rest.is_some_and(|rest| !OTHER_VARIABLES.contains(&rest))
+    });
+    let named: Vec<String> = named.collect();
+    if named.is_empty() {
+        return named;
+    }
     let options = options();
     let known: Vec<String> = options.iter().map(|o| variable_of(&o.name)).collect();
-    let odd = names.filter(|name| {
-        let rest = name.strip_prefix(PREFIX);
-        rest.is_some_and(|rest| !OTHER_VARIABLES.contains(&rest)) && !known.contains(name)
-    });
+    let odd = named.into_iter().filter(|name| !known.contains(name));
     odd.map(|name| {
         let meant = meant(&name, known.iter().map(String::as_str));
         format!("{name} is not looked at: it names no option that can have a default{meant}")
@@ -238,11 +243,14 @@ fn plain(value: &toml::Value) -> Option<String> {
 /// # Errors
 /// A default that the option does not take, naming where it stands.
 pub fn fill_in(typed: Vec<OsString>, defaults: &Defaults) -> Result<Vec<OsString>> {
-    let Ok(matches) = definition().try_get_matches_from(&typed) else {
+    if defaults.settings.is_empty() {
+        return Ok(typed);
+    }
+    let Ok(matches) = definition().clone().try_get_matches_from(&typed) else {
         // Help, or a line that makes no sense: that is for clap to say.
         return Ok(typed);
     };
-    let (command, matches, depth) = leaf(definition(), &matches);
+    let (command, matches, depth) = leaf(definition().clone(), &matches);
     let mut filled = typed.clone();
     for option in command.get_arguments() {
         let Some(setting) = option.get_long().and_then(|name| defaults.of(name)) else {
@@ -253,7 +261,7 @@ pub fn fill_in(typed: Vec<OsString>, defaults: &Defaults) -> Result<Vec<OsString
         }
         let words = words(option, setting)?;
         let alone = with(&typed, depth, &words);
-        if let Err(error) = definition().try_get_matches_from(alone) {
+        if let Err(error) = definition().clone().try_get_matches_from(alone) {
             let reason = error.to_string();
             let reason = reason
                 .lines()
@@ -316,7 +324,9 @@ pub fn without_show_config(typed: &[OsString]) -> Option<Vec<OsString>> {
 /// Prints every setting of the command that was typed, with its value and where that comes from.
 pub fn show(typed: Vec<OsString>, defaults: &Defaults) -> Result<u8> {
     let optional = |argument: Arg| argument.required(false);
-    let commands = definition().mut_subcommands(|command| command.mut_args(optional));
+    let commands = definition()
+        .clone()
+        .mut_subcommands(|command| command.mut_args(optional));
     let matches = match commands.clone().try_get_matches_from(&typed) {
         Ok(matches) => matches,
         Err(error) => error.exit(),

@@ -8,12 +8,14 @@ use anyhow::{Result, anyhow};
 
 use super::args::COMMANDS;
 use super::near::meant;
-use crate::audio::{self, AudioOptions, Input};
+use crate::audio::{self, AudioOptions, AudioStream, Input};
 
 /// A recording, and why it cannot be read if that is known already.
 pub struct Found {
     pub path: PathBuf,
     pub fault: Option<anyhow::Error>,
+    /// Where it is the only one: the recording, open.
+    pub opened: Option<AudioStream>,
 }
 
 /// The files that were typed, folders as the recordings in them, in natural order. Hidden files and,
@@ -23,10 +25,15 @@ pub struct Found {
 /// # Errors
 /// A folder that cannot be read or has no recordings in it is a [`Found`] with a fault, not an error.
 pub fn all(typed: &[PathBuf], recursive: bool, options: &AudioOptions) -> Vec<Found> {
-    typed
-        .iter()
-        .flat_map(|path| one(path, recursive, options))
-        .collect()
+    let mut found: Vec<Found> = Vec::with_capacity(typed.len());
+    for path in typed {
+        found.extend(one(path, recursive, options));
+        if found.len() > 1 {
+            // Many open files would be more than a process may have.
+            found.iter_mut().for_each(|found| found.opened = None);
+        }
+    }
+    found
 }
 
 fn one(path: &Path, recursive: bool, options: &AudioOptions) -> Vec<Found> {
@@ -34,6 +41,7 @@ fn one(path: &Path, recursive: bool, options: &AudioOptions) -> Vec<Found> {
         vec![Found {
             path: path.to_owned(),
             fault,
+            opened: None,
         }]
     };
     if path.is_dir() {
@@ -50,24 +58,31 @@ fn one(path: &Path, recursive: bool, options: &AudioOptions) -> Vec<Found> {
             return found(path, Some(fault));
         }
         let found = recordings.into_iter().map(|path| Found {
-            fault: fault(&path, options).err(),
+            fault: open(&path, options).err(),
             path,
+            opened: None,
         });
         return found.collect();
     }
-    found(path, fault(path, options).err())
+    match open(path, options) {
+        Ok(opened) => vec![Found {
+            path: path.to_owned(),
+            fault: None,
+            opened,
+        }],
+        Err(fault) => found(path, Some(fault)),
+    }
 }
 
-/// Whether a file can be read. What is no plain file (standard input, a pipe) is read only once.
-fn fault(path: &Path, options: &AudioOptions) -> Result<()> {
+/// A file that can be read. What is no plain file (standard input, a pipe) is read only once, and not yet.
+fn open(path: &Path, options: &AudioOptions) -> Result<Option<AudioStream>> {
     if path == Path::new("-") || std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
-        return Ok(());
+        return Ok(None);
     }
     if !path.exists() {
         return Err(no_such(path));
     }
-    audio::open_with(Input::from(path), options)?;
-    Ok(())
+    Ok(Some(audio::open_with(Input::from(path), options)?))
 }
 
 fn no_such(path: &Path) -> anyhow::Error {

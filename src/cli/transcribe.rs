@@ -20,6 +20,7 @@ use super::resolve;
 use super::shown::Tally;
 use super::terminal::complain;
 use super::{FAILED, FINE, INTERRUPTED, inputs, interrupt};
+use crate::audio::{AudioOptions, AudioStream};
 use crate::batcher::Cancel;
 use crate::options::Task;
 use accepted::{Accepted, sorted_out};
@@ -29,11 +30,12 @@ use runner::JobRunner;
 
 /// Runs the command: 0 if every file went well, 1 if some did not, 130 if it was interrupted.
 pub fn run(args: &SpeechArgs, task: Task) -> Result<u8> {
-    let found = inputs::all(
-        &args.audio,
-        args.recursive,
-        &resolve::audio(&args.audio_options),
-    );
+    let audio = AudioOptions {
+        language: args.language.clone(),
+        ..resolve::audio(&args.audio_options)
+    };
+    let mut found = inputs::all(&args.audio, args.recursive, &audio);
+    let ahead = ahead(args, &mut found)?;
     let mut job = resolve::speech(args, task, found.len())?;
     let (screen, cancel, started) = (Screen::new(job.quiet), Cancel::default(), Instant::now());
     let interrupt = interrupt::watch(&cancel, &screen);
@@ -52,6 +54,9 @@ pub fn run(args: &SpeechArgs, task: Task) -> Result<u8> {
     super::print_notes(resolve::for_model(&mut job, &engine));
     engine.check(&job.options)?;
     let (mut waiting, receivers) = queued(&files);
+    if let Some(first) = waiting.front_mut() {
+        first.ahead = ahead;
+    }
     let sizes: Vec<u64> = waiting.iter().map(|file| file.bytes).collect();
     longest_first(waiting.make_contiguous(), job.jobs);
     let queue = JobQueue::new(waiting, job.most_bytes);
@@ -85,6 +90,15 @@ pub fn run(args: &SpeechArgs, task: Task) -> Result<u8> {
     }))
 }
 
+/// The one recording that there is, decoded from now on: while the model is loaded.
+fn ahead(args: &SpeechArgs, found: &mut [inputs::Found]) -> Result<Option<AudioStream>> {
+    let only = match found {
+        [only] if args.channels != "split" => only.opened.take(),
+        _ => None,
+    };
+    Ok(only.map(AudioStream::ahead).transpose()?)
+}
+
 /// Every file's place in the queue, and where its events arrive.
 fn queued(files: &[Accepted]) -> (VecDeque<QueuedFile<'_>>, Vec<Receiver<Event>>) {
     files
@@ -95,6 +109,7 @@ fn queued(files: &[Accepted]) -> (VecDeque<QueuedFile<'_>>, Vec<Receiver<Event>>
                 path,
                 bytes: bytes(path),
                 outputs,
+                ahead: None,
                 sender,
             };
             (file, events)

@@ -21,7 +21,7 @@ pub fn run(args: &VadCommandArgs) -> Result<u8> {
     };
     let rules = resolve::vad_rules(&args.rules)?;
     let mut code = FINE;
-    for inputs::Found { path, fault } in inputs::all(&args.audio, false, &audio) {
+    for inputs::Found { path, fault, .. } in inputs::all(&args.audio, false, &audio) {
         let printed = match fault {
             Some(fault) => Err(fault),
             None => print(&path, &audio, &rules, args),

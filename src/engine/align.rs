@@ -71,7 +71,8 @@ impl Engine {
         options.word_timestamps = true;
         // The text says what is speech.
         (options.vad, options.speech) = (None, None);
-        let (mel, info, listened) = self.log_mel(input.into(), &options, control)?;
+        let stream = control.open(input.into(), &options)?;
+        let (mel, info, listened) = self.log_mel(stream, &options, control)?;
         let (duration_s, warnings) = (info.duration_s(), info.warnings);
         let ground = Ground::new(mel, info.samples, listened.as_ref(), &mut options)?;
         let mel = ground.mel.clone();

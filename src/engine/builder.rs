@@ -19,8 +19,8 @@ use crate::kernels::SimdLevel;
 use crate::model::{ComputeType, Executor};
 use crate::options::upper_half;
 use crate::tokenizer::{Tokenizer, mistaken_model};
-use crate::weights::WeightSource;
 use crate::weights::hub::{self, HubConfig, ModelFiles};
+use crate::weights::{WeightSource, file_fingerprint};
 
 /// How an [`Engine`] is to be loaded: made by [`Engine::builder`], ended by
 /// [`build`](EngineBuilder::build).
@@ -210,6 +210,21 @@ impl EngineBuilder {
         packed::place(folder, source, self.compute).map(Some)
     }
 
+    /// The model's tokenizer, which is kept beside its packed weights.
+    fn tokenizer(&self, files: &ModelFiles, source: &dyn WeightSource) -> Result<Tokenizer> {
+        let made = || load_tokenizer(files, source);
+        let file = vocabulary_file(files, source);
+        // A file that cannot be read is told of where it is looked into.
+        let print = file.map_or(Ok(String::new()), |file| file_fingerprint(&file));
+        match (&self.packed_dir, print) {
+            (Some(folder), Ok(print)) => {
+                let key = format!("{VOCABULARY_RULES} {} {print}", source.dims().n_vocab);
+                packed::tokenizer(folder, source, &key, made)
+            }
+            _ => made(),
+        }
+    }
+
     /// Finds the model, downloading it if need be, and loads it.
     ///
     /// # Errors
@@ -242,7 +257,7 @@ impl EngineBuilder {
         let files = hub::resolve(&self.model, &self.hub, progress)?;
         let source = crate::weights::open(&files.weights)?;
         let dims = source.dims().clone();
-        let tokenizer = Arc::new(load_tokenizer(&files, source.as_ref())?);
+        let tokenizer = Arc::new(self.tokenizer(&files, source.as_ref())?);
         let (networks, plan, note) = self.network(source.as_ref(), cards, progress)?;
         let draft = self.load_draft(&dims, &tokenizer, progress)?;
         let capacity = Capacity::of_windows(self.slots);
@@ -298,6 +313,9 @@ fn heads_named_in(path: &Path) -> Option<Vec<(usize, usize)>> {
     Some(serde_json::from_slice::<Named>(&text).ok()?.alignment_heads)
 }
 
+/// Part of the key to a kept vocabulary: what was kept under other rules of reading is made again.
+const VOCABULARY_RULES: &str = "vocabulary 1";
+
 /// The most bytes of a list of tokens that are read.
 const MOST_VOCABULARY_BYTES: u64 = 64 << 20;
 
@@ -334,21 +352,27 @@ fn other_vocabulary(tokenizer: &Tokenizer, dims: &ModelDimensions) -> Option<Str
 fn find_tokenizer(files: &ModelFiles, source: &dyn WeightSource) -> Result<Tokenizer> {
     let n_vocab = source.dims().n_vocab;
     let name = files.weights.display().to_string();
-    if let Some(path) = &files.tokenizer {
-        return Tokenizer::from_file(path, n_vocab);
-    }
-    if let Some(tokens) = source.vocabulary() {
-        return Tokenizer::from_parts(&name, tokens.to_vec(), Some(n_vocab));
-    }
-    for list in ["vocabulary.txt", "vocabulary.json"] {
-        let path = files.dir.join(list);
-        if path.is_file() {
+    match (vocabulary_file(files, source), source.vocabulary()) {
+        (Some(path), _) if Some(&path) == files.tokenizer.as_ref() => {
+            Tokenizer::from_file(&path, n_vocab)
+        }
+        (Some(path), _) => {
             let tokens = token_strings(&path)?;
             let name = path.display().to_string();
-            return Tokenizer::from_token_strings(&name, tokens, Some(n_vocab));
+            Tokenizer::from_token_strings(&name, tokens, Some(n_vocab))
         }
+        (None, Some(tokens)) => Tokenizer::from_parts(&name, tokens.to_vec(), Some(n_vocab)),
+        (None, None) => Tokenizer::openai(&name, n_vocab),
     }
-    Tokenizer::openai(&name, n_vocab)
+}
+
+/// The file beside the weights that the vocabulary is read from, if it is.
+fn vocabulary_file(files: &ModelFiles, source: &dyn WeightSource) -> Option<PathBuf> {
+    let lists = ["vocabulary.txt", "vocabulary.json"].map(|list| files.dir.join(list));
+    let list = || lists.into_iter().find(|path| path.is_file());
+    let alone = source.vocabulary().is_none();
+    let tokenizer = files.tokenizer.clone();
+    tokenizer.or_else(|| alone.then(list).flatten())
 }
 
 /// CTranslate2's list of tokens: one a line, or as a JSON array.

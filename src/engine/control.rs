@@ -4,8 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::audio::Limits;
+use crate::audio::{self, AudioOptions, AudioStream, Input, Limits};
 use crate::batcher::Cancel;
+use crate::error::Result;
+use crate::options::TranscribeOptions;
 
 /// How to stop a recording's work, and who hears how far it is. Clones share the request to stop.
 #[derive(Clone, Default)]
@@ -20,6 +22,17 @@ pub struct Control {
     /// A file that keeps what windows gave while the work goes on: work that was ended goes on where it was, to
     /// the same result. It is made where there is none; whoever has the result deletes it.
     pub journal: Option<PathBuf>,
+}
+
+impl Control {
+    /// Opens a recording as the options say.
+    pub(super) fn open(&self, input: Input, options: &TranscribeOptions) -> Result<AudioStream> {
+        let audio = AudioOptions {
+            limits: self.limits,
+            ..options.audio()
+        };
+        audio::open_with(input, &audio)
+    }
 }
 
 impl fmt::Debug for Control {

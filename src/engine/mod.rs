@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::attention::Plan;
-use crate::audio::{self, AudioInfo, AudioOptions, Input};
+use crate::audio::{self, AudioInfo, AudioStream, Input};
 use crate::batcher::{
     AlignWay, AlignWords, Batcher, Cancel, Capacity, Counts, WatchedHeads, WindowJob,
 };
@@ -181,14 +181,27 @@ impl Engine {
         sink: &mut dyn SegmentSink,
         control: &Control,
     ) -> Result<Transcript> {
-        let mut options = self.check(options)?;
+        let options = self.check(options)?;
         if options.split_channels {
             return self.run_channels(input, &options, sink, control);
         }
+        let stream = control.open(input, &options)?;
+        self.run_stream(stream, options, sink, control)
+    }
+
+    /// [`run`](Self::run) on a recording that is open already, whose channels are not heard one by one, with options
+    /// that are checked.
+    pub(crate) fn run_stream(
+        &self,
+        stream: AudioStream,
+        mut options: TranscribeOptions,
+        sink: &mut dyn SegmentSink,
+        control: &Control,
+    ) -> Result<Transcript> {
         if parts::may_be_heard_in_parts(&options) {
-            return self.run_parts(input, &options, sink, control);
+            return self.run_parts(stream, &options, sink, control);
         }
-        let (mel, heard, listened) = self.log_mel(input, &options, control)?;
+        let (mel, heard, listened) = self.log_mel(stream, &options, control)?;
         let duration_s = heard.duration_s();
         let mut warnings = heard.warnings;
         let content_frames = mel.content_frames();
@@ -425,7 +438,7 @@ impl Engine {
     /// The spectrogram, what is known of the recording, and what was heard in it where speech is looked for.
     fn log_mel(
         &self,
-        input: Input,
+        mut stream: AudioStream,
         options: &TranscribeOptions,
         control: &Control,
     ) -> Result<(LogMel, AudioInfo, Option<Heard>)> {
@@ -435,11 +448,6 @@ impl Engine {
             _ => None,
         };
         let cancel = &control.cancel;
-        let audio = AudioOptions {
-            limits: control.limits,
-            ..options.audio()
-        };
-        let mut stream = audio::open_with(input, &audio)?;
         let n_mels = self.network().dims().n_mels;
         let next_block = |block: &mut Vec<f32>| match cancel.is_cancelled() {
             true => Err(Error::Cancelled),

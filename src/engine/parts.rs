@@ -6,7 +6,7 @@ use super::listening::{Listener, Part};
 use super::over::Hearing;
 use super::spoken::{Ground, OnClock};
 use super::{Control, Engine, Progress};
-use crate::audio::{self, AudioOptions, Input};
+use crate::audio::AudioStream;
 use crate::dims::{HOP_LENGTH, SAMPLE_RATE};
 use crate::error::{Error, Result};
 use crate::longform::unused_hotwords;
@@ -29,16 +29,11 @@ impl Engine {
     /// Transcribes a recording while it is read.
     pub(super) fn run_parts(
         &self,
-        input: Input,
+        stream: AudioStream,
         options: &TranscribeOptions,
         sink: &mut dyn SegmentSink,
         control: &Control,
     ) -> Result<Transcript> {
-        let audio = AudioOptions {
-            limits: control.limits,
-            ..options.audio()
-        };
-        let stream = audio::open_with(input, &audio)?;
         let detector = Detector::new(self.0.level)?.lifting_quiet(true);
         let dims = self.network().dims();
         let longest_s = options.batch_size.is_none().then_some(LONG_PART_S);

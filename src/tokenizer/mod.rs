@@ -5,6 +5,7 @@
 //! all), and that [`Tokenizer::encode`] never makes a special token. Names are openai/whisper's.
 
 mod encoder;
+mod kept;
 mod languages;
 mod marks;
 mod merges;
@@ -262,6 +263,12 @@ impl Tokenizer {
     fn encoder(&self, text: &str) -> Encoder {
         Encoder::new(&self.tokens, &self.merges, text)
     }
+}
+
+/// Ids below others that no token has.
+fn holes(tokens: &TokenBytes) -> Vec<u32> {
+    let without = |id: &u32| tokens.kind(*id) == Kind::None;
+    (0..tokens.len() as u32).filter(without).collect()
 }
 
 impl std::fmt::Debug for Tokenizer {

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use super::merges::Ranked;
 use super::special::{self, N_TIMESTAMPS, SpecialTokens};
 use super::vocabulary::{ByteLevel, Kind, MergesJson, TokenBytes, TokenizerJson, stored_tokens};
-use super::{LANGUAGES, Tokenizer};
+use super::{LANGUAGES, Tokenizer, holes};
 use crate::error::{Error, Result};
 
 /// [`TokenBytes::digest`] of openai's tokens, multilingual and English-only, whose ids are ranks.
@@ -240,9 +240,8 @@ impl Tokenizer {
             }
             Err(_) => id_of_index(tokens.len())..id_of_index(tokens.len()),
         };
-        let without = |id: &u32| tokens.kind(*id) == Kind::None;
         Ok(Self {
-            holes: (0..id_of_index(tokens.len())).filter(without).collect(),
+            holes: holes(&tokens),
             tokens,
             special,
             merges: Vec::new(),

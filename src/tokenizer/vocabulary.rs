@@ -107,6 +107,20 @@ pub(super) enum Kind {
     Special,
 }
 
+impl Kind {
+    const ALL: [Self; 4] = [Self::None, Self::Ordinary, Self::Added, Self::Special];
+
+    /// As it is kept on disk.
+    pub(super) fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// `None` for a code that no kind has.
+    pub(super) fn of_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+}
+
 /// The bytes of every token, one after the other; ids without a token have none.
 #[derive(Clone, Default, Debug)]
 pub(super) struct TokenBytes {
@@ -133,6 +147,32 @@ impl TokenBytes {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(token);
         self.spans[index] = (start as u32, self.bytes.len() as u32);
+    }
+
+    /// Of every id what it stands for and the length of its token, and all tokens one after the other; `None` where these
+    /// do not fit together.
+    pub(super) fn joined(
+        kinds: impl ExactSizeIterator<Item = Option<Kind>>,
+        lengths: impl Iterator<Item = u32>,
+        bytes: &[u8],
+    ) -> Option<Self> {
+        let mut spans = Vec::with_capacity(kinds.len());
+        let mut all = Vec::with_capacity(kinds.len());
+        let mut start = 0u32;
+        for (kind, length) in kinds.zip(lengths) {
+            let (kind, end) = (kind?, start.checked_add(length)?);
+            all.push(kind);
+            spans.push(match kind {
+                Kind::None => Self::NONE,
+                _ => (start, end),
+            });
+            start = end;
+        }
+        (start as usize == bytes.len()).then(|| Self {
+            bytes: bytes.to_vec(),
+            spans,
+            kinds: all,
+        })
     }
 
     /// The bytes of an id, `None` where no token has it.

@@ -56,6 +56,7 @@ pub(super) struct Checkpoint {
     zeros: Vec<(String, Entry)>,
     warnings: Vec<String>,
     vocabulary: Option<Vec<Vec<u8>>>,
+    fingerprint: OnceLock<String>,
 }
 
 /// Finds out the model's sizes and puts every tensor in its place.
@@ -93,6 +94,7 @@ pub(super) fn assemble(parts: Parts) -> Result<Checkpoint> {
         zeros,
         warnings,
         vocabulary: parts.vocabulary,
+        fingerprint: OnceLock::new(),
     };
     if is_tied && checkpoint.own_output().is_some() {
         checkpoint.warnings.push(UNTIED.into());
@@ -316,13 +318,16 @@ impl WeightSource for Checkpoint {
     }
 
     fn fingerprint(&self) -> Result<String> {
-        let mut hash = Sha256::new();
-        hash.update(CHECKS);
-        hash.update(self.format);
-        for file in &self.files {
-            file.fingerprint_into(&mut hash);
-        }
-        Ok(hex(&hash.finalize()))
+        let made = self.fingerprint.get_or_init(|| {
+            let mut hash = Sha256::new();
+            hash.update(CHECKS);
+            hash.update(self.format);
+            for file in &self.files {
+                file.fingerprint_into(&mut hash);
+            }
+            hex(&hash.finalize())
+        });
+        Ok(made.clone())
     }
 
     fn content_hash(&self) -> Result<String> {

@@ -27,6 +27,8 @@ mod var_builder;
 
 use std::path::Path;
 
+use sha2::{Digest as _, Sha256};
+
 pub use self::blocks::Block;
 use self::bytes::{Mapped, bad};
 pub use self::convert::{Conversion, Ct2Extras, GgmlExtras, Numbers, Target, convert};
@@ -145,6 +147,16 @@ pub(crate) fn floats_of_shape(
         });
     }
     source.floats(name)
+}
+
+/// What tells a file's content from another's, without reading all of it.
+///
+/// # Errors
+/// As [`open`], of a file that cannot be read or is empty.
+pub(crate) fn file_fingerprint(path: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    Mapped::open(path)?.fingerprint_into(&mut hash);
+    Ok(checkpoint::hex(&hash.finalize()))
 }
 
 /// Opens a file of weights, or the one in a folder.

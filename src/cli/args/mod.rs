@@ -16,6 +16,7 @@ mod vad;
 mod values;
 
 use std::ffi::OsString;
+use std::sync::OnceLock;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
@@ -135,7 +136,7 @@ pub const COMMANDS: &[&str] = &[
 /// # Errors
 /// What clap says of it; its exit code is 2 for wrong usage and 0 for help.
 pub fn parse(normalized: Vec<OsString>) -> Result<Args, clap::Error> {
-    let mut matches = command().try_get_matches_from(normalized)?;
+    let mut matches = command().clone().try_get_matches_from(normalized)?;
     Args::from_arg_matches_mut(&mut matches)
 }
 
@@ -144,8 +145,13 @@ const RARE: [&str; 3] = ["Decoding", "Quality gates", "Words"];
 /// Options that describe a simulated GPU machine: a topic of its own, which `attention explain` shows.
 const SIMULATED: &str = "Attention";
 
-/// The command line's definition.
-pub fn command() -> clap::Command {
+/// The command line's definition; made once, as that takes a third of a millisecond.
+pub fn command() -> &'static clap::Command {
+    static DEFINITION: OnceLock<clap::Command> = OnceLock::new();
+    DEFINITION.get_or_init(definition)
+}
+
+fn definition() -> clap::Command {
     let folded = |command: clap::Command| {
         command.mut_args(|option| {
             let heading = option.get_help_heading().unwrap_or_default().to_owned();

@@ -98,7 +98,7 @@ fn options() -> HashMap<String, Takes> {
                 .chain(option.get_short().map(|short| format!("-{short}")));
             options.extend(names.map(|name| (name, takes)));
         }
-        commands.extend(command.get_subcommands().cloned());
+        commands.extend(command.get_subcommands());
     }
     options
 }

@@ -20,7 +20,7 @@ fn speech(line: &[&str]) -> SpeechArgs {
 
 #[test]
 fn the_definition_is_consistent() {
-    command().debug_assert();
+    command().clone().debug_assert();
     let commands: Vec<String> = command()
         .get_subcommands()
         .map(|c| c.get_name().to_owned())

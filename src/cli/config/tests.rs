@@ -129,7 +129,7 @@ fn every_exception_is_an_option() {
                 .get_arguments()
                 .filter_map(|a| a.get_long().map(str::to_owned)),
         );
-        commands.extend(command.get_subcommands().cloned());
+        commands.extend(command.get_subcommands());
     }
     let unknown: Vec<_> = NOT_SETTINGS
         .iter()

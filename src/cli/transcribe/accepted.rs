@@ -26,7 +26,7 @@ pub fn sorted_out(job: &Job, found: Vec<inputs::Found>) -> (Vec<Accepted>, Vec<a
     }
     let (mut claimed, mut skipped) = (HashMap::new(), 0);
     let (mut files, mut faults) = (Vec::new(), Vec::new());
-    for inputs::Found { path, fault } in found {
+    for inputs::Found { path, fault, .. } in found {
         let outputs = match fault {
             Some(fault) => Err(fault),
             None => claim_outputs(job, &path, &mut claimed),

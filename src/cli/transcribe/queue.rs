@@ -7,6 +7,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::event::Event;
+use crate::audio::AudioStream;
 use crate::output::OutputFormat;
 
 /// A file that waits for its turn.
@@ -14,6 +15,8 @@ pub struct QueuedFile<'a> {
     pub path: &'a Path,
     pub bytes: u64,
     pub outputs: &'a [(OutputFormat, PathBuf)],
+    /// The recording, if it is being decoded already.
+    pub ahead: Option<AudioStream>,
     pub sender: Sender<Event>,
 }
 
@@ -102,6 +105,7 @@ mod tests {
             path: Path::new("x"),
             bytes: *bytes,
             outputs: &[],
+            ahead: None,
             sender: channel().0,
         }
     }

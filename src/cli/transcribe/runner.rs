@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::Receiver;
 
 use anyhow::Result;
 
@@ -38,13 +38,8 @@ impl JobRunner<'_> {
     /// Works on file after file until none is left.
     pub fn run_jobs(&self, queue: &JobQueue<'_>) {
         while let Some(file) = queue.next() {
-            let QueuedFile {
-                path,
-                bytes,
-                outputs,
-                sender,
-            } = file;
-            let done = self.one_file(path, bytes, outputs, &sender);
+            let (bytes, sender) = (file.bytes, file.sender.clone());
+            let done = self.one_file(file);
             queue.release(bytes);
             // Nobody listens any more after a broken pipe.
             let _ = sender.send(Event::Done(done));
@@ -59,13 +54,14 @@ impl JobRunner<'_> {
     }
 
     /// Transcribes one file, sends on its segments and writes its outputs.
-    fn one_file(
-        &self,
-        path: &Path,
-        bytes: u64,
-        outputs: &[(OutputFormat, PathBuf)],
-        sender: &Sender<Event>,
-    ) -> Result<Vec<String>> {
+    fn one_file(&self, file: QueuedFile<'_>) -> Result<Vec<String>> {
+        let QueuedFile {
+            path,
+            bytes,
+            outputs,
+            ahead,
+            sender,
+        } = file;
         if self.cancel.is_cancelled() {
             return Err(Error::Cancelled.into());
         }
@@ -82,13 +78,18 @@ impl JobRunner<'_> {
             ..Control::default()
         };
         let mut sink = EventSink {
-            sender,
+            sender: &sender,
             job: self.job,
         };
-        let input = resolve::input(path);
-        let result = self
-            .engine
-            .run(input, &self.job.options, &mut sink, &control);
+        let (engine, options) = (self.engine, &self.job.options);
+        // The model may have changed what is listened to.
+        let ahead = ahead.filter(|stream| *stream.options() == options.audio());
+        let result = match ahead {
+            Some(stream) => engine
+                .check(options)
+                .and_then(|options| engine.run_stream(stream, options, &mut sink, &control)),
+            None => engine.run(resolve::input(path), options, &mut sink, &control),
+        };
         self.tally.add(progress.finish());
         let transcript = match result {
             // Whatever it ended of: its input may have ended with the interrupt.

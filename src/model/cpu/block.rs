@@ -1,15 +1,14 @@
 //! The pieces of a transformer block that encoder and decoder share.
 
-use std::sync::Arc;
-
 use super::matrix::Matrix;
 use crate::kernels::Cpu;
 use crate::kernels::linear::{LinearCall, Norm, PackedLinear, linear, mlp};
+use crate::kernels::storage::Store;
 
 /// Layer normalisation's weight and bias, `(width,)` each.
 pub(super) struct LayerNorm {
-    pub weight: Arc<[f32]>,
-    pub bias: Arc<[f32]>,
+    pub weight: Store<f32>,
+    pub bias: Store<f32>,
 }
 
 impl LayerNorm {
@@ -18,8 +17,8 @@ impl LayerNorm {
 
     pub fn norm(&self) -> Norm<'_> {
         Norm {
-            weight: &self.weight,
-            bias: &self.bias,
+            weight: self.weight.numbers(),
+            bias: self.bias.numbers(),
             eps: Self::EPS,
         }
     }

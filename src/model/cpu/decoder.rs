@@ -1,7 +1,5 @@
 //! The text decoder: one step takes any mix of rows, each with one or more new tokens.
 
-use std::sync::Arc;
-
 use super::attention::attend;
 use super::block::{LayerNorm, Mlp, project, project_onto};
 use super::embedding::Embedding;
@@ -12,13 +10,14 @@ use crate::error::{Error, Result};
 use crate::kernels::Cpu;
 use crate::kernels::attention::{CrossKv, PackedDtype};
 use crate::kernels::linear::PackedLinear;
+use crate::kernels::storage::Store;
 
 /// Token and position embeddings, a stack of blocks, and the embedding again as output matrix.
 pub(super) struct Decoder {
     /// `(n_vocab, width)`
     pub token_embedding: Embedding,
     /// `(n_text_ctx, width)`
-    pub positions: Arc<[f32]>,
+    pub positions: Store<f32>,
     pub blocks: Vec<DecoderBlock>,
     pub norm: LayerNorm,
     /// The token embedding packed as a linear layer without bias.
@@ -112,7 +111,7 @@ impl Decoder {
     /// Whether there is room for a window's new tokens, and an embedding.
     fn check(&self, window: &StepRows<'_>) -> Result<()> {
         let (context, beams) = (
-            self.positions.len() / self.width,
+            self.positions.numbers().len() / self.width,
             window.text.lineage.beams(),
         );
         let len = window.text.len + window.per_row();
@@ -168,7 +167,7 @@ impl Decoder {
             for (i, &token) in window.tokens.iter().enumerate() {
                 let position = window.text.len + i % per_row;
                 let at = position * self.width;
-                let positional = &self.positions[at..at + self.width];
+                let positional = &self.positions.numbers()[at..at + self.width];
                 self.token_embedding
                     .add_row(token, positional, out.next().expect("one a token"));
             }

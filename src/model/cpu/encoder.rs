@@ -1,7 +1,5 @@
 //! The audio encoder: one window of log-mel in, one vector per 20 ms out.
 
-use std::sync::Arc;
-
 use super::attention::attend;
 use super::block::{LayerNorm, Mlp, project, project_onto};
 use super::matrix::Matrix;
@@ -10,13 +8,14 @@ use crate::error::Result;
 use crate::kernels::Cpu;
 use crate::kernels::conv::{self, PackedConv};
 use crate::kernels::linear::{PackedLinear, layer_norm};
+use crate::kernels::storage::Store;
 
 /// Two convolutions, sinusoidal positions, a stack of blocks and a final norm.
 pub(super) struct Encoder {
     pub conv1: PackedConv,
     pub conv2: PackedConv,
     /// `(positions, width)`
-    pub positions: Arc<[f32]>,
+    pub positions: Store<f32>,
     pub blocks: Vec<EncoderBlock>,
     pub norm: LayerNorm,
     pub heads: usize,
@@ -53,7 +52,7 @@ impl Encoder {
         let mut hidden = Matrix::new(cpu, frames, self.conv1.n_out());
         conv::from_channels(cpu, &self.conv1, mel, frames, hidden.data_mut());
         let mut out = Matrix::new(cpu, positions, width);
-        let offset = Some(&self.positions[..positions * width]);
+        let offset = Some(&self.positions.numbers()[..positions * width]);
         let (conv, hidden) = (&self.conv2, hidden.data());
         conv::from_rows(cpu, conv, hidden, frames, offset, out.data_mut());
         out

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use half::f16;
 
@@ -19,6 +18,7 @@ use crate::kernels::conv::PackedConv;
 use crate::kernels::linear::{
     NIBBLE_BLOCK, NIBBLE_GROUP, PackedLinear, WeightDtype, quantise_nibbles,
 };
+use crate::kernels::storage::Store;
 use crate::model::ComputeType;
 use crate::weights::{
     Adapted, Block, EMBEDDING, Encoding, WeightSource, WeightTensor, floats_of_shape,
@@ -29,7 +29,7 @@ use crate::weights::{
 #[derive(Clone, Default)]
 pub(super) struct Layers {
     linear: HashMap<String, PackedLinear>,
-    floats: HashMap<String, Arc<[f32]>>,
+    floats: HashMap<String, Store<f32>>,
     embedding: Option<Embedding>,
 }
 
@@ -305,16 +305,16 @@ impl<'a> Loader<'a> {
     }
 
     /// A vector or matrix that is used as it is.
-    fn floats(&self, name: &str, shape: &[usize]) -> Result<Arc<[f32]>> {
+    fn floats(&self, name: &str, shape: &[usize]) -> Result<Store<f32>> {
         if let Some(floats) = self.layers.borrow().floats.get(name) {
             return Ok(floats.clone());
         }
-        let floats: Arc<[f32]> = match &self.packed {
-            Some(file) => file.numbers(name, shape.iter().product())?.numbers().into(),
+        let floats = match &self.packed {
+            Some(file) => file.numbers(name, shape.iter().product())?,
             None => {
                 let floats = self.tensor(name, shape)?;
                 self.record(|recorder| recorder.numbers(name, &floats));
-                floats.into()
+                Store::build(floats.len(), |to| to.copy_from_slice(&floats))
             }
         };
         let all = &mut self.layers.borrow_mut().floats;
@@ -458,7 +458,8 @@ mod tests {
             assert_eq!(shared, !changed.contains(&name.as_str()), "{name}");
         }
         for (name, floats) in &network.layers.floats {
-            assert!(Arc::ptr_eq(floats, &adapted.floats[name]), "{name}");
+            let place = |of: &Store<f32>| of.numbers().as_ptr();
+            assert_eq!(place(floats), place(&adapted.floats[name]), "{name}");
         }
     }
 }
