@@ -4,8 +4,8 @@
 use bytemuck::cast_slice;
 
 use super::layout::CHUNK;
+use super::micro_kernel::{QUADS, each_row, fetch_ahead};
 use super::prepare::{GroupScale, RowScale, Starts};
-use super::words::{QUADS, each_row, fetch_ahead};
 use super::{nibbles, octets};
 use crate::kernels::simd::{LANES, Simd, each_word};
 
@@ -80,7 +80,7 @@ fn both_products<S: Simd, const R: usize, const C: usize>(
     let [high, low] = sums;
     for chunk in 0..CHUNKS {
         for i in (0..QUADS).step_by(S::WORDS) {
-            let words = [each_row(s, &x[0][chunk], i), each_row(s, &x[1][chunk], i)];
+            let words = x.map(|x| each_row(s, &x[chunk], i));
             each_word!(S, lane, {
                 for c in 0..C {
                     let bytes = s.of_one_sign(s.load_words(&w[c][chunk * QUADS + i + lane]));

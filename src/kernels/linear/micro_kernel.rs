@@ -14,7 +14,6 @@ use super::grouped::{nibble_sums, octet_sums};
 use super::layout::{CHUNK, PANEL};
 use super::pack::{PackedLinear, QuantisedWeights};
 use super::prepare::{GroupScale, RowScale, Starts};
-use super::words::{QUADS, each_row, fetch_ahead};
 use super::{nibbles, octets};
 use crate::kernels::pool::SharedSlice;
 use crate::kernels::simd::{LANES, Simd, Task, each_word, math};
@@ -234,8 +233,22 @@ impl Weight for u16 {
     }
 }
 
-/// Rows from which on asking for weights ahead pays.
+/// How far ahead of their use weights are asked for when they come from memory. The hardware does that
+/// by itself within a page of 4 KiB; for one or two rows, which wait for memory anyway, it does better
+/// alone.
+const AHEAD_BYTES: usize = 2048;
+/// Rows from which on it pays.
 const AHEAD_ROWS: usize = 4;
+
+#[inline(always)]
+pub(super) fn fetch_ahead<S: Simd, T>(s: S, weights: &T) {
+    let place = std::ptr::from_ref(weights)
+        .cast::<u8>()
+        .wrapping_add(AHEAD_BYTES);
+    for line in 0..size_of::<T>().div_ceil(LINE) {
+        s.prefetch_read(place.wrapping_add(LINE * line));
+    }
+}
 
 /// `C` vectors of a panel's outputs, from vector `v` on, of `R` rows.
 #[inline(always)]
@@ -276,6 +289,23 @@ fn float_sums<S: Simd, W: Weight, const R: usize, const C: usize>(
     }
     sums
 }
+
+/// Each row's words from `i` on.
+#[inline(always)]
+pub(super) fn each_row<S: Simd, const R: usize, const N: usize>(
+    s: S,
+    x: &[[u32; N]; R],
+    i: usize,
+) -> [S::Words; R] {
+    let mut words = [s.words(&x[0], i); R];
+    for r in 1..R {
+        words[r] = s.words(&x[r], i);
+    }
+    words
+}
+
+/// Words of four bytes in a chunk.
+pub(super) const QUADS: usize = CHUNK / 4;
 
 #[inline(always)]
 fn byte_sums<S: Simd, const R: usize, const C: usize>(

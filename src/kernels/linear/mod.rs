@@ -15,7 +15,6 @@ mod prepare;
 mod stored;
 #[cfg(test)]
 pub(super) mod tests;
-mod words;
 
 use std::cell::Cell;
 use std::ops::Range;
