@@ -35,9 +35,8 @@ pub enum ComputeType {
     /// 32-bit floats: the same tokens as openai/whisper.
     #[default]
     F32,
-    /// 8-bit integers for the weights of the linear layers, for the encoder's attention and for the audio's keys and
-    /// values; activations of linear layers are 8-bit integers in the encoder, 16-bit ones in the decoder; 16-bit
-    /// floats for the text's keys and values; 32-bit floats elsewhere.
+    /// 8-bit integers for weights and activations of the linear layers, for the encoder's attention
+    /// and for the audio's keys and values; 16-bit floats for the text's; 32-bit floats elsewhere.
     Int8,
     /// As `int8`, but the decoder's weights, those of the logits among them, are 4-bit integers with a scale for
     /// every 32 inputs of an output: for models whose decoder waits for memory. On the CPU alone.

@@ -10,11 +10,10 @@ use std::ops::Range;
 use bytemuck::cast_slice;
 
 use super::LinearCall;
-use super::grouped::{nibble_sums, octet_sums};
 use super::layout::{CHUNK, PANEL};
+use super::nibbles::{GROUP, PANEL_GROUP, SCALES};
 use super::pack::{PackedLinear, QuantisedWeights};
-use super::prepare::{GroupScale, RowScale, Starts};
-use super::{nibbles, octets};
+use super::prepare::{GroupScale, RowScale};
 use crate::kernels::pool::SharedSlice;
 use crate::kernels::simd::{LANES, Simd, Task, each_word, math};
 use crate::kernels::storage::LINE;
@@ -34,13 +33,6 @@ pub(super) enum Operands<'a> {
         x: &'a [u8],
         scales: &'a [RowScale],
         w: &'a QuantisedWeights,
-    },
-    /// Two bytes an input.
-    Octets {
-        x: &'a [u8],
-        scales: &'a [RowScale],
-        starts: &'a [Starts],
-        w: &'a [u32],
     },
     I4 {
         x: &'a [u8],
@@ -122,11 +114,7 @@ impl Multiply<'_> {
     #[inline(always)]
     fn tile<S: Simd, const R: usize>(&self, s: S, panel: usize, first: usize, to: &mut Sums) {
         // Groups have sums of two kinds, of which more would not fit the registers.
-        let narrow = match self.operands {
-            Operands::I4 { .. } => R > 6,
-            Operands::Octets { .. } => R > 4,
-            _ => false,
-        };
+        let narrow = matches!(self.operands, Operands::I4 { .. }) && R > 6;
         if S::TILE_VECTORS == 2 && !narrow {
             self.columns::<S, R, 2>(s, panel, first, 0, to);
         } else {
@@ -162,26 +150,11 @@ impl Multiply<'_> {
                 let scales = scales[first..].first_chunk().expect("a scale per row");
                 dequantise(s, sums, scales, w, 2 * panel + v)
             }
-            Operands::Octets {
-                x,
-                scales,
-                starts,
-                w,
-            } => {
-                let groups = self.layer.k() / octets::GROUP;
-                let x = &x[2 * x_range.start..2 * x_range.end];
-                let scales = scales[first..].first_chunk().expect("a scale per row");
-                let starts = &starts[first * groups..(first + R) * groups];
-                let size = groups * octets::PANEL_GROUP;
-                let w = &w[panel * size..][..size];
-                octet_sums::<S, R, C>(s, x, scales, starts, w, v, ahead)
-            }
             Operands::I4 { x, scales, w } => {
-                let groups = self.layer.k() / nibbles::GROUP;
+                let groups = self.layer.k() / GROUP;
                 let scales = &scales[first * groups..(first + R) * groups];
-                let size = groups * nibbles::PANEL_GROUP;
-                let w = &w[panel * size..][..size];
-                nibble_sums::<S, R, C>(s, &x[x_range], scales, w, v, ahead)
+                let w = &w[panel * groups * PANEL_GROUP..][..groups * PANEL_GROUP];
+                group_sums::<S, R, C>(s, &x[x_range], scales, w, v, ahead)
             }
         };
         for (to, sums) in to.iter_mut().zip(sums) {
@@ -241,7 +214,7 @@ const AHEAD_BYTES: usize = 2048;
 const AHEAD_ROWS: usize = 4;
 
 #[inline(always)]
-pub(super) fn fetch_ahead<S: Simd, T>(s: S, weights: &T) {
+fn fetch_ahead<S: Simd, T>(s: S, weights: &T) {
     let place = std::ptr::from_ref(weights)
         .cast::<u8>()
         .wrapping_add(AHEAD_BYTES);
@@ -292,7 +265,7 @@ fn float_sums<S: Simd, W: Weight, const R: usize, const C: usize>(
 
 /// Each row's words from `i` on.
 #[inline(always)]
-pub(super) fn each_row<S: Simd, const R: usize, const N: usize>(
+fn each_row<S: Simd, const R: usize, const N: usize>(
     s: S,
     x: &[[u32; N]; R],
     i: usize,
@@ -305,7 +278,7 @@ pub(super) fn each_row<S: Simd, const R: usize, const N: usize>(
 }
 
 /// Words of four bytes in a chunk.
-pub(super) const QUADS: usize = CHUNK / 4;
+const QUADS: usize = CHUNK / 4;
 
 #[inline(always)]
 fn byte_sums<S: Simd, const R: usize, const C: usize>(
@@ -344,6 +317,66 @@ fn byte_sums<S: Simd, const R: usize, const C: usize>(
         }
     }
     sums
+}
+
+/// `Σ (sum of a group) × scale of its inputs × scale of its weights`, groups one after another.
+#[inline(always)]
+fn group_sums<S: Simd, const R: usize, const C: usize>(
+    s: S,
+    x: &[u8],
+    scales: &[GroupScale],
+    w: &[u32],
+    v: usize,
+    ahead: bool,
+) -> [[S::F; C]; R] {
+    let mut sums = [[s.splat(0.0); C]; R];
+    let x = cast_slice(x).as_chunks::<QUADS>().0.as_chunks::<R>().0;
+    let (x, w) = (x.as_chunks::<2>().0, w.as_chunks::<PANEL_GROUP>().0);
+    let groups = w.len();
+    for (g, (x, w)) in x.iter().zip(w).enumerate() {
+        if ahead {
+            fetch_ahead(s, w);
+        }
+        let mut ints = [[s.splat_i32(0); C]; R];
+        for r in 0..R {
+            ints[r] = [s.splat_i32(scales[r * groups + g].start); C];
+        }
+        let (w_scales, w) = w.split_at(SCALES);
+        let words = w.as_chunks::<LANES>().0.as_chunks::<QUADS>().0;
+        half_a_group::<S, false, R, C>(s, &mut ints, &x[0], &words[v..]);
+        half_a_group::<S, true, R, C>(s, &mut ints, &x[1], &words[v..]);
+        let w_scales = cast_slice::<u32, u16>(w_scales).as_chunks().0;
+        for c in 0..C {
+            let w_scale = s.load_f16(&w_scales[v + c]);
+            for r in 0..R {
+                let x_scale = s.splat(scales[r * groups + g].scale);
+                let sum = s.mul(s.float(ints[r][c]), x_scale);
+                sums[r][c] = s.fma(sum, w_scale, sums[r][c]);
+            }
+        }
+    }
+    sums
+}
+
+/// Adds the products of 16 inputs: the low halves of the weights' bytes, or the high ones.
+#[inline(always)]
+fn half_a_group<S: Simd, const HIGH: bool, const R: usize, const C: usize>(
+    s: S,
+    sums: &mut [[S::I; C]; R],
+    x: &[[u32; QUADS]; R],
+    w: &[[[u32; LANES]; QUADS]],
+) {
+    for i in (0..QUADS).step_by(S::WORDS) {
+        let words = each_row(s, x, i);
+        each_word!(S, lane, {
+            for c in 0..C {
+                let nibbles = s.nibbles::<HIGH>(s.load_words(&w[c][i + lane]));
+                for r in 0..R {
+                    sums[r][c] = s.dot_nibbles(sums[r][c], words[r], lane, nibbles);
+                }
+            }
+        });
+    }
 }
 
 /// `(sum - zero × sum of weights) × (scale of the row × scale of the output)`, from vector `v` of all outputs on.

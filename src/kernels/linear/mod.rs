@@ -4,15 +4,12 @@
 //! weight is read once. Many rows (encoder): blocks of rows are shared out, prepared where they are used.
 //! Either way a row's result is the same to the bit, whatever the other rows and the threads.
 
-mod grouped;
 mod layout;
 mod micro_kernel;
 mod nibbles;
 mod norm;
-mod octets;
 mod pack;
 mod prepare;
-mod stored;
 #[cfg(test)]
 pub(super) mod tests;
 
@@ -29,7 +26,7 @@ pub use nibbles::{BLOCK as NIBBLE_BLOCK, GROUP as NIBBLE_GROUP, quantise as quan
 pub use norm::{Norm, layer_norm};
 use pack::Weights;
 pub use pack::{PackedLinear, WeightDtype};
-use prepare::{GroupScale, Prepare, RowScale, Starts, Target, check_norm};
+use prepare::{GroupScale, Prepare, RowScale, Target, check_norm};
 
 /// What to do with a layer's weights.
 #[derive(Clone, Copy)]
@@ -170,7 +167,6 @@ struct Scratch {
     bytes: Buffer,
     scales: Vec<RowScale>,
     groups: Vec<GroupScale>,
-    starts: Vec<Starts>,
     line: Buffer,
 }
 
@@ -253,19 +249,6 @@ impl Gemm<'_> {
                     x,
                     scales: &scratch.scales,
                     w,
-                }
-            }
-            Weights::Octets(w) => {
-                let x = scratch.bytes.numbers(2 * count * k);
-                scratch.scales.resize(count, RowScale::default());
-                let groups = count * (k / octets::GROUP);
-                scratch.starts.resize(groups, Starts::default());
-                prepare(Target::Wide(x, &mut scratch.scales, &mut scratch.starts));
-                Operands::Octets {
-                    x,
-                    scales: &scratch.scales,
-                    starts: &scratch.starts,
-                    w: w.numbers(),
                 }
             }
             Weights::I4(w) => {

@@ -5,13 +5,15 @@
 //! bytes; for 4 bits see [`nibbles`]. Inputs are padded with zeros to a multiple of 16 (32 for 4 bits), outputs to whole panels. The layout is the
 //! same for every SIMD level.
 
+use std::ops::Range;
+
 use bytemuck::Pod;
 use half::f16;
 
 use super::layout::{CHUNK, PANEL};
-use super::{nibbles, octets};
+use super::nibbles;
 use crate::kernels::Cpu;
-use crate::kernels::storage::Store;
+use crate::kernels::storage::{LINE, Owner, Store, bytes_of};
 
 /// Inputs whose byte products are summed in one operation.
 const QUAD: usize = 4;
@@ -26,10 +28,6 @@ pub enum WeightDtype {
     F16,
     /// Signed bytes with a scale per output; inputs are quantised row by row when used.
     I8,
-    /// Bytes with a half-precision scale for every 64 inputs of an output; inputs are quantised to two bytes each
-    /// when used. Sums within a group are exact integers. For layers of few rows, which wait for their weights:
-    /// twice the products of [`WeightDtype::I8`] take no longer there.
-    Octets,
     /// 4 bits, with a half-precision scale for every 32 inputs of an output; inputs are quantised to signed
     /// bytes in the same groups when used. Sums within a group are exact integers.
     I4,
@@ -38,8 +36,8 @@ pub enum WeightDtype {
 /// A matrix `(n_out, n_in)` and a bias, packed for [`linear`](super::linear). Clones share their memory.
 #[derive(Clone)]
 pub struct PackedLinear {
-    pub(super) n_in: usize,
-    pub(super) n_out: usize,
+    n_in: usize,
+    n_out: usize,
     /// One per output, padded; zeros where the layer has none.
     pub(super) bias: Store<f32>,
     pub(super) weights: Weights,
@@ -50,7 +48,6 @@ pub(super) enum Weights {
     F32(Store<f32>),
     F16(Store<u16>),
     I8(QuantisedWeights),
-    Octets(Store<u32>),
     I4(Store<u32>),
 }
 
@@ -98,22 +95,6 @@ impl PackedLinear {
     ) -> PackedLinear {
         check_sizes(w, n_out, n_in, bias);
         let weights = Weights::I8(pack_bytes(cpu, w, n_out, n_in));
-        PackedLinear::new(n_out, n_in, bias, weights)
-    }
-
-    /// Quantises `w` `(n_out, n_in)` to bytes with a scale for every 64 inputs of an output, and packs it.
-    ///
-    /// # Panics
-    /// If `w` or `bias` has another size.
-    pub fn pack_octets(
-        cpu: &Cpu,
-        w: &[f32],
-        n_out: usize,
-        n_in: usize,
-        bias: Option<&[f32]>,
-    ) -> PackedLinear {
-        check_sizes(w, n_out, n_in, bias);
-        let weights = Weights::Octets(octets::pack(cpu, w, n_in));
         PackedLinear::new(n_out, n_in, bias, weights)
     }
 
@@ -185,7 +166,6 @@ impl PackedLinear {
             Weights::F32(_) => WeightDtype::F32,
             Weights::F16(_) => WeightDtype::F16,
             Weights::I8(_) => WeightDtype::I8,
-            Weights::Octets(_) => WeightDtype::Octets,
             Weights::I4(_) => WeightDtype::I4,
         }
     }
@@ -193,7 +173,6 @@ impl PackedLinear {
     /// Inputs, padded.
     pub(super) fn k(&self) -> usize {
         match self.weights {
-            Weights::Octets(_) => self.n_in.next_multiple_of(octets::GROUP),
             Weights::I4(_) => self.n_in.next_multiple_of(nibbles::GROUP),
             _ => self.n_in.next_multiple_of(CHUNK),
         }
@@ -201,6 +180,85 @@ impl PackedLinear {
 
     pub(super) fn panels(&self) -> usize {
         self.n_out.div_ceil(PANEL)
+    }
+
+    /// The packed form for a cache on disk; [`PackedLinear::from_bytes`] reads it back. Lengths are
+    /// multiples of 64, so that layers written one after another stay aligned.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        let fields = [self.kind(), self.n_in as u64, self.n_out as u64].map(u64::to_le_bytes);
+        append(&mut out, fields.as_flattened());
+        append(&mut out, bytes_of(self.bias.numbers()));
+        match &self.weights {
+            Weights::F32(floats) => append(&mut out, bytes_of(floats.numbers())),
+            Weights::F16(halves) => append(&mut out, bytes_of(halves.numbers())),
+            Weights::I8(quantised) => {
+                append(&mut out, bytes_of(quantised.bytes.numbers()));
+                append(&mut out, bytes_of(quantised.scales.numbers()));
+                append(&mut out, bytes_of(quantised.sums.numbers()));
+            }
+            Weights::I4(groups) => append(&mut out, bytes_of(groups.numbers())),
+        }
+        out
+    }
+
+    fn kind(&self) -> u64 {
+        match self.dtype() {
+            WeightDtype::F32 => 0,
+            WeightDtype::F16 => 1,
+            WeightDtype::I8 => 2,
+            WeightDtype::I4 => 3,
+        }
+    }
+
+    /// Reads what [`PackedLinear::to_bytes`] wrote, from `range` of what `owner` holds; the weights stay
+    /// there. An unknown version, a size that does not fit or a cut-off end is an error.
+    pub fn from_bytes(owner: &Owner, range: Range<usize>) -> Result<PackedLinear, String> {
+        let bytes = (**owner).as_ref();
+        let header = bytes
+            .get(range.clone())
+            .and_then(|part| part.first_chunk::<LINE>());
+        let header = header.ok_or("the packed weights have no header")?;
+        let fields = header
+            .strip_prefix(MAGIC)
+            .ok_or("not packed weights of this version")?;
+        let field = |i: usize| u64::from_le_bytes(fields.as_chunks().0[i]);
+        let size = |i| {
+            usize::try_from(field(i))
+                .ok()
+                .filter(|size| (1..1 << 24).contains(size))
+        };
+        let (Some(n_in), Some(n_out)) = (size(1), size(2)) else {
+            return Err("the packed weights have an impossible size".into());
+        };
+        let mut rest = Sections {
+            owner,
+            at: range.start + LINE,
+            end: range.end,
+        };
+        let outputs = n_out.next_multiple_of(PANEL);
+        let count = outputs * n_in.next_multiple_of(CHUNK);
+        let bias = rest.take(outputs)?;
+        let weights = match field(0) {
+            0 => Weights::F32(rest.take(count)?),
+            1 => Weights::F16(rest.take(count)?),
+            2 => Weights::I8(QuantisedWeights {
+                bytes: rest.take(count)?,
+                scales: rest.take(outputs)?,
+                sums: rest.take(outputs)?,
+            }),
+            3 => {
+                let groups = n_in.div_ceil(nibbles::GROUP);
+                Weights::I4(rest.take(outputs / PANEL * groups * nibbles::PANEL_GROUP)?)
+            }
+            kind => return Err(format!("packed weights of unknown kind {kind}")),
+        };
+        Ok(PackedLinear {
+            n_in,
+            n_out,
+            bias,
+            weights,
+        })
     }
 
     /// The weights `(n_out, n_in)` as the kernels see them, quantised ones scaled back.
@@ -218,11 +276,6 @@ impl PackedLinear {
                     let group = &groups.numbers()[group * nibbles::PANEL_GROUP..];
                     nibbles::unpacked(group, n % PANEL, i % nibbles::GROUP)
                 }
-                Weights::Octets(groups) => {
-                    let group = n / PANEL * self.k() / octets::GROUP + i / octets::GROUP;
-                    let group = &groups.numbers()[group * octets::PANEL_GROUP..];
-                    octets::unpacked(group, n % PANEL, i % octets::GROUP)
-                }
                 Weights::I8(q) => f32::from(q.bytes.numbers()[byte]) * q.scales.numbers()[n],
             }
         };
@@ -230,6 +283,34 @@ impl PackedLinear {
             .map(|index| at(index / n_in, index % n_in))
             .collect()
     }
+}
+
+/// Opens every packed layer; the last two digits are the layout's version.
+const MAGIC: &[u8; 16] = b"undertone-lin-01";
+
+/// The parts of a packed layer after its header, each starting on a cache line.
+struct Sections<'a> {
+    owner: &'a Owner,
+    at: usize,
+    end: usize,
+}
+
+impl Sections<'_> {
+    fn take<T: Pod>(&mut self, count: usize) -> Result<Store<T>, String> {
+        let len = count
+            .checked_mul(size_of::<T>())
+            .ok_or("the packed weights are too large")?;
+        let end = self.at.checked_add(len).filter(|&end| end <= self.end);
+        let range = self.at..end.ok_or("the packed weights are cut short")?;
+        self.at = range.end.next_multiple_of(LINE);
+        Store::lent(self.owner, range)
+    }
+}
+
+/// Appends a part and fills up its last cache line.
+fn append(out: &mut Vec<u8>, part: &[u8]) {
+    out.extend_from_slice(part);
+    out.resize(out.len().next_multiple_of(LINE), 0);
 }
 
 fn check_sizes(w: &[f32], n_out: usize, n_in: usize, bias: Option<&[f32]>) {
@@ -323,8 +404,9 @@ fn sum_bytes(bytes: &[i8], k: usize, sums: &mut [i32]) {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
+    use std::sync::Arc;
 
     fn weights(count: usize, exact_halves: bool) -> Vec<f32> {
         let float = |i: usize| ((i * 7919 % 2003) as f32 - 1001.0) / 1024.0;
@@ -339,7 +421,7 @@ pub(super) mod tests {
             .collect()
     }
 
-    pub fn packed(cpu: &Cpu) -> Vec<(PackedLinear, Vec<f32>)> {
+    fn packed(cpu: &Cpu) -> Vec<(PackedLinear, Vec<f32>)> {
         let (n_out, n_in) = (45, 37);
         let (halves, floats) = (weights(n_out * n_in, true), weights(n_out * n_in, false));
         let bias = weights(n_out, false);
@@ -354,10 +436,6 @@ pub(super) mod tests {
             ),
             (
                 PackedLinear::pack_i8(cpu, &floats, n_out, n_in, Some(&bias)),
-                floats.clone(),
-            ),
-            (
-                PackedLinear::pack_octets(cpu, &floats, n_out, n_in, Some(&bias)),
                 floats.clone(),
             ),
             (
@@ -377,17 +455,40 @@ pub(super) mod tests {
                 WeightDtype::F32,
                 WeightDtype::F16,
                 WeightDtype::I8,
-                WeightDtype::Octets,
                 WeightDtype::I4
             ]
         );
         assert_eq!(all[0].0.unpacked(), all[0].1);
         assert_eq!(all[1].0.unpacked(), all[1].1);
-        for (layer, weights) in &all[2..4] {
-            for (row, back) in weights.chunks(37).zip(layer.unpacked().chunks(37)) {
-                let half_step = row.iter().fold(0f32, |max, w| max.max(w.abs())) / 254.0;
-                let near = |(w, b): (&f32, &f32)| (w - b).abs() <= half_step * 1.001;
-                assert!(row.iter().zip(back).all(near), "{row:?} became {back:?}");
+        for (row, back) in all[2].1.chunks(37).zip(all[2].0.unpacked().chunks(37)) {
+            let half_step = row.iter().fold(0f32, |max, w| max.max(w.abs())) / 254.0;
+            let near = |(w, b): (&f32, &f32)| (w - b).abs() <= half_step * 1.001;
+            assert!(row.iter().zip(back).all(near), "{row:?} became {back:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_round_trip_and_damage_is_an_error() {
+        for (layer, _) in packed(&Cpu::new(Some(1), None)) {
+            let bytes = layer.to_bytes();
+            assert_eq!(bytes.len() % LINE, 0);
+            let owner = |bytes: &[u8]| -> Owner { Arc::new(bytes.to_vec()) };
+            let whole = PackedLinear::from_bytes(&owner(&bytes), 0..bytes.len()).unwrap();
+            assert_eq!(whole.unpacked(), layer.unpacked());
+            assert_eq!(whole.bias.numbers(), layer.bias.numbers());
+            assert_eq!((whole.n_in(), whole.n_out()), (37, 45));
+            for cut in [0, 40, 64, 200, bytes.len() - 64] {
+                assert!(
+                    PackedLinear::from_bytes(&owner(&bytes), 0..cut).is_err(),
+                    "cut at {cut}"
+                );
+            }
+            assert!(PackedLinear::from_bytes(&owner(&bytes), 64..bytes.len() + 64).is_err());
+            for (at, value) in [(0, 0), (15, b'2'), (16, 9), (31, 1), (24, 0), (39, 255)] {
+                let mut bad = bytes.clone();
+                bad[at] = value;
+                let read = PackedLinear::from_bytes(&owner(&bad), 0..bad.len());
+                assert!(read.is_err(), "byte {at} = {value}");
             }
         }
     }

@@ -9,7 +9,6 @@ use super::LinearCall;
 use super::layout::CHUNK;
 use super::nibbles::GROUP;
 use super::norm::{self, Norm};
-use super::octets::GROUP as WIDE;
 use crate::kernels::simd::{Simd, Task};
 
 /// What a quantised row stands for: `x ≈ scale × (byte - zero)`.
@@ -27,17 +26,10 @@ pub(super) struct GroupScale {
     pub(super) start: i32,
 }
 
-/// Where the sums of a group start, where inputs are two bytes: those of the high bytes, and what is added for the
-/// low ones. -128 times the sum of the bytes, as weights are stored 128 too high; 0 where the level takes
-/// that back by itself.
-pub(super) type Starts = [i32; 2];
-
 /// Where prepared rows go.
 pub(super) enum Target<'a> {
     Floats(&'a mut [f32]),
     Bytes(&'a mut [u8], &'a mut [RowScale]),
-    /// Two bytes an input: in each group the high bytes, then the low ones.
-    Wide(&'a mut [u8], &'a mut [RowScale], &'a mut [Starts]),
     /// Row after row of scales.
     Groups(&'a mut [u8], &'a mut [GroupScale]),
 }
@@ -65,22 +57,14 @@ impl Task for Prepare<'_> {
             }
             self.line[self.n_in..].fill(0.0);
             let first = index / S::TILE_ROWS * S::TILE_ROWS;
-            let bytes = if matches!(self.target, Target::Wide(..)) {
-                2
-            } else {
-                1
-            };
             let place = Place {
-                start: bytes * first * k + (index - first) * CHUNK,
+                start: first * k + (index - first) * CHUNK,
                 step: (count - first).min(S::TILE_ROWS) * CHUNK,
             };
             match &mut self.target {
                 Target::Floats(to) => place.floats(self.line, to),
                 Target::Bytes(to, scales) => {
                     scales[index] = place.bytes(s, self.line, self.n_in, to);
-                }
-                Target::Wide(to, scales, starts) => {
-                    scales[index] = place.wide(s, self.line, to, &mut starts[index * (k / WIDE)..]);
                 }
                 Target::Groups(to, scales) => {
                     place.groups(s, self.line, to, &mut scales[index * (k / GROUP)..]);
@@ -129,42 +113,6 @@ impl Place {
         }
         let zero = if S::MIXED_SIGNS { zero } else { zero - 128 };
         RowScale { scale, zero }
-    }
-
-    /// Quantises to signed numbers of two bytes, ±32512 at most: so the high byte, too, is 127 at most.
-    #[inline(always)]
-    fn wide<S: Simd>(&self, s: S, line: &[f32], to: &mut [u8], starts: &mut [Starts]) -> RowScale {
-        let (low, high) = range(s, line);
-        let furthest = high.max(-low);
-        let usable = furthest > 1e-30 && furthest < 1e30;
-        let (scale, inverse) = if usable {
-            (furthest / 32512.0, 32512.0 / furthest)
-        } else {
-            (1.0, 0.0)
-        };
-        let (inverse, half) = (s.splat(inverse), s.splat_i32(128));
-        let chunks = line
-            .as_chunks::<CHUNK>()
-            .0
-            .as_chunks::<{ WIDE / CHUNK }>()
-            .0;
-        for (g, (chunks, starts)) in chunks.iter().zip(starts).enumerate() {
-            let mut sums = [0; 2];
-            for (i, chunk) in chunks.iter().enumerate() {
-                let x = s.round(s.mul(s.load(chunk), inverse));
-                let parts = [s.shift_byte(s.add_i32(x, half)), x];
-                for (part, (x, sum)) in parts.into_iter().zip(&mut sums).enumerate() {
-                    let chunk = (2 * g + part) * (WIDE / CHUNK) + i;
-                    let to = &mut to[self.start + chunk * self.step..];
-                    let to: &mut [u8; CHUNK] = to.first_chunk_mut().expect("room for every chunk");
-                    s.store_low_bytes(x, to);
-                    let bytes = to.iter().map(|&byte| i32::from(byte.cast_signed()));
-                    *sum += bytes.sum::<i32>();
-                }
-            }
-            *starts = sums.map(|sum| if S::MIXED_SIGNS { -128 * sum } else { 0 });
-        }
-        RowScale { scale, zero: 0 }
     }
 
     /// Quantises each group to signed bytes from -127 to 127.

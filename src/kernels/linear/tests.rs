@@ -75,12 +75,11 @@ impl Inputs {
         }
     }
 
-    fn pack(&self, cpu: &Cpu, case: &Case, dtype: WeightDtype) -> PackedLinear {
-        let pack = match dtype {
-            WeightDtype::I4 => PackedLinear::pack_i4,
-            WeightDtype::I8 => PackedLinear::pack_i8,
-            WeightDtype::Octets => PackedLinear::pack_octets,
-            WeightDtype::F32 | WeightDtype::F16 => PackedLinear::pack_f32,
+    fn pack(&self, cpu: &Cpu, case: &Case, bits: u32) -> PackedLinear {
+        let pack = match bits {
+            4 => PackedLinear::pack_i4,
+            8 => PackedLinear::pack_i8,
+            _ => PackedLinear::pack_f32,
         };
         pack(cpu, &self.w, case.n_out, case.n_in, Some(&self.bias))
     }
@@ -136,27 +135,19 @@ fn plain(w: &PackedLinear, bias: &[f32], call: &LinearCall) -> Vec<f64> {
     out
 }
 
-/// What is asked for; floats become halves where they are.
-const DTYPES: [WeightDtype; 4] = [
-    WeightDtype::F32,
-    WeightDtype::I8,
-    WeightDtype::Octets,
-    WeightDtype::I4,
-];
+/// Bits of a weight: floats, bytes, groups of 4 bits.
+const BITS: [u32; 3] = [32, 8, 4];
 
-fn over_cases(body: impl Fn(&Case, &Cpu, WeightDtype, &str) -> Result<(), String>) {
+fn over_cases(body: impl Fn(&Case, &Cpu, u32, &str) -> Result<(), String>) {
     let mut failures = Vec::new();
-    for (case, dtype) in CASES
-        .iter()
-        .flat_map(|case| DTYPES.map(|dtype| (case, dtype)))
-    {
+    for (case, bits) in CASES.iter().flat_map(|case| BITS.map(|bits| (case, bits))) {
         for (level, threads) in SimdLevel::available()
             .into_iter()
             .flat_map(|l| [(l, 1), (l, 3)])
         {
             let (rows, n_in, n_out) = (case.rows, case.n_in, case.n_out);
-            let name = format!("{rows}×{n_in}→{n_out} {dtype:?} {level} {threads} threads");
-            if let Err(why) = body(case, &Cpu::new(Some(threads), Some(level)), dtype, &name) {
+            let name = format!("{rows}×{n_in}→{n_out} {bits} bits {level} {threads} threads");
+            if let Err(why) = body(case, &Cpu::new(Some(threads), Some(level)), bits, &name) {
                 failures.push(format!("{name}: {why}"));
             }
         }
@@ -166,17 +157,15 @@ fn over_cases(body: impl Fn(&Case, &Cpu, WeightDtype, &str) -> Result<(), String
 
 #[test]
 fn agrees_with_f64_on_every_level() {
-    over_cases(|case, cpu, dtype, _| {
+    over_cases(|case, cpu, bits, _| {
         let inputs = Inputs::new(case, case.rows % 2 == 0);
-        let (w, call) = (inputs.pack(cpu, case, dtype), inputs.call(case));
+        let (w, call) = (inputs.pack(cpu, case, bits), inputs.call(case));
         let exact = plain(&w, &inputs.bias, &call);
         // Quantised inputs are off by up to half a step, 1/510 of their span, each.
-        let wide = 3.0 * (case.n_in as f64).sqrt();
-        let tolerance = match dtype {
-            WeightDtype::F32 | WeightDtype::F16 => 3e-6,
-            // Half a step of two bytes is 1/65024 of the largest.
-            WeightDtype::Octets => 3e-6 + 1.6e-5 * wide,
-            WeightDtype::I8 | WeightDtype::I4 => 0.004 * wide,
+        let tolerance = if bits < 32 {
+            0.004 * (case.n_in as f64).sqrt() * 3.0
+        } else {
+            3e-6
         };
         let out = run(cpu, &w, &call);
         let errors = out
@@ -195,9 +184,9 @@ fn agrees_with_f64_on_every_level() {
 #[test]
 fn a_row_has_the_same_bytes_at_any_level_and_thread_count_and_in_any_company() {
     let reference = Cpu::new(Some(1), Some(SimdLevel::SCALAR));
-    over_cases(|case, cpu, dtype, _| {
+    over_cases(|case, cpu, bits, _| {
         let inputs = Inputs::new(case, case.rows % 2 == 1);
-        let w = inputs.pack(cpu, case, dtype);
+        let w = inputs.pack(cpu, case, bits);
         let call = inputs.call(case);
         let all = run(cpu, &w, &call);
         if all != run(&reference, &w, &call) {
@@ -226,10 +215,10 @@ fn half_precision_storage_has_the_bytes_of_single_precision() {
     let case = case(30, 70, 90, [true, false, false]);
     let mut inputs = Inputs::new(&case, true);
     let cpu = Cpu::new(Some(2), None);
-    let narrow = inputs.pack(&cpu, &case, WeightDtype::F32);
+    let narrow = inputs.pack(&cpu, &case, 32);
     // One weight that is no half: its own output changes, the others must not.
     inputs.w[0] = 0.1;
-    let wide = inputs.pack(&cpu, &case, WeightDtype::F32);
+    let wide = inputs.pack(&cpu, &case, 32);
     assert_eq!(
         (narrow.dtype(), wide.dtype()),
         (WeightDtype::F16, WeightDtype::F32)
@@ -242,42 +231,13 @@ fn half_precision_storage_has_the_bytes_of_single_precision() {
     assert!(pairs.all(|(a, b)| a[1..] == b[1..] && a[0] != b[0]));
 }
 
-/// The largest sums that a group can have, and an input that would take the steps of all others if they were
-/// bytes.
-#[test]
-fn sums_of_two_byte_inputs_neither_overflow_nor_lose_small_ones() {
-    for level in SimdLevel::available() {
-        let cpu = Cpu::new(Some(1), Some(level));
-        let one = |w: &[f32], x: &[f32]| {
-            let layer = PackedLinear::pack_octets(&cpu, w, 1, x.len(), None);
-            let call = LinearCall {
-                x,
-                x_stride: x.len(),
-                rows: 1,
-                norm: None,
-                gelu: false,
-                residual: None,
-            };
-            run(&cpu, &layer, &call)[0]
-        };
-        for sign in [1.0, -1.0] {
-            assert_eq!(one(&[sign; 128], &[127.0; 128]).round(), sign * 16256.0);
-            assert_eq!(one(&[1.0; 128], &[sign; 128]).round(), sign * 128.0);
-        }
-        let (mut x, mut w) = ([0.5; 64], [1.0; 64]);
-        (x[7], w[7]) = (300.0, 0.0);
-        let sum = one(&w, &x);
-        assert!((sum - 31.5).abs() < 0.3, "{level}: {sum}");
-    }
-}
-
 /// The integer reference: quantise as documented, sum exactly, scale back in the documented order.
 #[test]
 fn byte_sums_are_exact_integers() {
     let case = case(3, 200, 40, [false, false, false]);
     let inputs = Inputs::new(&case, false);
     let cpu = Cpu::new(Some(1), None);
-    let w = inputs.pack(&cpu, &case, WeightDtype::I8);
+    let w = inputs.pack(&cpu, &case, 8);
     let out = run(&cpu, &w, &inputs.call(&case));
     let Weights::I8(stored) = &w.weights else {
         panic!("packed as bytes")
@@ -375,9 +335,9 @@ fn odd_inputs(cpu: &Cpu, pack: Pack) {
 
 #[test]
 fn an_mlp_has_the_bytes_of_its_two_layers() {
-    for (rows, dtype) in [0, 1, 7, 48, 49, 200]
+    for (rows, bits) in [0, 1, 7, 48, 49, 200]
         .into_iter()
-        .flat_map(|rows| DTYPES.map(|dtype| (rows, dtype)))
+        .flat_map(|rows| BITS.map(|bits| (rows, bits)))
     {
         let (up, down) = (
             case(rows, 40, 90, [true, true, false]),
@@ -385,10 +345,7 @@ fn an_mlp_has_the_bytes_of_its_two_layers() {
         );
         let (first, second) = (Inputs::new(&up, true), Inputs::new(&down, false));
         let cpu = Cpu::new(Some(3), None);
-        let layers = [
-            first.pack(&cpu, &up, dtype),
-            second.pack(&cpu, &down, dtype),
-        ];
+        let layers = [first.pack(&cpu, &up, bits), second.pack(&cpu, &down, bits)];
         let hidden = run(&cpu, &layers[0], &first.call(&up));
         let last = LinearCall {
             x: &hidden,
@@ -402,6 +359,6 @@ fn an_mlp_has_the_bytes_of_its_two_layers() {
             ..first.call(&up)
         };
         mlp(&cpu, &layers[0], &layers[1], &call, &mut out);
-        assert_eq!(out, expected, "{rows} rows, {dtype:?}");
+        assert_eq!(out, expected, "{rows} rows, {bits} bits");
     }
 }

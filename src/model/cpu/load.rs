@@ -261,7 +261,6 @@ impl<'a> Loader<'a> {
         let hears = layer.starts_with("encoder.") || layer.ends_with(".cross_attn.key+value");
         match self.compute {
             ComputeType::Int4 if !hears => WeightDtype::I4,
-            ComputeType::Int8 if !hears => WeightDtype::Octets,
             compute if compute.is_integer() => WeightDtype::I8,
             _ => WeightDtype::F32,
         }
@@ -371,7 +370,6 @@ type Packer = fn(&Cpu, &[f32], usize, usize, Option<&[f32]>) -> PackedLinear;
 fn packer(dtype: WeightDtype) -> Packer {
     match dtype {
         WeightDtype::I8 => PackedLinear::pack_i8,
-        WeightDtype::Octets => PackedLinear::pack_octets,
         _ => PackedLinear::pack_f32,
     }
 }

@@ -18,7 +18,7 @@ use crate::kernels::storage::{LINE, Owner, Store, bytes_of};
 use bytemuck::Pod;
 
 /// Closes every file; the last digits are the layout's version.
-const MARK: &[u8; 16] = b"undertone-pack02";
+const MARK: &[u8; 16] = b"undertone-pack01";
 
 #[derive(Serialize, Deserialize)]
 struct Index {
