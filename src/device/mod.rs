@@ -159,7 +159,13 @@ pub trait Driver: Send + Sync {
         to: Address,
         bytes: usize,
         fill: &mut dyn FnMut(usize, &mut [u8]),
-    ) -> Result<()>;
+    ) -> Result<()> {
+        // Words, so that a piece lies where any number may.
+        let mut words = vec![0_u64; bytes.div_ceil(8)];
+        let piece = &mut bytemuck::cast_slice_mut(&mut words)[..bytes];
+        fill(0, piece);
+        self.write(to, piece)
+    }
 
     /// Waits for all that was asked for, and copies from the card.
     ///

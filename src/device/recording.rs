@@ -215,18 +215,6 @@ impl Driver for Recording {
         Ok(())
     }
 
-    fn write_by(
-        &self,
-        to: Address,
-        bytes: usize,
-        fill: &mut dyn FnMut(usize, &mut [u8]),
-    ) -> Result<()> {
-        let mut words = vec![0_u64; bytes.div_ceil(8)];
-        let piece = &mut bytemuck::cast_slice_mut(&mut words)[..bytes];
-        fill(0, piece);
-        self.write(to, piece)
-    }
-
     fn read(&self, from: Address, bytes: &mut [u8]) -> Result<()> {
         let mut state = self.call(|| format!("read {}", bytes.len()))?;
         match part(&mut state.memory, from, bytes.len()) {

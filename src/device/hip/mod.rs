@@ -127,19 +127,6 @@ impl Driver for Hip {
         self.device.write(to, bytes, self.stream)
     }
 
-    fn write_by(
-        &self,
-        to: Address,
-        bytes: usize,
-        fill: &mut dyn FnMut(usize, &mut [u8]),
-    ) -> Result<()> {
-        // Words, so that a piece lies where any number may.
-        let mut words = vec![0_u64; bytes.div_ceil(8)];
-        let piece = &mut bytemuck::cast_slice_mut(&mut words)[..bytes];
-        fill(0, piece);
-        self.write(to, piece)
-    }
-
     fn read(&self, from: Address, bytes: &mut [u8]) -> Result<()> {
         self.device.read(from, bytes, self.stream)
     }
