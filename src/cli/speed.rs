@@ -122,15 +122,21 @@ pub fn step_bytes(d: &ModelDimensions, state: StateBytes, windows: usize, behind
     let output = 2.0 * (d.n_vocab * d.n_text_state) as f64;
     // A window's place is 2 % longer than its positions are.
     let text = behind / d.n_text_ctx as f64 * state.row as f64;
-    let layers = decoder_bytes(d, ComputeType::F16) - output;
+    let layers = decoder_weights(d, ComputeType::F16) - output;
     [
         layers + windows as f64 * (state.window as f64 + text),
         output,
     ]
 }
 
-/// Bytes of weights that one decoder step reads.
+/// Bytes that one decoder step of one row reads: weights, and the keys and values of the audio.
 pub fn decoder_bytes(d: &ModelDimensions, compute: ComputeType) -> f64 {
+    let number = if compute.is_integer() { 1.0 } else { 4.0 };
+    let audio = 2 * d.n_text_layer * d.n_audio_ctx * d.n_text_state;
+    decoder_weights(d, compute) + audio as f64 * number
+}
+
+fn decoder_weights(d: &ModelDimensions, compute: ComputeType) -> f64 {
     let width = d.n_text_state as f64;
     // Per block: self-attention 4, cross-attention 2 (keys and values are kept), the MLP 8.
     let weights = d.n_text_layer as f64 * 14.0 * width * width + d.n_vocab as f64 * width;

@@ -1,7 +1,9 @@
 //! Memory that kernels read and write: owned and aligned to cache lines, or lent from a mapped file.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
+use std::thread::LocalKey;
 
 use bytemuck::{Pod, Zeroable, cast_slice, cast_slice_mut};
 
@@ -111,6 +113,17 @@ impl<T: Pod> Store<T> {
 /// The bytes of items, in the machine's order.
 pub fn bytes_of<T: Pod>(items: &[T]) -> &[u8] {
     cast_slice(items)
+}
+
+/// Lends a thread's memory of one kind; a nested call gets fresh memory.
+pub fn lend<T: Default, Out>(
+    cell: &'static LocalKey<Cell<T>>,
+    body: impl FnOnce(&mut T) -> Out,
+) -> Out {
+    let mut item = cell.take();
+    let out = body(&mut item);
+    cell.set(item);
+    out
 }
 
 #[cfg(test)]

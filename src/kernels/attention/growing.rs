@@ -128,9 +128,15 @@ fn score<S: Simd, T: CacheItem>(s: S, query: &[f32], keys: &[T], scores: &mut [f
     }
 }
 
+/// Vectors of a head of 64 numbers, which every published network has.
+const HEAD: usize = 64 / LANES;
+
 /// `out += p × value` for each value.
 #[inline(always)]
 fn add<S: Simd, T: CacheItem>(s: S, p: &[f32], values: &[T], out: &mut [f32]) {
+    if out.len() == HEAD * LANES {
+        return add_in_registers(s, p, values, out);
+    }
     let whole = out.len() / LANES * LANES;
     for (value, &p) in values.chunks_exact(out.len()).zip(p) {
         fetch_next_head(s, value);
@@ -144,5 +150,23 @@ fn add<S: Simd, T: CacheItem>(s: S, p: &[f32], values: &[T], out: &mut [f32]) {
         for (x, value) in out[whole..].iter_mut().zip(&value[whole..]) {
             *x += p * value.one();
         }
+    }
+}
+
+/// The same sums; through memory each would wait for the one before to be written and read again.
+#[inline(always)]
+fn add_in_registers<S: Simd, T: CacheItem>(s: S, p: &[f32], values: &[T], out: &mut [f32]) {
+    let mut sums = [s.splat(0.0); HEAD];
+    for (i, sum) in sums.iter_mut().enumerate() {
+        *sum = s.load_first(&out[i * LANES..]);
+    }
+    for (value, &p) in values.as_chunks::<{ HEAD * LANES }>().0.iter().zip(p) {
+        fetch_next_head(s, value);
+        for (i, sum) in sums.iter_mut().enumerate() {
+            *sum = s.fma(s.splat(p), T::load(s, &value[i * LANES..]), *sum);
+        }
+    }
+    for (i, sum) in sums.into_iter().enumerate() {
+        s.store_first(sum, &mut out[i * LANES..]);
     }
 }

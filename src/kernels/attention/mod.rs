@@ -21,6 +21,7 @@ pub use cache::{CrossKv, GroupKv, GrowingDtype, Lineage};
 pub use panels::{PackedDtype, Rows};
 pub use weights::cross_weights;
 
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -29,7 +30,12 @@ use self::scheme::{Exact, NarrowBytes, Scheme, WideBytes};
 use self::tile::{QueryChunk, TileScratch, attend_chunk};
 use super::pool::SharedSlice;
 use super::simd::{Simd, Task, dispatch};
+use super::storage::lend;
 use super::{Cpu, SimdLevel};
+
+thread_local! {
+    static SCRATCH: Cell<TileScratch> = Cell::default();
+}
 
 /// Memory that [`dense`] keeps from call to call.
 #[derive(Default)]
@@ -61,6 +67,8 @@ pub struct GrowingQueries<'a> {
 
 /// QueryChunk from which on a row's history is packed first instead of read position by position.
 const MANY: usize = 4;
+/// Queries of a window from which on a head takes longer to compute than to read.
+const MOST_FEW: usize = 8;
 /// QueryChunk per task of a long sequence.
 const CHUNK: usize = 96;
 /// Multiplications below which waking other threads costs more than it brings.
@@ -196,7 +204,12 @@ pub fn growing(
         .iter()
         .map(|(row, ..)| row.count * row.kv_len * heads * head_dim * 2)
         .sum();
-    let tasks = if work < SMALL { 1 } else { heads };
+    // A thread's heads lie one behind the other, so that asking for the next one's numbers is worth it.
+    let tasks = if work < SMALL {
+        1
+    } else {
+        heads.min(cpu.threads())
+    };
     let shared = SharedSlice::new(out);
     run_tasks(cpu, work, tasks, |task| {
         let growing = Growing {
@@ -268,24 +281,31 @@ fn attend_groups(
         }
     }
     let shared = SharedSlice::new(out);
-    run_tasks(cpu, work, tasks.len(), |task| {
-        let (group, head, first) = &tasks[task];
-        let queries = QueryChunk {
-            rows: q,
-            column: head * head_dim,
-            first: *first,
-            count: CHUNK.min(group.rows.end - first),
-            visible: group
-                .visible
-                .map(|seen| seen + (first - group.rows.start) as isize),
-        };
-        let job = ChunkTask {
-            packed: group.packed,
-            head: *head,
-            queries,
-            out: &shared,
-        };
-        job.run(cpu.level(), how);
+    // Few queries wait for memory, which follows best where a thread's heads lie one behind the other.
+    let few = groups.iter().all(|group| group.rows.len() < MOST_FEW);
+    let parts = if few { cpu.threads() } else { tasks.len() }.min(tasks.len());
+    run_tasks(cpu, work, parts, |part| {
+        lend(&SCRATCH, |scratch| {
+            let stretch = part * tasks.len() / parts..(part + 1) * tasks.len() / parts;
+            for (group, head, first) in &tasks[stretch] {
+                let queries = QueryChunk {
+                    rows: q,
+                    column: head * head_dim,
+                    first: *first,
+                    count: CHUNK.min(group.rows.end - first),
+                    visible: group
+                        .visible
+                        .map(|seen| seen + (first - group.rows.start) as isize),
+                };
+                let job = ChunkTask {
+                    packed: group.packed,
+                    head: *head,
+                    queries,
+                    out: &shared,
+                };
+                job.run(cpu.level(), how, scratch);
+            }
+        });
     });
 }
 
@@ -317,31 +337,31 @@ struct ChunkTask<'a> {
 }
 
 impl ChunkTask<'_> {
-    fn run(&self, level: SimdLevel, how: How) {
+    fn run(&self, level: SimdLevel, how: How, scratch: &mut TileScratch) {
         match how {
-            How::Exact => dispatch(level, Tiles(self, PhantomData::<Exact>)),
-            How::WideBytes => dispatch(level, Tiles(self, PhantomData::<WideBytes>)),
-            How::NarrowBytes => dispatch(level, Tiles(self, PhantomData::<NarrowBytes>)),
+            How::Exact => dispatch(level, Tiles(self, scratch, PhantomData::<Exact>)),
+            How::WideBytes => dispatch(level, Tiles(self, scratch, PhantomData::<WideBytes>)),
+            How::NarrowBytes => dispatch(level, Tiles(self, scratch, PhantomData::<NarrowBytes>)),
         }
     }
 }
 
 /// A chunk of queries in one [`Scheme`].
-struct Tiles<'a, S>(&'a ChunkTask<'a>, PhantomData<S>);
+struct Tiles<'a, S>(&'a ChunkTask<'a>, &'a mut TileScratch, PhantomData<S>);
 
 impl<S: Scheme> Task for Tiles<'_, S> {
     /// As many vectors of columns as fit the registers beside six left rows.
     #[inline(always)]
     fn run<V: Simd>(self, v: V) {
         match V::TILE_COLUMNS {
-            4 => tiles::<V, S, 4>(v, self.0),
-            _ => tiles::<V, S, 1>(v, self.0),
+            4 => tiles::<V, S, 4>(v, self.0, self.1),
+            _ => tiles::<V, S, 1>(v, self.0, self.1),
         }
     }
 }
 
 #[inline(always)]
-fn tiles<V: Simd, S: Scheme, const N: usize>(v: V, chunk: &ChunkTask) {
+fn tiles<V: Simd, S: Scheme, const N: usize>(v: V, chunk: &ChunkTask, scratch: &mut TileScratch) {
     let ChunkTask {
         packed,
         head,
@@ -354,7 +374,7 @@ fn tiles<V: Simd, S: Scheme, const N: usize>(v: V, chunk: &ChunkTask) {
         let to = unsafe { head_of_row(out, shape, queries.first + i, head) };
         to.copy_from_slice(x);
     };
-    attend_chunk::<V, S, N>(v, packed, head, queries, &mut TileScratch::default(), write);
+    attend_chunk::<V, S, N>(v, packed, head, queries, scratch, write);
 }
 
 /// Decoder self-attention of some heads of some rows.

@@ -136,7 +136,8 @@ impl Multiply<'_> {
         let size = self.layer.k() * PANEL;
         let x_range = first * self.layer.k()..(first + R) * self.layer.k();
         let range = (panel - self.first_panel) * size..(panel - self.first_panel + 1) * size;
-        let ahead = self.streaming && first == 0 && v == 0 && R >= AHEAD_ROWS;
+        let groups = matches!(self.operands, Operands::I4 { .. });
+        let ahead = self.streaming && first == 0 && v == 0 && (groups || R >= AHEAD_ROWS);
         let sums = match self.operands {
             Operands::F32 { x, w } => {
                 float_sums::<S, f32, R, C>(s, &x[x_range], &w[range], v, ahead)
@@ -212,12 +213,13 @@ impl Weight for u16 {
 const AHEAD_BYTES: usize = 2048;
 /// Rows from which on it pays.
 const AHEAD_ROWS: usize = 4;
+/// The same for groups of 4 bits, and for any number of rows: what is done with a group leaves the processor no
+/// room to read far ahead by itself.
+const AHEAD_GROUPS: usize = 16 * PANEL_GROUP * size_of::<u32>();
 
 #[inline(always)]
-fn fetch_ahead<S: Simd, T>(s: S, weights: &T) {
-    let place = std::ptr::from_ref(weights)
-        .cast::<u8>()
-        .wrapping_add(AHEAD_BYTES);
+fn fetch_ahead<S: Simd, T>(s: S, weights: &T, bytes: usize) {
+    let place = std::ptr::from_ref(weights).cast::<u8>().wrapping_add(bytes);
     for line in 0..size_of::<T>().div_ceil(LINE) {
         s.prefetch_read(place.wrapping_add(LINE * line));
     }
@@ -243,7 +245,7 @@ fn float_sums<S: Simd, W: Weight, const R: usize, const C: usize>(
         .0;
     for (x, w) in x.iter().zip(w) {
         if ahead {
-            fetch_ahead(s, w);
+            fetch_ahead(s, w, AHEAD_BYTES);
         }
         for i in (0..CHUNK).step_by(S::WORDS) {
             let words = each_row(s, x, i);
@@ -299,7 +301,7 @@ fn byte_sums<S: Simd, const R: usize, const C: usize>(
         .0;
     for (x, w) in x.iter().zip(w) {
         if ahead {
-            fetch_ahead(s, w);
+            fetch_ahead(s, w, AHEAD_BYTES);
         }
         for i in (0..QUADS).step_by(S::WORDS) {
             let words = each_row(s, x, i);
@@ -335,7 +337,7 @@ fn group_sums<S: Simd, const R: usize, const C: usize>(
     let groups = w.len();
     for (g, (x, w)) in x.iter().zip(w).enumerate() {
         if ahead {
-            fetch_ahead(s, w);
+            fetch_ahead(s, w, AHEAD_GROUPS);
         }
         let mut ints = [[s.splat_i32(0); C]; R];
         for r in 0..R {

@@ -19,7 +19,7 @@ use std::ops::Range;
 use super::Cpu;
 use super::pool::SharedSlice;
 use super::simd::dispatch;
-use super::storage::Buffer;
+use super::storage::{Buffer, lend};
 use layout::PANEL;
 use micro_kernel::{Multiply, Operands, TileRows, Widen};
 pub use nibbles::{BLOCK as NIBBLE_BLOCK, GROUP as NIBBLE_GROUP, quantise as quantise_nibbles};
@@ -47,6 +47,9 @@ pub struct LinearCall<'a> {
 
 /// Up to so many rows, panels are shared out; above, rows.
 const FEW_ROWS: usize = 48;
+/// Tasks of a thread where panels are shared out: few, as memory follows long stretches best; more than one, as
+/// a thread may be interrupted.
+const TASKS: usize = 2;
 /// Rows of a task at most: they stay in the second-level cache while all weights pass by.
 const TASK_ROWS: usize = 96;
 /// From so many rows on, half-precision weights are widened once per panel and not once per block.
@@ -99,7 +102,7 @@ pub fn mlp(cpu: &Cpu, up: &PackedLinear, down: &PackedLinear, call: &LinearCall,
             &call.x[first * call.x_stride..],
             first * n_out..first * n_out + out.len(),
         );
-        borrow(&HIDDEN, |buffer| {
+        lend(&HIDDEN, |buffer| {
             let hidden = buffer.numbers(rows * width);
             let before = LinearCall {
                 x,
@@ -176,17 +179,6 @@ thread_local! {
     static WIDENED: Cell<Buffer> = Cell::default();
 }
 
-/// Lends a thread's memory of one kind; a nested call gets fresh memory.
-fn borrow<T: Default, Out>(
-    cell: &'static std::thread::LocalKey<Cell<T>>,
-    body: impl FnOnce(&mut T) -> Out,
-) -> Out {
-    let mut item = cell.take();
-    let out = body(&mut item);
-    cell.set(item);
-    out
-}
-
 impl Gemm<'_> {
     fn share_panels(&self) {
         let panels = self.w.panels();
@@ -194,9 +186,9 @@ impl Gemm<'_> {
         let tasks = if alone {
             1
         } else {
-            panels.min(4 * self.cpu.threads())
+            panels.min(TASKS * self.cpu.threads())
         };
-        borrow(&SCRATCH, |scratch| {
+        lend(&SCRATCH, |scratch| {
             let operands = self.prepare(0..self.call.rows, scratch);
             self.cpu.pool().run(tasks, |task| {
                 let part = task * panels / tasks..(task + 1) * panels / tasks;
@@ -209,7 +201,7 @@ impl Gemm<'_> {
         let (rows, size) = (self.call.rows, task_rows(self.cpu, self.call.rows));
         self.cpu.pool().run(rows.div_ceil(size), |task| {
             let part = task * size..rows.min((task + 1) * size);
-            borrow(&SCRATCH, |scratch| {
+            lend(&SCRATCH, |scratch| {
                 let operands = self.prepare(part.clone(), scratch);
                 self.multiply(operands, part, 0..self.w.panels());
             });
@@ -267,7 +259,7 @@ impl Gemm<'_> {
 
     fn multiply(&self, operands: Operands, rows: Range<usize>, panels: Range<usize>) {
         match operands {
-            Operands::F16 { x, w } if rows.len() >= WIDEN_ROWS => borrow(&WIDENED, |buffer| {
+            Operands::F16 { x, w } if rows.len() >= WIDEN_ROWS => lend(&WIDENED, |buffer| {
                 let size = self.w.k() * PANEL;
                 for panel in panels {
                     let wide = buffer.numbers(size);

@@ -129,19 +129,18 @@ impl Place {
             } else {
                 (1.0, 0.0)
             };
-            let mut sum = 0;
+            // Whole numbers of 127 at most: their sum is exact in floats, in any order.
+            let mut sums = s.splat(0.0);
             for (half, x) in x.into_iter().enumerate() {
                 let to = &mut to[self.start + (2 * g + half) * self.step..];
-                let to: &mut [u8; CHUNK] = to.first_chunk_mut().expect("room for every chunk");
-                s.store_low_bytes(s.round(s.mul(x, s.splat(inverse))), to);
-                sum += to
-                    .iter()
-                    .map(|&byte| i32::from(byte.cast_signed()))
-                    .sum::<i32>();
+                let to = to.first_chunk_mut().expect("room for every chunk");
+                let bytes = s.round(s.mul(x, s.splat(inverse)));
+                s.store_low_bytes(bytes, to);
+                sums = s.add(sums, s.float(bytes));
             }
             *scale = GroupScale {
                 scale: unit,
-                start: -8 * sum,
+                start: -8 * s.total(sums) as i32,
             };
         }
     }
