@@ -268,7 +268,12 @@ fn attend_groups(
     // Head by head, so that a head's keys and values stay in the cache for all its queries.
     let mut tasks = Vec::new();
     let mut work = 0;
+    let one_sign = pack::one_sign(cpu);
     for group in groups {
+        assert_eq!(
+            group.packed.one_sign, one_sign,
+            "keys and values packed at a level that multiplies bytes alike"
+        );
         work += group.rows.len() * group.packed.positions * heads * head_dim * 2;
         for head in 0..heads {
             tasks.extend(

@@ -54,6 +54,7 @@ impl PackedKv {
             (self.positions, self.positions),
             "as many values as keys"
         );
+        self.one_sign = one_sign(cpu);
         let (dtype, head_dim) = (self.dtype, self.head_dim);
         cpu.pool().run_chunks(&mut self.heads, 1, |index, head| {
             let part = HeadPart {
@@ -63,6 +64,20 @@ impl PackedKv {
             };
             write_head(cpu.level(), part, k, v, index * head_stride);
         });
+    }
+}
+
+/// Whether bytes are stored as a level without [`Simd::MIXED_SIGNS`] multiplies them.
+pub(super) fn one_sign(cpu: &Cpu) -> bool {
+    dispatch(cpu.level(), OneSign)
+}
+
+struct OneSign;
+
+impl Task<bool> for OneSign {
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> bool {
+        !S::MIXED_SIGNS
     }
 }
 
@@ -169,8 +184,8 @@ impl<S: Simd> Encode<S> for Quantise<'_> {
             );
             store_bytes(s, s.round(s.mul(centred, scale)), &mut words);
             for (to, word) in to.iter_mut().zip(words) {
-                // Stored unsigned, 128 off.
-                *to = word ^ 0x8080_8080;
+                // Stored unsigned, 128 off, where signs may be mixed.
+                *to = word ^ if S::MIXED_SIGNS { 0x8080_8080 } else { 0 };
             }
         }
     }
@@ -185,7 +200,7 @@ impl<S: Simd> Encode<S> for Quantise<'_> {
                 let byte = s.round(s.mul(s.load_first(&rows[part * width + at..]), scale));
                 joined = s.join_byte(joined, byte);
             }
-            s.store_words(joined, to);
+            s.store_words(s.of_one_sign(joined), to);
         }
     }
 }

@@ -3,7 +3,8 @@
 //! Keys lie in panels of [`PANEL`] positions (the last may be narrower, a multiple of 16); within a panel
 //! the positions are next to each other, so that a vector holds the same dimension of many keys. Values
 //! lie position by position. Bytes are packed four to a 32-bit word, neighbours along the sum: dimensions
-//! of a key, positions of a value. The layout is the same at every SIMD level.
+//! of a key, positions of a value. The layout is the same at every SIMD level; keys are unsigned, 128 off, and
+//! values signed, where the level multiplies bytes of unlike signs, else the other way round.
 
 use crate::kernels::storage::Buffer;
 
@@ -58,7 +59,7 @@ impl<'a> Rows<'a> {
 
 /// One head of a [`PackedKv`].
 pub(super) struct PackedHead {
-    /// Panels of 32-bit words, padded with zeros: f32, or four bytes, 128 off.
+    /// Panels of 32-bit words, padded with zeros: f32, or four bytes.
     pub(super) keys: Buffer,
     /// Rows of 32-bit words, padded with zeros: f32, or four bytes.
     pub(super) values: Buffer,
@@ -93,6 +94,8 @@ pub(super) struct PackedKv {
     pub(super) positions: usize,
     pub(super) head_dim: usize,
     pub(super) heads: Vec<PackedHead>,
+    /// Whether bytes are signed in keys and unsigned in values, not the other way round.
+    pub(super) one_sign: bool,
 }
 
 impl PackedKv {
@@ -110,6 +113,7 @@ impl PackedKv {
             positions,
             head_dim,
             heads,
+            one_sign: false,
         }
     }
 
@@ -135,7 +139,7 @@ impl PackedKv {
             match self.dtype {
                 PackedDtype::F32 => head.keys.items::<f32>()[word],
                 PackedDtype::I8 => {
-                    let byte = head.keys.items::<u8>()[4 * word + dim % 4].wrapping_sub(128);
+                    let byte = head.keys.items::<u8>()[4 * word + dim % 4] ^ self.key_offset();
                     f32::from(byte as i8) * head.key_scale[position] + head.key_mean[dim]
                 }
             }
@@ -151,6 +155,7 @@ impl PackedKv {
         let bytes = head.keys.items::<u8>();
         scratch.clear();
         scratch.resize(lanes(self.positions) * depth(self.head_dim), 0.0);
+        let offset = self.key_offset();
         let panels = scratch.chunks_mut(PANEL * depth(self.head_dim));
         for (panel, (to, from)) in panels
             .zip(bytes.chunks(PANEL * depth(self.head_dim)))
@@ -164,7 +169,7 @@ impl PackedKv {
                     let to = &mut to[dim * width..][..width];
                     for ((to, word), scale) in to.iter_mut().zip(words.chunks_exact(4)).zip(scales)
                     {
-                        *to = f32::from(word[dim % 4].wrapping_sub(128) as i8) * scale + mean;
+                        *to = f32::from((word[dim % 4] ^ offset) as i8) * scale + mean;
                     }
                 }
             }
@@ -179,11 +184,21 @@ impl PackedKv {
             match self.dtype {
                 PackedDtype::F32 => head.values.items::<f32>()[word],
                 PackedDtype::I8 => {
-                    let byte = head.values.items::<i8>()[4 * word + position % 4];
-                    f32::from(byte) * head.value_scale[dim]
+                    let byte = head.values.items::<u8>()[4 * word + position % 4];
+                    f32::from((byte ^ self.value_offset()) as i8) * head.value_scale[dim]
                 }
             }
         })
+    }
+
+    /// What makes a stored key's byte signed, and a signed one what is stored.
+    const fn key_offset(&self) -> u8 {
+        if self.one_sign { 0 } else { 128 }
+    }
+
+    /// Likewise of a value.
+    const fn value_offset(&self) -> u8 {
+        128 - self.key_offset()
     }
 
     fn unpacked(&self, number: impl Fn(&PackedHead, usize, usize) -> f32) -> Vec<f32> {

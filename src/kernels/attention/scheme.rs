@@ -19,7 +19,7 @@ pub(super) trait Product {
     type Sum<V: Simd>: Copy;
     /// Terms of a sum in one step.
     const TERMS: usize;
-    /// Whether the level may read what is stored 128 too high, which the sums' starts are to take back.
+    /// Whether what is stored may be 128 too high, which the sums' starts are to take back.
     const OFFSET: bool = false;
 
     fn start<V: Simd>(v: V, at: i32) -> Self::Sum<V>;
@@ -36,9 +36,9 @@ pub(super) trait Product {
 
 /// f32 × f32.
 pub(super) struct F32;
-/// Four signed bytes × four unsigned ones: scores.
+/// Four signed bytes × four of [`Simd::of_one_sign`] of unsigned ones: scores.
 pub(super) struct ByteScores;
-/// Four unsigned bytes × four signed ones: values.
+/// Four unsigned bytes × four of [`Simd::of_one_sign`] of signed ones: values.
 pub(super) struct ByteValues;
 
 impl Product for F32 {
@@ -73,7 +73,7 @@ impl Product for ByteScores {
     }
     #[inline(always)]
     fn load<V: Simd>(v: V, from: &[u32]) -> V::I {
-        v.of_one_sign(v.load_words(from))
+        v.load_words(from)
     }
     #[inline(always)]
     fn step<V: Simd>(v: V, sum: V::I, left: V::Words, lane: usize, right: V::I) -> V::I {
@@ -94,7 +94,7 @@ impl Product for ByteValues {
     }
     #[inline(always)]
     fn load<V: Simd>(v: V, from: &[u32]) -> V::I {
-        v.of_one_sign(v.load_words(from))
+        v.load_words(from)
     }
     #[inline(always)]
     fn step<V: Simd>(v: V, sum: V::I, left: V::Words, lane: usize, right: V::I) -> V::I {
@@ -111,8 +111,7 @@ pub(super) struct Scaled {
     pub(super) start: [i32; 2],
 }
 
-/// Keys are stored 128 too high: where the level multiplies them so, that times the sum of a query's bytes
-/// is taken back.
+/// Where keys are stored 128 too high, that times the sum of a query's bytes is taken back.
 #[inline(always)]
 fn keys_offset<V: Simd>(sum: i32) -> i32 {
     if V::MIXED_SIGNS { -128 * sum } else { 0 }

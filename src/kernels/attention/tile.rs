@@ -407,7 +407,7 @@ impl<'a, V: Simd, S: Scheme, const LEFT: usize, const N: usize> Tile<'a, V, S, L
         }
     }
 
-    /// What takes back that values are read 128 too high, for each left row.
+    /// What takes back that values are stored 128 too high, for each left row.
     #[inline(always)]
     fn value_starts(width: usize, scratch: &TileScratch) -> [i32; LEFT] {
         let mut starts = [0; LEFT];

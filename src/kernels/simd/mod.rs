@@ -49,7 +49,7 @@ pub trait Simd: Copy {
     /// register for all lanes, else 1.
     const WORDS: usize;
     /// Whether an instruction multiplies unsigned bytes by signed ones. Where none does, one side of a product
-    /// is stored or read 128 off ([`Simd::of_one_sign`]), and sums start where that is taken back.
+    /// is stored 128 off ([`Simd::of_one_sign`]), and sums start where that is taken back.
     const MIXED_SIGNS: bool;
     /// Vectors of outputs of a linear layer's micro-kernel, 1 or 2.
     const TILE_VECTORS: usize;
