@@ -67,7 +67,7 @@ fn four_words<V: Simd, P: Product, N, const LEFT: usize, const C: usize>(
     if right_stride == PANEL {
         let right = right.as_chunks::<PANEL>().0.as_chunks::<4>().0;
         let fours = rows.map(|words| words.as_chunks::<4>().0);
-        let count = right.len().min(fours[0].len());
+        let count = right.len().min(steps / 4);
         let fours = fours.map(|fours| &fours[..count]);
         for (i, right) in right[..count].iter().enumerate() {
             let mut words = [v.words(&fours[0][i], 0); LEFT];
