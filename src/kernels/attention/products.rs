@@ -28,27 +28,39 @@ pub(super) fn products<V: Simd, P: Product, N, const LEFT: usize, const C: usize
     steps: usize,
     next: &[N],
 ) -> [[P::Sum<V>; C]; LEFT] {
+    if V::WORDS == 1 {
+        one_word::<V, P, N, LEFT, C>(v, left, right, right_stride, steps, next)
+    } else {
+        four_words::<V, P, N, LEFT, C>(v, left, right, right_stride, steps, next)
+    }
+}
+
+/// [`products`] where a word is read where it is used, which the compiler makes part of the product.
+#[inline(always)]
+fn one_word<V: Simd, P: Product, N, const LEFT: usize, const C: usize>(
+    v: V,
+    left: Left<LEFT>,
+    right: &[P::Item],
+    right_stride: usize,
+    steps: usize,
+    next: &[N],
+) -> [[P::Sum<V>; C]; LEFT] {
     let mut sums = [[P::start(v, 0); C]; LEFT];
     let mut rows = [left.words; LEFT];
     for row in 0..LEFT {
         sums[row] = [P::start(v, left.start[row]); C];
-        // The last words that are read at once may be those of the next row, or of the room behind all.
-        rows[row] = &left.words[row * left.stride..][..steps.next_multiple_of(V::WORDS)];
+        rows[row] = &left.words[row * left.stride..][..steps];
     }
-    if V::WORDS == 1 {
-        // A word is read where it is used, which the compiler makes part of the product.
-        for step in 0..steps {
-            let columns = columns::<V, P, N, LEFT, C>(v, right, next, step * right_stride);
-            for row in 0..LEFT {
-                let word = v.words(rows[row], step);
-                for c in 0..C {
-                    sums[row][c] = P::step(v, sums[row][c], word, 0, columns[c]);
-                }
+    for step in 0..steps {
+        let columns = columns::<V, P, N, LEFT, C>(v, right, next, step * right_stride);
+        for row in 0..LEFT {
+            let word = v.words(rows[row], step);
+            for c in 0..C {
+                sums[row][c] = P::step(v, sums[row][c], word, 0, columns[c]);
             }
         }
-        return sums;
     }
-    four_words::<V, P, N, LEFT, C>(v, sums, rows, (right, right_stride), steps, next)
+    sums
 }
 
 /// [`products`] where four words are read at once. Nearly all rows of columns are [`PANEL`] long: from their
@@ -57,12 +69,19 @@ pub(super) fn products<V: Simd, P: Product, N, const LEFT: usize, const C: usize
 #[inline(always)]
 fn four_words<V: Simd, P: Product, N, const LEFT: usize, const C: usize>(
     v: V,
-    mut sums: [[P::Sum<V>; C]; LEFT],
-    rows: [&[u32]; LEFT],
-    (right, right_stride): (&[P::Item], usize),
+    left: Left<LEFT>,
+    right: &[P::Item],
+    right_stride: usize,
     steps: usize,
     next: &[N],
 ) -> [[P::Sum<V>; C]; LEFT] {
+    let mut sums = [[P::start(v, 0); C]; LEFT];
+    let mut rows = [left.words; LEFT];
+    for row in 0..LEFT {
+        sums[row] = [P::start(v, left.start[row]); C];
+        // The last words that are read at once may be those of the next row, or of the room behind all.
+        rows[row] = &left.words[row * left.stride..][..steps.next_multiple_of(V::WORDS)];
+    }
     let mut done = 0;
     if right_stride == PANEL {
         let right = right.as_chunks::<PANEL>().0.as_chunks::<4>().0;
