@@ -116,7 +116,7 @@ pub fn dense(
 /// With `causal`, as for [`dense`], within each group of queries.
 ///
 /// # Panics
-/// Where a slice is too short or a cache has other heads.
+/// Where a slice is too short, or a cache has other heads or was packed at a level that multiplies bytes otherwise.
 pub fn cross(
     cpu: &Cpu,
     q: Rows,
